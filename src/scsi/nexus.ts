@@ -1,0 +1,12 @@
+/**
+ * One I_T nexus as a logical unit inventory sees it: who is talking. The transport makes one for each
+ * session (SAM-5 4.7), and gives it the same `initiatorPort` whenever the same initiator port returns.
+ */
+export interface Nexus {
+  /** The initiator port's name, with its ISID for iSCSI: `iqn.1993-08.org.debian:01:abc,i,0x00023d000000`. */
+  readonly initiatorPort: string;
+  /** The initiator device's name, without the port. */
+  readonly initiatorName: string;
+  /** Relative target port identifier, 1 to 65535 (the portal group tag). */
+  readonly relativeTargetPort: number;
+}

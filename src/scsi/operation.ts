@@ -1,0 +1,40 @@
+/**
+ * One SCSI command as a table row: what REPORT SUPPORTED OPERATION CODES tells of it, and the
+ * functions that carry it out. The rows of all families together are the device server's dispatch.
+ */
+
+import type { LogicalUnit } from './logical-unit.js';
+import type { Task } from './task.js';
+
+/** Behaviour of an operation in the presence of conditions that usually stop a command. */
+export interface OperationTraits {
+  /** Runs although a unit attention is pending, and does not clear it (INQUIRY, REPORT LUNS, REQUEST SENSE; SAM-5 5.14). */
+  ignoresUnitAttention?: boolean;
+  /** Runs although another nexus holds a reservation (SPC-2 5.5.1, SPC-4 table 48). */
+  ignoresReservation?: boolean;
+  /** Runs although the medium is stopped or ejected. */
+  ignoresMedium?: boolean;
+  /** Changes the medium: refused with DATA PROTECT when write protected. */
+  writesMedium?: boolean;
+}
+
+/** One row of the command table. */
+export interface Operation extends OperationTraits {
+  /** T10's name: `READ(10)`. */
+  name: string;
+  opcode: number;
+  /** Given for opcodes that are shared by several service actions. */
+  serviceAction?: number;
+  /**
+   * CDB usage data (SPC-4 6.35.3): one byte for each CDB byte, with a bit set for every bit that is
+   * evaluated. Byte 0 is the opcode. Its length is the CDB's length. A CDB with a bit set outside of it
+   * is refused with INVALID FIELD IN CDB and a field pointer.
+   */
+  usage: readonly number[];
+  /** The command's turn has come. Ends, asks for data, or starts the device. */
+  start(task: Task, unit: LogicalUnit): void;
+  /** The Data-Out that `start` asked for is in `task.data`. */
+  received?(task: Task, unit: LogicalUnit): void;
+  /** The block operation that was started is over; look at `task.status`. */
+  deviceDone?(task: Task, unit: LogicalUnit): void;
+}

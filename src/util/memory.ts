@@ -1,0 +1,268 @@
+/**
+ * Memory that data moves through: regions with a stable address, scatter lists over them, and the
+ * pool from which the I/O path takes its buffers.
+ *
+ * A {@link Memory} is to plain sockets and files what a registered memory region is to RDMA: bytes
+ * whose place is known to the outside. A {@link ScatterList} aims at parts of regions; it is
+ * re-aimed, never rebuilt, so that steady I/O allocates nothing.
+ */
+
+import { addressOf } from './posix/libc.js';
+
+/** A contiguous region of bytes that never moves while it is referenced. */
+export class Memory {
+  /** The bytes themselves. */
+  readonly bytes: Buffer;
+  /** Virtual address of byte 0 as a number below 2^53, or 0 where foreign functions are unavailable. */
+  readonly address: number;
+  /** Read and write access for multi-byte fields. */
+  readonly view: DataView;
+  /** The pool that this region was carved by, and the size class of its buffers; null for all others. */
+  readonly pool: BufferPool | null;
+  readonly sizeClass: number;
+
+  constructor(bytes: Buffer, pool: BufferPool | null = null, sizeClass = -1) {
+    this.pool = pool;
+    this.sizeClass = sizeClass;
+    this.bytes = bytes;
+    this.address = addressOf(bytes);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  /** A zero-filled region of `length` bytes with a backing store of its own. */
+  static allocate(length: number): Memory {
+    return new Memory(Buffer.from(new ArrayBuffer(length)));
+  }
+
+  get length(): number {
+    return this.bytes.length;
+  }
+}
+
+/**
+ * An ordered list of parts of memory regions.
+ *
+ * Parallel arrays instead of objects: adding a segment to a list that has held as many before
+ * allocates nothing. Read `regions[i]`, `offsets[i]` and `lengths[i]` for `i < count` only.
+ */
+export class ScatterList {
+  count = 0;
+  /** Sum of all segment lengths in bytes. */
+  length = 0;
+  readonly regions: Memory[] = [];
+  readonly offsets: number[] = [];
+  readonly lengths: number[] = [];
+
+  /** Forget all segments; the arrays keep their capacity. */
+  clear(): void {
+    this.count = 0;
+    this.length = 0;
+  }
+
+  /** Append `length` bytes of `region` that start at `offset`. An empty part is not added. */
+  add(region: Memory, offset: number, length: number): void {
+    if (length === 0) return;
+    const i = this.count++;
+    this.regions[i] = region;
+    this.offsets[i] = offset;
+    this.lengths[i] = length;
+    this.length += length;
+  }
+
+  /** Append `length` bytes of `other`, starting `skip` bytes into it. */
+  addFrom(other: ScatterList, skip: number, length: number): void {
+    for (let i = 0; i < other.count && length > 0; i++) {
+      const have = other.lengths[i]!;
+      if (skip >= have) {
+        skip -= have;
+        continue;
+      }
+      const part = Math.min(have - skip, length);
+      this.add(other.regions[i]!, other.offsets[i]! + skip, part);
+      length -= part;
+      skip = 0;
+    }
+  }
+
+  /** Drop everything past the first `length` bytes. */
+  truncate(length: number): void {
+    while (this.length > length) {
+      const last = this.count - 1;
+      const excess = this.length - length;
+      const have = this.lengths[last]!;
+      if (have <= excess) {
+        this.count--;
+        this.length -= have;
+      } else {
+        this.lengths[last] = have - excess;
+        this.length = length;
+      }
+    }
+  }
+
+  /**
+   * Copy bytes in: `length` bytes of `source` from `sourceOffset` to `offset` of this list.
+   * Copies no further than the list reaches.
+   */
+  write(offset: number, source: Uint8Array, sourceOffset: number, length: number): void {
+    for (let i = 0; i < this.count && length > 0; i++) {
+      const have = this.lengths[i]!;
+      if (offset >= have) {
+        offset -= have;
+        continue;
+      }
+      const part = Math.min(have - offset, length);
+      const at = this.offsets[i]! + offset;
+      copyBytes(source, sourceOffset, this.regions[i]!.bytes, at, part);
+      sourceOffset += part;
+      length -= part;
+      offset = 0;
+    }
+  }
+
+  /** Copy bytes out: `length` bytes from `offset` of this list to `target` at `targetOffset`. */
+  read(offset: number, target: Uint8Array, targetOffset: number, length: number): void {
+    for (let i = 0; i < this.count && length > 0; i++) {
+      const have = this.lengths[i]!;
+      if (offset >= have) {
+        offset -= have;
+        continue;
+      }
+      const part = Math.min(have - offset, length);
+      copyBytes(this.regions[i]!.bytes, this.offsets[i]! + offset, target, targetOffset, part);
+      targetOffset += part;
+      length -= part;
+      offset = 0;
+    }
+  }
+
+  /** Fill `length` bytes from `offset` on with the byte `value`. */
+  fill(value: number, offset = 0, length = this.length - offset): void {
+    for (let i = 0; i < this.count && length > 0; i++) {
+      const have = this.lengths[i]!;
+      if (offset >= have) {
+        offset -= have;
+        continue;
+      }
+      const part = Math.min(have - offset, length);
+      const at = this.offsets[i]! + offset;
+      this.regions[i]!.bytes.fill(value, at, at + part);
+      length -= part;
+      offset = 0;
+    }
+  }
+
+  /** All bytes as one new buffer; for control paths and tests. */
+  toBuffer(): Buffer {
+    const all = Buffer.allocUnsafe(this.length);
+    this.read(0, all, 0, this.length);
+    return all;
+  }
+}
+
+/** Below this many bytes a loop beats the set-up of a view and a memmove. */
+const SMALL_COPY = 32;
+
+/** Copy `length` bytes between arrays that do not overlap. */
+export function copyBytes(
+  source: Uint8Array,
+  sourceOffset: number,
+  target: Uint8Array,
+  targetOffset: number,
+  length: number,
+): void {
+  if (length < SMALL_COPY) {
+    for (let i = 0; i < length; i++) target[targetOffset + i] = source[sourceOffset + i]!;
+  } else {
+    target.set(source.subarray(sourceOffset, sourceOffset + length), targetOffset);
+  }
+}
+
+const SMALLEST_CLASS = 12; // 4 KiB
+const CLASSES = 7; // 4 KiB .. 256 KiB
+const SLAB = 1 << 20;
+
+/** The largest buffer a pool hands out in one piece, in bytes; longer requests become several segments. */
+export const LARGEST_BUFFER = 1 << (SMALLEST_CLASS + CLASSES - 1); // 256 KiB
+
+/**
+ * Buffers of the I/O path, in power-of-two size classes, carved from slabs.
+ *
+ * `fill` aims a scatter list at buffers of its own, `release` takes them back. Once as many have been
+ * in use as the load needs at its peak, neither allocates. The pool never holds more than `limit`
+ * bytes; `fill` returns false instead, and the caller answers BUSY or waits.
+ */
+export class BufferPool {
+  /** Bytes carved so far. */
+  allocated = 0;
+  readonly limit: number;
+  readonly #free: { regions: Memory[]; offsets: number[]; count: number }[] = [];
+
+  /** `limit`: the most bytes it ever carves. */
+  constructor(limit: number) {
+    this.limit = limit;
+    for (let i = 0; i < CLASSES; i++) this.#free.push({ regions: [], offsets: [], count: 0 });
+  }
+
+  /** Append `length` bytes of pool memory to `list`; false (and nothing taken) if the limit forbids. */
+  fill(list: ScatterList, length: number): boolean {
+    const before = list.length;
+    const firstSegment = list.count;
+    let left = length;
+    while (left > 0) {
+      const part = Math.min(left, LARGEST_BUFFER);
+      if (!this.#take(list, part)) {
+        this.#giveBack(list, firstSegment);
+        list.truncate(before);
+        return false;
+      }
+      left -= part;
+    }
+    return true;
+  }
+
+  /** Take back the segments of `list` that this pool filled, once each, and clear the list. */
+  release(list: ScatterList): void {
+    this.#giveBack(list, 0);
+    list.clear();
+  }
+
+  #take(list: ScatterList, length: number): boolean {
+    const index = classOf(length);
+    const free = this.#free[index]!;
+    if (free.count === 0 && !this.#carve(index)) return false;
+    const i = --free.count;
+    list.add(free.regions[i]!, free.offsets[i]!, length);
+    return true;
+  }
+
+  #giveBack(list: ScatterList, from: number): void {
+    for (let i = from; i < list.count; i++) {
+      const region = list.regions[i]!;
+      if (region.pool !== this) continue;
+      const free = this.#free[region.sizeClass]!;
+      const at = free.count++;
+      free.regions[at] = region;
+      free.offsets[at] = list.offsets[i]!;
+    }
+  }
+
+  #carve(index: number): boolean {
+    const size = 1 << (SMALLEST_CLASS + index);
+    const slabLength = Math.max(SLAB, size);
+    if (this.allocated + slabLength > this.limit) return false;
+    const slab = new Memory(Buffer.from(new ArrayBuffer(slabLength)), this, index);
+    this.allocated += slabLength;
+    const free = this.#free[index]!;
+    for (let at = 0; at < slabLength; at += size) {
+      free.regions[free.count] = slab;
+      free.offsets[free.count] = at;
+      free.count++;
+    }
+    return true;
+  }
+}
+
+function classOf(length: number): number {
+  return Math.max(0, 32 - Math.clz32(length - 1) - SMALLEST_CLASS);
+}

@@ -1,0 +1,72 @@
+/**
+ * The handful of libc functions that Node's own `fs` and `net` do not offer, called through koffi.
+ *
+ * Everything here degrades: where koffi or a symbol is missing, {@link libc} is null (or the member
+ * is), and callers fall back to plain Node. Pointers are passed as numbers (an address below 2^53),
+ * which costs no allocation per call; a call that never blocks takes about 0.1 µs plus the system call.
+ */
+
+import { createRequire } from 'node:module';
+
+type Koffi = typeof import('koffi');
+
+/** Addresses, sizes and offsets are plain numbers; all calls return -1 on failure, see {@link Libc.errno}. */
+export interface Libc {
+  /** `errno` of the last failed call on this thread. */
+  errno(): number;
+  recv(fd: number, address: number, length: number, flags: number): number;
+  send(fd: number, address: number, length: number, flags: number): number;
+  sendmsg(fd: number, msghdr: number, flags: number): number;
+  preadv2(fd: number, iov: number, count: number, offset: number, flags: number): number;
+  pwritev2(fd: number, iov: number, count: number, offset: number, flags: number): number;
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
+  lseek(fd: number, offset: number, whence: number): number;
+  flock(fd: number, operation: number): number;
+}
+
+/** Why foreign functions are unavailable, or null when they are there. */
+export let libcMissing: string | null = null;
+
+let koffi: Koffi | null = null;
+
+/** The functions, or null on a platform without them; {@link libcMissing} then says why. */
+export const libc: Libc | null = load();
+
+/** Virtual address of a buffer's first byte, or 0 where foreign functions are unavailable. */
+export function addressOf(bytes: Uint8Array): number {
+  if (koffi === null || bytes.length === 0) return 0;
+  return Number(koffi.address(bytes));
+}
+
+function load(): Libc | null {
+  if (process.env['RISER_NO_FFI'] === '1') {
+    libcMissing = 'switched off by RISER_NO_FFI=1';
+    return null;
+  }
+  if (process.platform !== 'linux') {
+    libcMissing = `not used on ${process.platform}`;
+    return null;
+  }
+  try {
+    const require = createRequire(import.meta.url);
+    koffi = require('koffi') as Koffi;
+    const lib = koffi.load(null);
+    const bind = (prototype: string) => lib.func(prototype) as unknown as (...args: number[]) => number;
+    const k = koffi;
+    return {
+      errno: () => k.errno(),
+      recv: bind('int64 recv(int, int64, int64, int)'),
+      send: bind('int64 send(int, int64, int64, int)'),
+      sendmsg: bind('int64 sendmsg(int, int64, int)'),
+      preadv2: bind('int64 preadv2(int, int64, int, int64, int)'),
+      pwritev2: bind('int64 pwritev2(int, int64, int, int64, int)'),
+      fallocate: bind('int fallocate(int, int, int64, int64)'),
+      lseek: bind('int64 lseek(int, int64, int)'),
+      flock: bind('int flock(int, int)'),
+    };
+  } catch (error) {
+    koffi = null;
+    libcMissing = error instanceof Error ? error.message : String(error);
+    return null;
+  }
+}
