@@ -1,31 +1,31 @@
 /**
- * The Datamover contract (RFC 5047): how a full-feature iSCSI connection moves commands and data,
- * whether by TCP or by RDMA. The iSCSI layer above sees only this; `tcp/` and `iser/` implement it.
+ * The Datamover contract (RFC 5047): how an iSCSI connection moves commands and data, whether by TCP
+ * or by RDMA. The iSCSI layer above sees only this; `tcp/` and `iser/` implement it.
  *
- * The primitives keep their standard names. Where RFC 5047 passes a PDU "with its attached data", a
- * 48-byte basic header segment in a Buffer and a scatter list are passed; where it allocates a
- * handle per task, a {@link DataTransfer} that the caller owns and reuses is passed. Calls only
- * queue; nothing is on its way before {@link Datamover.flush}, so that all answers to one batch of
- * input leave together.
+ * The primitives keep their standard names. Where RFC 5047 passes a PDU with its attached data, a
+ * 48-byte basic header segment and a buffer are passed; where it allocates a handle per task, a
+ * {@link DataTransfer} that the caller owns and reuses is passed. Calls only queue; nothing is on its
+ * way before {@link Datamover.flush}, so that all answers to one batch of input leave together.
+ * A Datamover flushes by itself after every batch of input that it has delivered.
  */
 
-import type { ScatterList } from '../util/memory.js';
+import type { Memory, ScatterList } from '../util/memory.js';
 
 /** What iSCSI has negotiated that the Datamover must obey (RFC 5047 8.1.8, Notice_Key_Values). */
 export interface ConnectionParameters {
   headerDigest: boolean;
   dataDigest: boolean;
-  /** What we may send in one data segment: the peer's MaxRecvDataSegmentLength, bytes. */
+  /** What may be sent in one data segment: the peer's MaxRecvDataSegmentLength, bytes. */
   maxSendDataSegmentLength: number;
-  /** What we declared that we receive in one data segment, bytes. */
+  /** What is received in one data segment at most: the own MaxRecvDataSegmentLength, bytes. */
   maxRecvDataSegmentLength: number;
   /** MaxBurstLength, bytes: the longest sequence of Data-In or of solicited Data-Out. */
   maxBurstLength: number;
-  /** MaxOutstandingR2T for one task. */
+  /** MaxOutstandingR2T of one task. */
   maxOutstandingR2T: number;
 }
 
-/** Numbers a PDU carries that are the iSCSI layer's to give, asked for at the moment of sending. */
+/** Numbers that PDUs made by the Datamover carry; the iSCSI layer gives them at the moment of queueing. */
 export interface Numbering {
   /** StatSN of a PDU that carries status; advances. */
   takeStatSN(): number;
@@ -35,68 +35,102 @@ export interface Numbering {
   maxCmdSN(): number;
 }
 
-/**
- * One task's data phase in either direction. The iSCSI layer extends it (its command object is one),
- * pools it, and reads progress from it; the Datamover keeps its own state in `mover`.
- */
+/** A control-type PDU that arrived. One object is aimed anew for every PDU: it is valid during the call only. */
+export class ControlPdu {
+  /** A copy of the basic header segment, 48 bytes. */
+  readonly header = Buffer.alloc(48);
+  /** Where the additional header segments and the data segment are. */
+  region!: Memory;
+  ahsOffset = 0;
+  /** Bytes of all additional header segments, a multiple of 4. */
+  ahsLength = 0;
+  dataOffset = 0;
+  /** Bytes of the data segment without padding. */
+  dataLength = 0;
+  /** The data segment's digest did not match: the data must not be used. */
+  dataDigestFailed = false;
+
+  /** The data segment as a new view; for control paths. */
+  data(): Buffer {
+    return this.region.bytes.subarray(this.dataOffset, this.dataOffset + this.dataLength);
+  }
+
+  /** The additional header segments as a new view. */
+  ahs(): Buffer {
+    return this.region.bytes.subarray(this.ahsOffset, this.ahsOffset + this.ahsLength);
+  }
+}
+
+/** One task's data phase, in either direction. The iSCSI layer's command object extends it and is pooled. */
 export abstract class DataTransfer {
   initiatorTaskTag = 0;
-  /** The 8 bytes of the LUN field, as two big-endian halves: R2T carries them (RFC 7143 11.8). */
+  /** The LUN field as two big-endian halves: an R2T repeats it (RFC 7143 11.8). */
   lunHigh = 0;
   lunLow = 0;
   /** The task's buffer. */
   abstract readonly buffer: ScatterList;
-  /** getData: first byte still to be solicited, and the end of it. */
+  /** getData: the next byte to solicit, and the end of what is to be solicited. */
   solicitOffset = 0;
   solicitEnd = 0;
-  /** getData: bytes of `buffer` that have arrived, unsolicited ones included. */
-  received = 0;
-  /** The Datamover's own: Target Transfer Tag under which Data-Out comes, R2TSN, outstanding R2Ts. */
-  targetTransferTag = 0xffffffff;
-  r2tSN = 0;
+  /** getData: solicited bytes that have arrived in `buffer`. */
+  solicitedReceived = 0;
+  /** Kept by the Datamover: R2TSN or DataSN of the next PDU of this task (RFC 7143 4.2.2.3 numbers both from 0). */
   dataSN = 0;
-  outstandingR2T = 0;
+  /** Kept by the Datamover: R2Ts whose data is still to come. */
+  outstandingR2Ts = 0;
 }
+
+/** What can be wrong with a task's Data-Out. */
+export const DataError = {
+  /** A data digest did not match. */
+  DIGEST: 'digest',
+  /** DataSN, offset or length broke the sequence. */
+  SEQUENCE: 'sequence',
+  /** Data came unsolicited that must not: forbidden by negotiation, or more than allowed. */
+  UNEXPECTED: 'unexpected',
+} as const;
+export type DataError = (typeof DataError)[keyof typeof DataError];
 
 /** What the Datamover tells the iSCSI layer (RFC 5047 8.2). */
 export interface DatamoverEvents {
+  /** Control_Notify: a control-type PDU arrived. For TCP that includes unsolicited Data-Out. */
+  controlNotify(pdu: ControlPdu): void;
   /**
-   * Control_Notify: a control-type PDU arrived. `header` is the basic header segment (48 bytes) and
-   * `ahs` what follows it, `data` the data segment without padding. All three are only valid during the call.
+   * Data_Completion_Notify: everything that getData asked for is in the transfer's buffer, or, after a
+   * dataErrorNotify, the sequence that was outstanding has ended.
    */
-  controlNotify(header: Buffer, ahs: Buffer, data: Buffer): void;
-  /** Data_Completion_Notify: everything that getData asked for is in the task's buffer. */
   dataCompletionNotify(transfer: DataTransfer): void;
-  /** The bytes of the task's last putData or of its control PDU's data have left its buffer. */
+  /**
+   * Data-Out of this transfer broke a rule and was dropped. The data phase goes on to the end of what is
+   * outstanding (RFC 7143 7.8, 11.17.1), then dataCompletionNotify follows. `header` is the offending PDU's.
+   */
+  dataErrorNotify(transfer: DataTransfer, error: DataError, header: Buffer): void;
+  /** The bytes of the transfer's last putData have left its buffer, or will never leave. */
   buffersReleased(transfer: DataTransfer): void;
-  /** Connection_Terminate_Notify: the connection is gone; `reason` is null for an orderly close. */
+  /** Connection_Terminate_Notify: the connection is gone; `reason` is null for an orderly end. Called once. */
   connectionTerminateNotify(reason: Error | null): void;
 }
 
 /** The primitives that the iSCSI layer invokes (RFC 5047 8.1). */
 export interface Datamover {
-  /** `tcp` or `iser`, for people and for keys that exist in one mode only. */
   readonly kind: 'tcp' | 'iser';
 
-  /** Where events go. Set before the first input. */
-  events: DatamoverEvents;
+  /** Enable_Datamover: from now on `parameters` hold and tasks may move data. */
+  enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void;
 
-  /** Allocate_Connection_Resources and Enable_Datamover: from now on `parameters` hold and tasks may move data. */
-  enableDatamover(parameters: ConnectionParameters): void;
-
-  /** Deallocate_Connection_Resources: what is queued is dropped, transfers are forgotten. */
-  deallocateConnectionResources(): void;
+  /** Notice_Key_Values: `parameters` hold instead of those of enableDatamover; digests and the own limit are unchanged. */
+  noticeKeyValues(parameters: ConnectionParameters): void;
 
   /**
-   * Send_Control: queue a PDU whose 48-byte header the caller has written, StatSN fields included.
-   * `data` is copied. Returns nothing: errors come as Connection_Terminate_Notify.
+   * Send_Control: queue a PDU whose 48-byte header the caller has written, but for its lengths.
+   * Header and `length` bytes of `data` are copied.
    */
-  sendControl(header: Buffer, data: Buffer | null): void;
+  sendControl(header: Buffer, data: Uint8Array | null, length: number): void;
 
   /**
-   * Put_Data: send `length` bytes from the start of the transfer's buffer as SCSI Data-In, split as
-   * negotiated. With `status` >= 0 the last PDU carries it (phase collapse, RFC 7143 11.7.3)
-   * together with `residualFlags` (0x04 overflow, 0x02 underflow) and `residual`, and takes a StatSN.
+   * Put_Data: send the first `length` bytes of the transfer's buffer as SCSI Data-In, split as
+   * negotiated. The last PDU carries the SCSI `status` (phase collapse, RFC 7143 11.7.3) with
+   * `residualFlags` and `residual`, and takes a StatSN. `buffersReleased` follows, possibly at once.
    */
   putData(
     transfer: DataTransfer,
@@ -106,18 +140,18 @@ export interface Datamover {
     residual: number,
   ): void;
 
-  /**
-   * Get_Data: solicit bytes `solicitOffset` .. `solicitEnd` of the transfer's buffer; for TCP in R2Ts of at
-   * most MaxBurstLength, MaxOutstandingR2T at a time.
-   */
+  /** Get_Data: solicit bytes `solicitOffset` .. `solicitEnd` of the transfer's buffer. */
   getData(transfer: DataTransfer): void;
 
-  /** Forget a transfer's data phase (its task was aborted): Data-Out that still comes is dropped. */
+  /** Forget a transfer's solicited data (its task was aborted): Data-Out that still comes is dropped. */
   abandon(transfer: DataTransfer): void;
 
   /** Hand everything queued to the wire. */
   flush(): void;
 
-  /** Connection_Terminate: send what is queued, then close. */
+  /** Connection_Terminate: send what is queued, then close. Ends in connectionTerminateNotify. */
   connectionTerminate(): void;
+
+  /** Deallocate_Connection_Resources: close at once, dropping what is queued. Ends in connectionTerminateNotify. */
+  deallocateConnectionResources(reason: Error | null): void;
 }

@@ -3,6 +3,7 @@
  * functions that carry it out. The rows of all families together are the device server's dispatch.
  */
 
+import type { LogicalUnitConfiguration } from './configuration.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Task } from './task.js';
 
@@ -16,6 +17,11 @@ export interface OperationTraits {
   ignoresMedium?: boolean;
   /** Changes the medium: refused with DATA PROTECT when write protected. */
   writesMedium?: boolean;
+  /**
+   * Runs alone: it starts when every older task of the task set has ended, and no other task, not even
+   * a HEAD OF QUEUE one, starts before it has (COMPARE AND WRITE is one uninterrupted operation, SBC-3 5.3).
+   */
+  exclusive?: boolean;
 }
 
 /** One row of the command table. */
@@ -31,6 +37,8 @@ export interface Operation extends OperationTraits {
    * is refused with INVALID FIELD IN CDB and a field pointer.
    */
   usage: readonly number[];
+  /** Whether a logical unit of this configuration has the command; left out, every one has. */
+  isSupported?(configuration: LogicalUnitConfiguration): boolean;
   /** The command's turn has come. Ends, asks for data, or starts the device. */
   start(task: Task, unit: LogicalUnit): void;
   /** The Data-Out that `start` asked for is in `task.data`. */

@@ -59,6 +59,9 @@ export abstract class Task extends BlockIo {
   /** Bytes of Data-Out that the initiator has to give. */
   dataOutLimit = 0;
 
+  /** Whether data may move straight from and to the device's own memory: the transport decides. */
+  mayLend = true;
+
   // ---- the outcome, set by the device server ----
 
   scsiStatus: Status = Status.GOOD;
@@ -77,7 +80,7 @@ export abstract class Task extends BlockIo {
   /** The command's data buffer: Data-In, or Data-Out. */
   override data = new ScatterList();
   /** A second buffer for commands that compare; filled through {@link Task.allocateScratch}. */
-  readonly scratch = new ScatterList();
+  scratch = new ScatterList();
   state: TaskState = TaskState.IDLE;
   /** Which step of a command with several device operations is under way; the command defines it. */
   step = 0;
@@ -87,6 +90,8 @@ export abstract class Task extends BlockIo {
   owesTaskAborted = false;
   operation: Operation | null = null;
   logicalUnit: LogicalUnit | null = null;
+  /** Whether nothing else may run while it does; see {@link Operation.exclusive}. */
+  isExclusive = false;
   /** Neighbours in the task set. */
   previous: Task | null = null;
   next: Task | null = null;
@@ -114,6 +119,13 @@ export abstract class Task extends BlockIo {
 
   /** The same for `scratch`. */
   abstract allocateScratch(length: number): boolean;
+
+  /** Exchange `data` and `scratch`: a device operation always uses `data`. */
+  swapBuffers(): void {
+    const data = this.data;
+    this.data = this.scratch;
+    this.scratch = data;
+  }
 
   /**
    * Have the initiator's Data-Out put into `data` (`data.length` bytes, at most `dataOutLimit`).

@@ -149,7 +149,10 @@ export const NopIn = { ...response, targetTransferTag: u32(20) };
 export const HEADERS: Readonly<Record<number, { name: string; fields: Readonly<Record<string, Field>> }>> = {
   [Opcode.NOP_OUT]: { name: 'NOP-Out', fields: NopOut },
   [Opcode.SCSI_COMMAND]: { name: 'SCSI Command', fields: ScsiCommand },
-  [Opcode.TASK_MANAGEMENT_REQUEST]: { name: 'Task Management Function Request', fields: TaskManagementRequest },
+  [Opcode.TASK_MANAGEMENT_REQUEST]: {
+    name: 'Task Management Function Request',
+    fields: TaskManagementRequest,
+  },
   [Opcode.LOGIN_REQUEST]: { name: 'Login Request', fields: LoginRequest },
   [Opcode.TEXT_REQUEST]: { name: 'Text Request', fields: TextRequest },
   [Opcode.DATA_OUT]: { name: 'SCSI Data-Out', fields: DataOut },
@@ -157,7 +160,10 @@ export const HEADERS: Readonly<Record<number, { name: string; fields: Readonly<R
   [Opcode.SNACK_REQUEST]: { name: 'SNACK Request', fields: SnackRequest },
   [Opcode.NOP_IN]: { name: 'NOP-In', fields: NopIn },
   [Opcode.SCSI_RESPONSE]: { name: 'SCSI Response', fields: ScsiResponse },
-  [Opcode.TASK_MANAGEMENT_RESPONSE]: { name: 'Task Management Function Response', fields: TaskManagementResponse },
+  [Opcode.TASK_MANAGEMENT_RESPONSE]: {
+    name: 'Task Management Function Response',
+    fields: TaskManagementResponse,
+  },
   [Opcode.LOGIN_RESPONSE]: { name: 'Login Response', fields: LoginResponse },
   [Opcode.TEXT_RESPONSE]: { name: 'Text Response', fields: TextResponse },
   [Opcode.DATA_IN]: { name: 'SCSI Data-In', fields: DataIn },

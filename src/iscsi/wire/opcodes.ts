@@ -110,7 +110,12 @@ export type TaskManagementResponse = (typeof TaskManagementResponse)[keyof typeo
 
 /** Logout reasons (RFC 7143 11.14.1) and responses (RFC 7143 11.15.1). */
 export const LogoutReason = { CLOSE_SESSION: 0, CLOSE_CONNECTION: 1, REMOVE_FOR_RECOVERY: 2 } as const;
-export const LogoutResponse = { SUCCESS: 0, CID_NOT_FOUND: 1, RECOVERY_NOT_SUPPORTED: 2, CLEANUP_FAILED: 3 } as const;
+export const LogoutResponse = {
+  SUCCESS: 0,
+  CID_NOT_FOUND: 1,
+  RECOVERY_NOT_SUPPORTED: 2,
+  CLEANUP_FAILED: 3,
+} as const;
 
 /** Async events (RFC 7143 11.9.1). */
 export const AsyncEvent = {

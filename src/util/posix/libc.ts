@@ -6,9 +6,14 @@
  * which costs no allocation per call; a call that never blocks takes about 0.1 µs plus the system call.
  */
 
+import type * as koffiModule from 'koffi';
 import { createRequire } from 'node:module';
+import { endianness } from 'node:os';
 
-type Koffi = typeof import('koffi');
+type Koffi = typeof koffiModule;
+
+/** `preadv2` or `pwritev2`: descriptor, address of the iovec table, its entries, offset in the file, `RWF_` flags. */
+export type VectorCall = (fd: number, iov: number, count: number, offset: number, flags: number) => number;
 
 /** Addresses, sizes and offsets are plain numbers; all calls return -1 on failure, see {@link Libc.errno}. */
 export interface Libc {
@@ -17,11 +22,25 @@ export interface Libc {
   recv(fd: number, address: number, length: number, flags: number): number;
   send(fd: number, address: number, length: number, flags: number): number;
   sendmsg(fd: number, msghdr: number, flags: number): number;
-  preadv2(fd: number, iov: number, count: number, offset: number, flags: number): number;
-  pwritev2(fd: number, iov: number, count: number, offset: number, flags: number): number;
+  /** Null where the C library is too old to have it (musl before 1.2.5). */
+  readonly preadv2: VectorCall | null;
+  /** Null where the C library is too old to have it (musl before 1.2.5). */
+  readonly pwritev2: VectorCall | null;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
+  /**
+   * `fallocate` on a thread of its own; `done` gets what it returned, without an errno to rely on.
+   * Throws when 256 such calls are under way in the process.
+   */
+  fallocateAsync(
+    fd: number,
+    mode: number,
+    offset: number,
+    length: number,
+    done: (error: Error | null, result: number) => void,
+  ): void;
   lseek(fd: number, offset: number, whence: number): number;
-  flock(fd: number, operation: number): number;
+  /** For the commands whose argument is a pointer. */
+  fcntl(fd: number, command: number, address: number): number;
 }
 
 /** Why foreign functions are unavailable, or null when they are there. */
@@ -47,22 +66,36 @@ function load(): Libc | null {
     libcMissing = `not used on ${process.platform}`;
     return null;
   }
+  // Structures are laid out for 64-bit little-endian machines, and addresses are passed as 64-bit numbers.
+  if (endianness() !== 'LE' || ['arm', 'ia32', 'mipsel'].includes(process.arch)) {
+    libcMissing = `not used on ${process.arch}`;
+    return null;
+  }
   try {
     const require = createRequire(import.meta.url);
     koffi = require('koffi') as Koffi;
     const lib = koffi.load(null);
     const bind = (prototype: string) => lib.func(prototype) as unknown as (...args: number[]) => number;
+    const bindIfThere = (prototype: string) => {
+      try {
+        return bind(prototype);
+      } catch {
+        return null;
+      }
+    };
+    const fallocate = lib.func('int fallocate(int, int, int64, int64)');
     const k = koffi;
     return {
       errno: () => k.errno(),
       recv: bind('int64 recv(int, int64, int64, int)'),
       send: bind('int64 send(int, int64, int64, int)'),
       sendmsg: bind('int64 sendmsg(int, int64, int)'),
-      preadv2: bind('int64 preadv2(int, int64, int, int64, int)'),
-      pwritev2: bind('int64 pwritev2(int, int64, int, int64, int)'),
-      fallocate: bind('int fallocate(int, int, int64, int64)'),
+      preadv2: bindIfThere('int64 preadv2(int, int64, int, int64, int)'),
+      pwritev2: bindIfThere('int64 pwritev2(int, int64, int, int64, int)'),
+      fallocate: fallocate as unknown as Libc['fallocate'],
+      fallocateAsync: fallocate.async as unknown as Libc['fallocateAsync'],
       lseek: bind('int64 lseek(int, int64, int)'),
-      flock: bind('int flock(int, int)'),
+      fcntl: bind('int fcntl(int, int, int64)'),
     };
   } catch (error) {
     koffi = null;

@@ -1,0 +1,228 @@
+/**
+ * A disk in an image file or on a block special file.
+ *
+ * What the page cache can answer is answered inside `submit`, by `preadv2` with RWF_NOWAIT: no thread
+ * hop, no allocation. What would wait goes to the thread pool ({@link ./thread-pool-io.js}), so that
+ * one slow disk never stalls the event loop. Without foreign functions everything goes there.
+ */
+
+import { constants } from 'node:os';
+import { RiserError } from '../util/errors.js';
+import { Memory, ScatterList } from '../util/memory.js';
+import { IoVector } from '../util/posix/iovec.js';
+import { libc as systemLibc, type Libc, type VectorCall } from '../util/posix/libc.js';
+import { refused } from './admission.js';
+import { BlockOp, type BlockDevice, type BlockDeviceEvents, type BlockIo, type Extent } from './device.js';
+import { imageSize, openImage, type Image } from './image.js';
+import { ThreadPoolIo } from './thread-pool-io.js';
+
+export interface FileDeviceOptions {
+  /** 512 (default) or 4096 bytes. */
+  blockSize?: number;
+  /** Open for reading only; several servers may then serve the same image. */
+  readOnly?: boolean;
+  /**
+   * True (default): UNMAP makes holes, and `extent` tells them. False: the disk is fully provisioned, UNMAP
+   * zeroes and keeps the room allocated, and everything counts as mapped.
+   */
+  thin?: boolean;
+  /** System calls beyond those of Node; null does without. Default: what the platform has. */
+  libc?: Libc | null;
+}
+
+const RWF_NOWAIT = 8;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const { ENXIO, ENOSYS, EOPNOTSUPP } = constants.errno;
+
+/**
+ * An image file, or a block special file, as a disk. The part of the file behind its last whole block is not served.
+ *
+ * @example
+ * await createImage('disk.img', 10 * 2 ** 30);
+ * const disk = await FileDevice.open('disk.img', { blockSize: 4096 });
+ */
+export class FileDevice implements BlockDevice {
+  readonly description: string;
+  readonly blockSize: number;
+  readonly readOnly: boolean;
+  readonly unmapGranularity: number;
+  /** What this platform or file system lacks, one sentence each, for the log. */
+  readonly limitations: readonly string[];
+  events: BlockDeviceEvents | null = null;
+  readonly #image: Image;
+  readonly #fd: number;
+  readonly #libc: Libc | null;
+  readonly #thin: boolean;
+  readonly #threads: ThreadPoolIo;
+  readonly #vector = new IoVector();
+  /** Null where a call that never waits is not to be had. */
+  #preadv2: VectorCall | null;
+  #pwritev2: VectorCall | null;
+  #size: number;
+  #closing: Promise<void> | null = null;
+
+  /**
+   * Open and lock `path`, which is writable by this device alone, or by nobody when it is read-only.
+   *
+   * Throws RiserError `IMAGE_MISSING`, `IMAGE_NO_ACCESS`, `IMAGE_LOCKED`, `IMAGE_EMPTY` (not one whole
+   * block), `IMAGE_UNUSABLE` (a folder, a pipe, what the system else refuses).
+   */
+  static async open(path: string, options: FileDeviceOptions = {}): Promise<FileDevice> {
+    const libc = options.libc === undefined ? systemLibc : options.libc;
+    const image = await openImage(path, options.readOnly ?? false, libc);
+    const blockSize = options.blockSize ?? 512;
+    if (image.size < blockSize) {
+      await image.handle.close();
+      throw new RiserError(
+        'IMAGE_EMPTY',
+        `${path} has ${image.size} bytes, less than a block of ${blockSize}`,
+        {
+          by: 'local',
+          costs: 'process',
+          remedy: 'Create an image with a size.',
+        },
+      );
+    }
+    return new FileDevice(path, image, blockSize, options, libc);
+  }
+
+  private constructor(
+    path: string,
+    image: Image,
+    blockSize: number,
+    options: FileDeviceOptions,
+    libc: Libc | null,
+  ) {
+    this.description = path;
+    this.blockSize = blockSize;
+    this.readOnly = options.readOnly ?? false;
+    this.#thin = options.thin ?? true;
+    const canPunch = this.#thin && image.holeGranularity > 0;
+    this.unmapGranularity = canPunch ? Math.ceil(image.holeGranularity / blockSize) * blockSize : 0;
+    this.#image = image;
+    this.#fd = image.handle.fd;
+    this.#libc = libc;
+    this.#size = wholeBlocks(image.size, blockSize);
+    this.#threads = new ThreadPoolIo(this.#fd, blockSize, libc, canPunch);
+    this.#pwritev2 = libc?.pwritev2 ?? null;
+    this.#preadv2 = libc?.preadv2 ?? null;
+    this.limitations = image.limitations;
+    if (this.#preadv2 !== null && !this.#probeRead()) {
+      image.limitations.push(
+        'the file system cannot tell whether a read would wait: every read takes a thread',
+      );
+    }
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  submit(io: BlockIo): boolean {
+    if (refused(io, this, this.#closing !== null)) return true;
+    let moved = 0;
+    if (io.op === BlockOp.FLUSH) {
+      if (this.readOnly) return true;
+    } else {
+      if (io.length === 0) return true;
+      if (io.op === BlockOp.READ) {
+        moved = this.#readNow(io);
+        if (moved === io.length) return true;
+      } else if (io.op === BlockOp.WRITE) {
+        moved = this.#writeNow(io);
+        if (moved === io.length && !io.fua) return true;
+      }
+    }
+    this.#threads.start(io, moved);
+    return false;
+  }
+
+  /** Never: the bytes of a file are not this process's memory. */
+  lend(): boolean {
+    return false;
+  }
+
+  extent(offset: number, length: number): Extent {
+    const limit = Math.min(offset + length, this.#size);
+    const whole = { offset, length: limit - offset, mapped: true };
+    if (this.#libc === null || !this.#thin || this.#closing !== null) return whole;
+
+    const data = this.#libc.lseek(this.#fd, offset, SEEK_DATA);
+    if (data < 0 && this.#libc.errno() !== ENXIO) return whole;
+    const holeEnd = data < 0 ? limit : Math.min(wholeBlocks(data, this.blockSize), limit);
+    if (holeEnd > offset) return { offset, length: holeEnd - offset, mapped: false };
+
+    const hole = this.#libc.lseek(this.#fd, data, SEEK_HOLE);
+    if (hole < 0) return whole;
+    const end = Math.min(Math.ceil(hole / this.blockSize) * this.blockSize, limit);
+    return { offset, length: end - offset, mapped: true };
+  }
+
+  async refresh(): Promise<void> {
+    if (this.#closing !== null) return;
+    this.#threads.enter();
+    try {
+      const size = wholeBlocks(await imageSize(this.#image.handle, this.#libc), this.blockSize);
+      if (size === this.#size) return;
+      this.#size = size;
+      this.events?.resized();
+    } finally {
+      this.#threads.leave();
+    }
+  }
+
+  /** Throws what the system says when the data could not be made stable; the image is let go all the same. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#letGo());
+  }
+
+  async #letGo(): Promise<void> {
+    await this.#threads.idle();
+    try {
+      if (!this.readOnly) await this.#image.handle.datasync();
+    } finally {
+      await this.#image.handle.close();
+    }
+  }
+
+  /** Bytes read without waiting. */
+  #readNow(io: BlockIo): number {
+    if (this.#preadv2 === null) return 0;
+    const entries = this.#vector.fill(io.data, 0, io.length);
+    // Whatever is wrong, the thread pool tries again and brings the error.
+    return Math.max(0, this.#preadv2(this.#fd, this.#vector.address, entries, io.offset, RWF_NOWAIT));
+  }
+
+  /** Bytes written without waiting; few file systems can do that with their page cache (XFS and Btrfs do, ext4 not). */
+  #writeNow(io: BlockIo): number {
+    if (this.#pwritev2 === null) return 0;
+    const entries = this.#vector.fill(io.data, 0, io.length);
+    const moved = this.#pwritev2(this.#fd, this.#vector.address, entries, io.offset, RWF_NOWAIT);
+    if (moved >= 0) return moved;
+    if (this.#unsupported()) this.#pwritev2 = null;
+    return 0;
+  }
+
+  /** Whether the last call failed because the kernel or the file system does not know it. */
+  #unsupported(): boolean {
+    const errno = this.#libc?.errno();
+    return errno === EOPNOTSUPP || errno === ENOSYS;
+  }
+
+  /** Whether reads can be tried without waiting; otherwise they no longer are. */
+  #probeRead(): boolean {
+    const scratch = Memory.allocate(this.blockSize);
+    const list = new ScatterList();
+    list.add(scratch, 0, scratch.length);
+    const entries = this.#vector.fill(list, 0, scratch.length);
+    const moved = this.#preadv2!(this.#fd, this.#vector.address, entries, 0, RWF_NOWAIT);
+    if (moved >= 0 || !this.#unsupported()) return true;
+    this.#preadv2 = null;
+    return false;
+  }
+}
+
+function wholeBlocks(bytes: number, blockSize: number): number {
+  return bytes - (bytes % blockSize);
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  blockDeviceContract,
+  operation,
+  pattern,
+  readBack,
+  writing,
+} from '../../test/contract/block-device.js';
+import { Memory, ScatterList } from '../util/memory.js';
+import { BlockOp, BlockStatus } from './device.js';
+import { MemoryDevice, type MemoryDeviceOptions } from './memory.js';
+
+function contract(name: string, options: Omit<MemoryDeviceOptions, 'size'>): void {
+  blockDeviceContract(name, ({ size, readOnly }) => {
+    const device = new MemoryDevice({ ...options, size, readOnly });
+    return Promise.resolve({
+      device,
+      resizeMedium: (bytes: number) => {
+        device.resize(bytes);
+        return Promise.resolve();
+      },
+      dispose: () => device.close(),
+    });
+  });
+}
+
+contract('memory, 512', { blockSize: 512 });
+contract('memory, 4096', { blockSize: 4096 });
+contract('memory, fully provisioned', { blockSize: 512, thin: false });
+
+describe('MemoryDevice', () => {
+  it('serves 8 PiB without memory in proportion', async () => {
+    const size = 2 ** 53 - 4096;
+    const before = process.memoryUsage();
+    const device = new MemoryDevice({ size, blockSize: 4096 });
+    const bytes = pattern(8192, 1);
+    await writing(size - 8192, bytes).on(device);
+    await writing(2 ** 42, bytes).on(device);
+    assert.ok((await readBack(device, size - 8192, 8192)).equals(bytes));
+    assert.ok((await readBack(device, 2 ** 42, 8192)).equals(bytes));
+    assert.deepEqual(device.extent(0, size), { offset: 0, length: 2 ** 42, mapped: false });
+    const after = process.memoryUsage();
+    assert.ok(after.heapTotal + after.external - before.heapTotal - before.external < 100e6);
+    await operation(BlockOp.UNMAP, 0, size).on(device);
+    assert.deepEqual(device.extent(0, size), { offset: 0, length: size, mapped: false });
+  });
+
+  it('tracks provisioning page by page, also for the part of a page at its end', async () => {
+    const size = (1 << 20) + 3 * 512;
+    const device = new MemoryDevice({ size });
+    await writing(1 << 20, pattern(3 * 512, 1)).on(device);
+    assert.deepEqual(device.extent(1 << 20, size), { offset: 1 << 20, length: 3 * 512, mapped: true });
+    await operation(BlockOp.UNMAP, (1 << 20) + 512, 2 * 512).on(device);
+    assert.equal(device.extent(1 << 20, size).mapped, true, 'one block of the page is still in use');
+    await operation(BlockOp.UNMAP, 1 << 20, 3 * 512).on(device);
+    assert.deepEqual(device.extent(0, size), { offset: 0, length: size, mapped: false });
+  });
+
+  it('maps what zeroes are written to without leave to unmap', async () => {
+    const device = new MemoryDevice({ size: 1 << 20 });
+    await operation(BlockOp.WRITE_ZEROES, 4096, 4096).on(device);
+    assert.deepEqual(device.extent(0, 1 << 20), { offset: 0, length: 4096, mapped: false });
+    assert.deepEqual(device.extent(4096, 1 << 20), { offset: 4096, length: 4096, mapped: true });
+  });
+
+  it('frees a chunk with its last page, and lends new memory afterwards', async () => {
+    const device = new MemoryDevice({ size: 1 << 20, blockSize: 4096 });
+    const first = new ScatterList();
+    const second = new ScatterList();
+    assert.ok(device.lend(first, 0, 8192, true));
+    await operation(BlockOp.UNMAP, 0, 4096).on(device);
+    assert.ok(device.lend(second, 4096, 4096, true));
+    assert.equal(second.regions[0], first.regions[0]);
+    await operation(BlockOp.UNMAP, 4096, 4096).on(device);
+    assert.ok(device.lend(second, 4096, 4096, true));
+    assert.notEqual(second.regions[0], first.regions[0]);
+  });
+
+  it('ends a write where memory runs out', async (t) => {
+    const device = new MemoryDevice({ size: 3 << 20 });
+    await writing(0, pattern(512, 1)).on(device);
+    const bytes = pattern(2 << 20, 2);
+    const io = writing(0, bytes);
+    const allocate = t.mock.method(Memory, 'allocate', () => {
+      throw new RangeError('Array buffer allocation failed');
+    });
+    const status = await io.on(device);
+    const lent = device.lend(new ScatterList(), 1 << 20, 512, true);
+    allocate.mock.restore();
+    assert.equal(status, BlockStatus.NO_SPACE);
+    assert.equal(io.errorOffset, 1 << 20);
+    assert.equal(lent, false);
+    assert.ok((await readBack(device, 0, 1 << 20)).equals(bytes.subarray(0, 1 << 20)));
+  });
+
+  it('refuses impossible sizes', () => {
+    for (const size of [0, -512, 511, 1000, NaN, 2 ** 53]) {
+      assert.throws(() => new MemoryDevice({ size }), { code: 'BAD_SIZE' });
+    }
+    assert.throws(() => new MemoryDevice({ size: 512, blockSize: 4096 }), { code: 'BAD_SIZE' });
+    assert.throws(() => new MemoryDevice({ size: 512 }).resize(100), { code: 'BAD_SIZE' });
+  });
+});

@@ -1,0 +1,69 @@
+/** The difference between the configuration that is served and a new one. */
+
+import {
+  type Configuration,
+  isSame,
+  type LunConfiguration,
+  type TargetConfiguration,
+} from './configuration.js';
+import { formatPortal, type Portal } from './portal.js';
+
+/** A logical unit of a target that stays. */
+export interface LunChange {
+  target: string;
+  lun: LunConfiguration;
+}
+
+/** What to do, in the order of the fields: what goes makes room for what comes. */
+export interface Changes {
+  removedTargets: TargetConfiguration[];
+  removedLuns: LunChange[];
+  addedTargets: TargetConfiguration[];
+  addedLuns: LunChange[];
+  removedPortals: Portal[];
+  addedPortals: Portal[];
+}
+
+/**
+ * The changes that lead from `before` to `after`.
+ *
+ * A logical unit with any other setting is removed and added; a target with another alias too, because
+ * initiators learn the alias when they log in.
+ */
+export function changesBetween(before: Configuration, after: Configuration): Changes {
+  const changes: Changes = {
+    removedTargets: [],
+    removedLuns: [],
+    addedTargets: [],
+    addedLuns: [],
+    removedPortals: without(before.portals, after.portals, formatPortal),
+    addedPortals: without(after.portals, before.portals, formatPortal),
+  };
+  const keyOf = (target: TargetConfiguration): string => JSON.stringify([target.name, target.alias]);
+  changes.removedTargets = without(before.targets, after.targets, keyOf);
+  changes.addedTargets = without(after.targets, before.targets, keyOf);
+
+  for (const target of after.targets) {
+    const old = before.targets.find((other) => keyOf(other) === keyOf(target));
+    if (old === undefined) continue;
+    const isIn = (luns: LunConfiguration[], lun: LunConfiguration) =>
+      luns.some((other) => isSame(other, lun));
+    for (const lun of old.luns) {
+      if (!isIn(target.luns, lun)) changes.removedLuns.push({ target: target.name, lun });
+    }
+    for (const lun of target.luns) {
+      if (!isIn(old.luns, lun)) changes.addedLuns.push({ target: target.name, lun });
+    }
+  }
+  return changes;
+}
+
+export function isEmpty(changes: Changes): boolean {
+  return Object.values(changes).every((list: unknown[]) => list.length === 0);
+}
+
+/** The items of `items` whose key none of `others` has. */
+function without<T>(items: T[], others: T[], keyOf: (item: T) => string): T[] {
+  const keys = new Set(others.map(keyOf));
+  return items.filter((item) => !keys.has(keyOf(item)));
+}

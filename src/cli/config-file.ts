@@ -1,0 +1,235 @@
+/**
+ * The configuration file: YAML, checked against a schema, with errors that name line, column and key.
+ * docs: README.md, "Configuration file".
+ */
+
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { isNode, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
+import { z } from 'zod';
+import type { Configuration, LunConfiguration, TargetConfiguration } from './configuration.js';
+import { configurationError, messageOf } from './failure.js';
+import { LOG_LEVELS, type LogOptions } from './log.js';
+import { parseName } from './name.js';
+import { checkSize } from './options.js';
+import { DEFAULT_PORTAL, parsePortal } from './portal.js';
+import { parseSize } from './size.js';
+
+/** A file's content: what is served, and how the log is written as far as the file says. */
+export interface ConfigFile {
+  configuration: Configuration;
+  log: Partial<LogOptions>;
+}
+
+/** Input that `parse` understands, which throws where it does not. */
+const parsed = <I, T>(input: z.ZodType<I>, parse: (value: I) => T) =>
+  input.transform((value, context) => {
+    try {
+      return parse(value);
+    } catch (error) {
+      context.addIssue(messageOf(error));
+      return z.NEVER;
+    }
+  });
+
+const size = parsed(
+  z.union([z.int().positive(), z.string()], { error: 'must be a size such as 10G' }),
+  (value) => (typeof value === 'number' ? value : parseSize(value)),
+);
+
+const name = parsed(z.string({ error: 'must be an iSCSI name' }), parseName);
+
+/** What YAML takes for a list, followed by something odd. */
+const UNQUOTED_IPV6 = /^[\s-]*\[[0-9a-f:.]+\]:/i;
+
+const portal = parsed(
+  z.string({ error: 'must be text such as 127.0.0.1:3260; an IPv6 portal needs quotes: "[::1]:3260"' }),
+  parsePortal,
+);
+
+const lun = z
+  .strictObject({
+    lun: z.int().min(0).max(255),
+    image: z.string().min(1).optional(),
+    memory: size.optional(),
+    create: size.optional(),
+    readOnly: z.boolean().default(false),
+    removable: z.boolean().default(false),
+    provisioning: z.enum(['thin', 'full']).default('thin'),
+    blockSize: z.literal([512, 4096]).default(512),
+    // SPC-4 7.8.15: the unit serial number is ASCII; INQUIRY data must hold it.
+    serial: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,32}$/, 'must be 1 to 32 printable ASCII characters')
+      .optional(),
+  })
+  .superRefine((value, context) => {
+    const complain = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+    if ((value.image === undefined) === (value.memory === undefined)) {
+      complain([], 'needs either image or memory');
+    } else if (value.memory !== undefined) {
+      if (value.create !== undefined) complain(['create'], 'goes with image only');
+      if (value.readOnly) complain(['readOnly'], 'a read-only RAM disk would stay empty for ever');
+    }
+    for (const key of ['memory', 'create'] as const) {
+      const bytes = value[key];
+      if (bytes === undefined) continue;
+      try {
+        checkSize({ memory: bytes }, value.blockSize);
+      } catch (error) {
+        complain([key], messageOf(error));
+      }
+    }
+  });
+
+const target = z.strictObject({
+  name,
+  alias: z.string().min(1).optional(),
+  luns: z.array(lun).max(256),
+});
+
+const file = z
+  .strictObject({
+    portals: z.array(portal).min(1).default([DEFAULT_PORTAL]),
+    log: z
+      .strictObject({ level: z.enum(LOG_LEVELS).optional(), format: z.enum(['text', 'json']).optional() })
+      .default({}),
+    targets: z.array(target).min(1),
+  })
+  .superRefine((value, context) => {
+    const once = (seen: Set<unknown>, item: unknown, path: (string | number)[], message: string) => {
+      if (seen.has(item)) context.addIssue({ code: 'custom', path, message });
+      seen.add(item);
+    };
+    const names = new Set<unknown>();
+    const images = new Set<unknown>();
+    value.targets.forEach(({ name, luns }, i) => {
+      once(names, name, ['targets', i, 'name'], 'another target has this name');
+      const numbers = new Set<unknown>();
+      luns.forEach(({ lun, image }, j) => {
+        once(
+          numbers,
+          lun,
+          ['targets', i, 'luns', j, 'lun'],
+          'another logical unit of this target has this number',
+        );
+        if (image !== undefined) {
+          once(
+            images,
+            resolve(image),
+            ['targets', i, 'luns', j, 'image'],
+            'another logical unit serves this image',
+          );
+        }
+      });
+    });
+  });
+
+/** @throws RiserError `CONFIGURATION`, whose message has one line `FILE:LINE:COLUMN: KEY: PROBLEM` for each problem */
+export async function readConfigFile(path: string): Promise<ConfigFile> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw configurationError(`cannot read the configuration file ${path}: ${messageOf(error)}`, error);
+  }
+  return parseConfigFile(text, path);
+}
+
+/**
+ * @param path the file's name: for messages, and for the folder that relative image paths start from
+ * @throws RiserError `CONFIGURATION`
+ */
+export function parseConfigFile(text: string, path: string): ConfigFile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const complaints: { offset: number; text: string }[] = [];
+  const complain = (offset: number, key: string, problem: string) => {
+    const { line, col } = lines.linePos(offset);
+    complaints.push({ offset, text: `${path}:${line}:${col}: ${key === '' ? '' : `${key}: `}${problem}` });
+  };
+  const refuse = () => {
+    complaints.sort((a, b) => a.offset - b.offset);
+    return configurationError(complaints.map((complaint) => complaint.text).join('\n'));
+  };
+
+  for (const error of [...document.errors, ...document.warnings]) {
+    const { line } = lines.linePos(error.pos[0]);
+    const hint = UNQUOTED_IPV6.test(text.split('\n')[line - 1]!)
+      ? ' (an IPv6 portal needs quotes: "[::1]:3260")'
+      : '';
+    complain(error.pos[0], '', error.message + hint);
+  }
+  if (complaints.length > 0) throw refuse();
+
+  const result = file.safeParse(document.toJS(), { reportInput: false });
+  if (!result.success) {
+    for (const issue of result.error.issues) {
+      const keys = issue.code === 'unrecognized_keys' ? issue.keys : [undefined];
+      for (const key of keys) {
+        const at = key === undefined ? issue.path : [...issue.path, key];
+        complain(
+          offsetOf(document, at),
+          formatKey(at),
+          key === undefined ? issue.message : 'there is no such key',
+        );
+      }
+    }
+    throw refuse();
+  }
+  const { portals, targets, log } = result.data;
+  const folder = dirname(resolve(path));
+  return {
+    configuration: { portals, targets: targets.map((each) => toTarget(each, folder)) },
+    log: {
+      ...(log.level !== undefined && { level: log.level }),
+      ...(log.format !== undefined && { json: log.format === 'json' }),
+    },
+  };
+}
+
+function toTarget(from: z.infer<typeof target>, folder: string): TargetConfiguration {
+  return {
+    name: from.name,
+    ...(from.alias !== undefined && { alias: from.alias }),
+    luns: from.luns.map((each) => toLun(each, folder)),
+  };
+}
+
+function toLun(from: z.infer<typeof lun>, folder: string): LunConfiguration {
+  const { image, memory, create, serial, ...rest } = from;
+  return {
+    ...rest,
+    ...(serial !== undefined && { serial }),
+    medium:
+      image === undefined
+        ? { memory: memory! }
+        : { image: resolve(folder, image), ...(create !== undefined && { create }) },
+  };
+}
+
+/** Where the file has the key at `path`, or the nearest thing around it when it is missing. */
+function offsetOf(document: Document, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length > 0; length--) {
+    const parent = document.getIn(path.slice(0, length - 1), true);
+    const key = path[length - 1]!;
+    if (typeof key === 'string' && isNode(parent) && 'items' in parent) {
+      const pair = (parent.items as unknown[]).find(
+        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === key,
+      );
+      if (isPair(pair) && isNode(pair.key)) return pair.key.range?.[0] ?? 0;
+    } else {
+      const node = document.getIn(path.slice(0, length), true);
+      if (isNode(node)) return node.range?.[0] ?? 0;
+    }
+  }
+  return document.contents?.range?.[0] ?? 0;
+}
+
+/** `targets[0].luns[1].create` */
+function formatKey(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? String(part) : `${text}.${String(part)}`;
+  }, '');
+}

@@ -1,0 +1,56 @@
+/** What a server serves: the common result of the command line and of the configuration file. */
+
+import type { Portal } from './portal.js';
+
+export type Provisioning = 'thin' | 'full';
+
+/** What a logical unit's bytes are kept in. */
+export type Medium =
+  | {
+      /** Absolute path of a disk image or a block device. */
+      image: string;
+      /** Bytes of the image that is made where there is none; an existing one keeps its size. */
+      create?: number;
+    }
+  | {
+      /** Bytes of a RAM disk. */
+      memory: number;
+    };
+
+export interface LunConfiguration {
+  /** 0 to 255. */
+  lun: number;
+  medium: Medium;
+  readOnly: boolean;
+  removable: boolean;
+  provisioning: Provisioning;
+  /** Bytes. */
+  blockSize: 512 | 4096;
+  /** Unit serial number; derived from the target's name and the LUN when absent. */
+  serial?: string;
+}
+
+export interface TargetConfiguration {
+  /** The iSCSI name. */
+  name: string;
+  alias?: string;
+  luns: LunConfiguration[];
+}
+
+export interface Configuration {
+  portals: Portal[];
+  targets: TargetConfiguration[];
+}
+
+/** Whether two parts of configurations say the same. */
+export function isSame(a: unknown, b: unknown): boolean {
+  return canonical(a) === canonical(b);
+}
+
+/** JSON with keys in a fixed order. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => {
+    if (part === null || typeof part !== 'object' || Array.isArray(part)) return part;
+    return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}

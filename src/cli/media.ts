@@ -1,0 +1,55 @@
+/** Opens the block devices that a configuration names. */
+
+import { existsSync } from 'node:fs';
+import { createImage, FileDevice, MemoryDevice, type BlockDevice } from '../block/index.js';
+import { RiserError } from '../util/errors.js';
+import type { Logger } from '../util/logger.js';
+import type { LunConfiguration, Medium } from './configuration.js';
+import { formatSize } from './size.js';
+
+/**
+ * The device of a logical unit; an image that does not exist is made when the configuration says how large.
+ * What the platform lacks for it is logged as a warning.
+ *
+ * @throws RiserError when the image is missing, locked, or cannot be opened
+ */
+export async function openMedium(configuration: LunConfiguration, log: Logger): Promise<BlockDevice> {
+  const { medium, blockSize, readOnly, provisioning } = configuration;
+  const thin = provisioning === 'thin';
+  if ('memory' in medium) return new MemoryDevice({ size: medium.memory, blockSize, thin });
+  const { image, create } = medium;
+  if (!existsSync(image)) {
+    if (create === undefined) throw missing(image);
+    await createImage(image, create);
+  }
+  const device = await FileDevice.open(image, { blockSize, readOnly, thin });
+  for (const limitation of device.limitations) log.warn(`${image}: ${limitation}`);
+  return device;
+}
+
+/** `/srv/disk.img`, or `RAM disk`. */
+export function describeMedium(medium: Medium): string {
+  return 'memory' in medium ? 'RAM disk' : medium.image;
+}
+
+/**
+ * `/srv/disk.img, 10 GiB, thin, 512-byte blocks`
+ *
+ * @param size what the medium has, bytes
+ */
+export function describeLun(configuration: LunConfiguration, size: number): string {
+  const { medium, readOnly, removable, provisioning, blockSize } = configuration;
+  const traits = [describeMedium(medium), formatSize(size), provisioning, `${blockSize}-byte blocks`];
+  if (readOnly) traits.push('read-only');
+  if (removable) traits.push('removable');
+  return traits.join(', ');
+}
+
+function missing(image: string): RiserError {
+  return new RiserError('IMAGE_MISSING', `${image} does not exist`, {
+    by: 'local',
+    costs: 'process',
+    remedy:
+      'Check the path, or say how large to make it: --create 10G, or create: 10G in a configuration file.',
+  });
+}

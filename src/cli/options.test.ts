@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { describe, test } from 'node:test';
+import { configurationFromOptions } from './options.js';
+
+describe('options of riser serve', () => {
+  test('images come first, then RAM disks, under one target named after the first image', () => {
+    const { portals, targets } = configurationFromOptions(
+      ['a.img', '/srv/b.img'],
+      { memory: [1024], create: 4096 },
+      'host',
+    );
+    assert.deepEqual(portals, [{ address: '127.0.0.1', port: 3260 }]);
+    assert.equal(targets.length, 1);
+    assert.equal(targets[0]!.name, 'iqn.2024-08.internal.riser:host:a.img');
+    assert.deepEqual(
+      targets[0]!.luns.map(({ lun, medium }) => [lun, medium]),
+      [
+        [0, { image: resolve('a.img'), create: 4096 }],
+        [1, { image: '/srv/b.img', create: 4096 }],
+        [2, { memory: 1024 }],
+      ],
+    );
+    assert.deepEqual(
+      targets[0]!.luns.map(({ provisioning, blockSize, readOnly, removable }) => [
+        provisioning,
+        blockSize,
+        readOnly,
+        removable,
+      ]),
+      Array(3).fill(['thin', 512, false, false]),
+    );
+  });
+
+  test('what is given counts for every logical unit', () => {
+    const { targets } = configurationFromOptions(
+      ['a'],
+      { full: true, blockSize: 4096, readOnly: true, removable: true, name: 'iqn.2001-04.com.example' },
+      'h',
+    );
+    assert.equal(targets[0]!.name, 'iqn.2001-04.com.example');
+    const [lun] = targets[0]!.luns;
+    assert.deepEqual(
+      [lun!.provisioning, lun!.blockSize, lun!.readOnly, lun!.removable],
+      ['full', 4096, true, true],
+    );
+  });
+
+  test('a server of RAM disks alone has a name too', () => {
+    assert.equal(
+      configurationFromOptions([], { memory: [512] }, 'h').targets[0]!.name,
+      'iqn.2024-08.internal.riser:h:memory',
+    );
+  });
+
+  const refused: [string, string[], Parameters<typeof configurationFromOptions>[1]][] = [
+    ['nothing to serve', [], {}],
+    ['--create without an image', [], { create: 1024, memory: [512] }],
+    ['a read-only RAM disk', ['a'], { readOnly: true, memory: [512] }],
+    ['half a block', ['a'], { create: 1000 }],
+    ['half a large block', [], { memory: [512], blockSize: 4096 }],
+    ['one image twice', ['a', './a'], {}],
+  ];
+  for (const [what, images, options] of refused) {
+    test(`${what} is refused`, () =>
+      assert.throws(() => configurationFromOptions(images, options, 'h'), { code: 'USAGE' }));
+  }
+});

@@ -1,0 +1,83 @@
+/** Runs a server from its configuration until a signal stops it. */
+
+import { performance } from 'node:perf_hooks';
+import { TargetServer, type SessionInfo } from '../target/index.js';
+import type { Logger } from '../util/logger.js';
+import type { Configuration } from './configuration.js';
+import { ExitCode, messageOf } from './failure.js';
+import type { Portal } from './portal.js';
+import { Service } from './service.js';
+
+/** How long sessions may take to log out after they were asked to, milliseconds. */
+const GRACE = 3000;
+
+export interface ServeHooks {
+  /** Reads the configuration anew on SIGHUP; absent where there is no file to read. */
+  reread?: () => Promise<Configuration>;
+  /** Called once when initiators can connect, with the ports that the portals really have. */
+  listening?: (portals: Portal[]) => void;
+}
+
+/**
+ * Serve until SIGINT or SIGTERM; without a file to read anew, until SIGHUP too, as the end of a terminal sends it.
+ *
+ * @returns the exit code
+ * @throws RiserError when it cannot start
+ */
+export async function serve(
+  configuration: Configuration,
+  log: Logger,
+  hooks: ServeHooks = {},
+): Promise<number> {
+  const server = new TargetServer({ log });
+  server.events = {
+    sessionOpened: (session) => log.info(`session opened: ${describe(session)}`, fieldsOf(session)),
+    sessionClosed: (session, reason) =>
+      log.info(`session closed: ${describe(session)}: ${reason}`, { ...fieldsOf(session), reason }),
+  };
+  const service = new Service(server, log);
+  const portals = await service.start(configuration);
+  hooks.listening?.(portals);
+  log.info(`ready after ${Math.round(performance.now())} ms; Ctrl+C stops`);
+
+  const { reread } = hooks;
+  let work: Promise<void> = Promise.resolve();
+  if (reread !== undefined) {
+    process.on('SIGHUP', () => {
+      work = work
+        .then(reread)
+        .then((next) => service.reload(next))
+        .catch((error: unknown) => log.error(`everything stays as it was: ${messageOf(error)}`));
+    });
+  }
+  await stopSignal(reread === undefined ? ['SIGINT', 'SIGTERM', 'SIGHUP'] : ['SIGINT', 'SIGTERM'], log);
+  await work;
+  await service.close(GRACE);
+  log.info('stopped');
+  return ExitCode.SUCCESS;
+}
+
+/** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) on iqn.2001-04.com.example:disk over tcp` */
+function describe({ initiatorName, peer, targetName, transport }: SessionInfo): string {
+  return `${initiatorName} (${peer}) ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transport}`;
+}
+
+/** What tools look for in the JSON log. */
+function fieldsOf({ initiatorName, peer, targetName, transport }: SessionInfo): object {
+  return { initiatorName, peer, targetName, transport };
+}
+
+/** Resolves at the first of the signals; another one after that ends the process at once. */
+function stopSignal(signals: NodeJS.Signals[], log: Logger): Promise<void> {
+  return new Promise((resolve) => {
+    let isStopping = false;
+    for (const signal of signals) {
+      process.on(signal, (_name: NodeJS.Signals, number: number) => {
+        if (isStopping) process.exit(ExitCode.SIGNAL + number);
+        isStopping = true;
+        log.info(`${signal}: stopping; once more to stop without waiting`);
+        resolve();
+      });
+    }
+  });
+}

@@ -1,0 +1,223 @@
+/**
+ * A configuration in service: opens its media, gives them to a {@link TargetServer}, and turns it into
+ * another one while sessions go on.
+ */
+
+import type { BlockDevice } from '../block/index.js';
+import type { Target, TargetServer } from '../target/index.js';
+import type { Logger } from '../util/logger.js';
+import { changesBetween, isEmpty } from './changes.js';
+import { type Configuration, type LunConfiguration, type TargetConfiguration } from './configuration.js';
+import { messageOf, portalError } from './failure.js';
+import { describeLun, describeMedium, openMedium } from './media.js';
+import { formatSize } from './size.js';
+import { formatPortal, isLoopback, type Portal } from './portal.js';
+
+/**
+ * How often an image is looked at for growth, milliseconds. Looking is one fstat. A file watch would
+ * wake the server on its own every write, and tells nothing of changes made by another host.
+ */
+const GROWTH_INTERVAL = 2000;
+
+interface ServedLun {
+  configuration: LunConfiguration;
+  device: BlockDevice;
+}
+
+interface ServedTarget {
+  configuration: TargetConfiguration;
+  target: Target;
+  /** By LUN. */
+  luns: Map<number, ServedLun>;
+}
+
+export class Service {
+  readonly #server: TargetServer;
+  readonly #log: Logger;
+  readonly #targets = new Map<string, ServedTarget>();
+  /** As configured: the port may be 0. */
+  readonly #portals: Portal[] = [];
+  #growthTimer: NodeJS.Timeout | null = null;
+
+  constructor(server: TargetServer, log: Logger) {
+    this.#server = server;
+    this.#log = log;
+  }
+
+  /**
+   * Open everything and listen.
+   *
+   * @returns the portals with the ports that they really have
+   * @throws RiserError with everything closed again
+   */
+  async start(configuration: Configuration): Promise<Portal[]> {
+    const portals: Portal[] = [];
+    try {
+      for (const target of configuration.targets) this.#addTarget(target, await this.#openMedia(target.luns));
+      for (const portal of configuration.portals) portals.push(await this.#listen(portal));
+    } catch (error) {
+      await this.close(0);
+      throw error;
+    }
+    this.#growthTimer = setInterval(() => void this.#lookForGrowth(), GROWTH_INTERVAL).unref();
+    return portals;
+  }
+
+  /**
+   * Serve `configuration` instead. What is in both stays untouched.
+   *
+   * @throws RiserError when a new image cannot be opened; then nothing has changed
+   */
+  async reload(configuration: Configuration): Promise<void> {
+    const changes = changesBetween(this.#served(), configuration);
+    if (isEmpty(changes)) {
+      this.#log.info('configuration re-read: nothing changed');
+      return;
+    }
+    const added = [
+      ...changes.addedTargets.flatMap((target) => target.luns),
+      ...changes.addedLuns.map((change) => change.lun),
+    ];
+    const opened = await this.#openMedia(added.filter((lun) => !this.#isServed(lun)));
+
+    for (const { name } of changes.removedTargets) await this.#removeTarget(name);
+    for (const { target, lun } of changes.removedLuns)
+      await this.#removeLun(this.#targets.get(target)!, lun.lun);
+    // An image that was served under other settings could not be opened before it was let go.
+    for (const lun of added) {
+      if (opened.has(lun)) continue;
+      try {
+        opened.set(lun, await openMedium(lun, this.#log));
+      } catch (error) {
+        this.#log.error(`LUN ${lun.lun} is not served: ${messageOf(error)}`);
+      }
+    }
+    for (const target of changes.addedTargets) this.#addTarget(target, opened);
+    for (const { target, lun } of changes.addedLuns) this.#addLun(this.#targets.get(target)!, lun, opened);
+    for (const portal of changes.removedPortals) {
+      this.#log.warn(`portal ${formatPortal(portal)} stays open until the server is started anew`);
+    }
+    for (const portal of changes.addedPortals) {
+      await this.#listen(portal).catch((error: unknown) => this.#log.error(messageOf(error)));
+    }
+    this.#log.info('configuration re-read');
+  }
+
+  /** Tell the initiators, end all sessions within `graceMs` milliseconds, make all data stable, and let go. */
+  async close(graceMs: number): Promise<void> {
+    if (this.#growthTimer !== null) clearInterval(this.#growthTimer);
+    await this.#server.close({ graceMs });
+    for (const { luns } of this.#targets.values()) {
+      for (const { device } of luns.values()) await device.close();
+    }
+    this.#targets.clear();
+  }
+
+  /** What is served now, which lacks what could not be opened. */
+  #served(): Configuration {
+    const targets = [...this.#targets.values()].map(({ configuration, luns }) => ({
+      ...configuration,
+      luns: [...luns.values()].map((lun) => lun.configuration),
+    }));
+    return { portals: this.#portals, targets };
+  }
+
+  async #listen(portal: Portal): Promise<Portal> {
+    try {
+      const actual = await this.#server.listen(portal);
+      this.#portals.push(portal);
+      this.#log.info(`listening on ${formatPortal(actual)}`, { address: actual.address, port: actual.port });
+      if (!isLoopback(actual)) {
+        this.#log.warn(
+          `${formatPortal(actual)} is open to other machines, and there is no authentication yet: ` +
+            'whoever reaches it can read and write',
+        );
+      }
+      return actual;
+    } catch (error) {
+      throw portalError(portal, error);
+    }
+  }
+
+  /** Opens all or none. */
+  async #openMedia(luns: LunConfiguration[]): Promise<Map<LunConfiguration, BlockDevice>> {
+    const opened = new Map<LunConfiguration, BlockDevice>();
+    try {
+      for (const lun of luns) opened.set(lun, await openMedium(lun, this.#log));
+    } catch (error) {
+      for (const device of opened.values()) await device.close();
+      throw error;
+    }
+    return opened;
+  }
+
+  /** Whether the medium is open for a logical unit now. */
+  #isServed({ medium }: LunConfiguration): boolean {
+    if ('memory' in medium) return false;
+    for (const { luns } of this.#targets.values()) {
+      for (const { configuration } of luns.values()) {
+        if ('image' in configuration.medium && configuration.medium.image === medium.image) return true;
+      }
+    }
+    return false;
+  }
+
+  #addTarget(configuration: TargetConfiguration, media: Map<LunConfiguration, BlockDevice>): void {
+    const { name, alias } = configuration;
+    const target = this.#server.addTarget({ name, ...(alias !== undefined && { alias }) });
+    const served: ServedTarget = { configuration, target, luns: new Map() };
+    this.#targets.set(name, served);
+    for (const lun of configuration.luns) this.#addLun(served, lun, media);
+  }
+
+  #addLun(served: ServedTarget, lun: LunConfiguration, media: Map<LunConfiguration, BlockDevice>): void {
+    const device = media.get(lun);
+    if (device === undefined) return;
+    served.target.addLun(lun.lun, {
+      device,
+      provisioning: lun.provisioning,
+      removable: lun.removable,
+      ...(lun.serial !== undefined && { serial: lun.serial }),
+    });
+    served.luns.set(lun.lun, { configuration: lun, device });
+    this.#logLun(served, lun.lun, describeLun(lun, device.size));
+  }
+
+  async #removeTarget(name: string): Promise<void> {
+    const served = this.#targets.get(name)!;
+    this.#targets.delete(name);
+    this.#server.removeTarget(name);
+    this.#log.info(`target ${name} removed`, { target: name });
+    for (const { device } of served.luns.values()) await device.close();
+  }
+
+  async #removeLun(served: ServedTarget, lun: number): Promise<void> {
+    const entry = served.luns.get(lun);
+    if (entry === undefined) return;
+    served.luns.delete(lun);
+    served.target.removeLun(lun);
+    await entry.device.close();
+    this.#logLun(served, lun, `removed: ${describeMedium(entry.configuration.medium)}`);
+  }
+
+  #logLun(served: ServedTarget, lun: number, news: string): void {
+    const target = served.configuration.name;
+    this.#log.info(`${target} LUN ${lun}: ${news}`, { target, lun });
+  }
+
+  async #lookForGrowth(): Promise<void> {
+    for (const { luns } of this.#targets.values()) {
+      for (const { configuration, device } of luns.values()) {
+        if ('memory' in configuration.medium) continue;
+        const before = device.size;
+        try {
+          await device.refresh();
+          if (device.size !== before)
+            this.#log.info(`${device.description} has ${formatSize(device.size)} now`);
+        } catch (error) {
+          this.#log.debug(`cannot look at ${device.description}: ${messageOf(error)}`);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,25 @@
+/** The Datamover over TCP, on the best byte stream that this machine offers. */
+
+import type { Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { libc } from '../../util/posix/libc.js';
+import type { Datamover, DatamoverEvents } from '../datamover.js';
+import type { ByteStream } from './byte-stream.js';
+import { NodeStream } from './node-stream.js';
+import { PolledStream, tcpHandleOf } from './polled-stream.js';
+import { Poller } from './poller.js';
+import { TcpDatamover } from './tcp-datamover.js';
+
+/** All connections of the process take turns in one poller. */
+const poller = new Poller(availableParallelism() > 1);
+
+/** A Datamover for an accepted connection. It owns the socket from now on. */
+export function openTcpDatamover(socket: Socket, events: DatamoverEvents): Datamover {
+  return new TcpDatamover(streamOf(socket), events);
+}
+
+function streamOf(socket: Socket): ByteStream {
+  if (libc === null) return new NodeStream(socket);
+  const handle = tcpHandleOf(socket);
+  return handle === null ? new NodeStream(socket) : new PolledStream(socket, handle, libc, poller);
+}

@@ -1,0 +1,151 @@
+/** {@link ByteStream} on Node's own sockets: works everywhere, costs an allocation for every chunk and write. */
+
+import type { Socket } from 'node:net';
+import { copyBytes, type Memory } from '../../util/memory.js';
+import type { DataTransfer } from '../datamover.js';
+import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
+import { SendQueue } from './send-queue.js';
+
+/**
+ * With more than this many bytes unsent nothing more is read: a peer that asks without reading the
+ * answers is held back by TCP instead of filling our memory.
+ */
+const CONGESTED = 32 << 20;
+
+/** How long a peer may take to read the last bytes before an orderly close stops waiting, milliseconds. */
+const END_GRACE_MS = 2000;
+
+export class NodeStream implements ByteStream {
+  events!: ByteStreamEvents;
+  readonly queue = new SendQueue();
+  protected readonly socket: Socket;
+  isClosed = false;
+  protected isEnding = false;
+  protected isCongested = false;
+  /** What Node read and nobody has pulled yet. */
+  #chunk: Buffer | null = null;
+  #chunkOffset = 0;
+  /** Segments at the front of the queue that Node's socket has been given. */
+  #given = 0;
+  readonly #released = (owner: DataTransfer): void => {
+    this.events.released(owner);
+  };
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk) => {
+      this.#chunk = chunk;
+      this.#chunkOffset = 0;
+      this.#drain();
+    });
+    socket.on('error', (error) => {
+      this.finish(error);
+    });
+    socket.on('close', () => {
+      this.finish(null);
+    });
+  }
+
+  read(region: Memory, offset: number, length: number): number {
+    const chunk = this.#chunk;
+    if (chunk === null || this.isCongested) return 0;
+    const part = Math.min(length, chunk.length - this.#chunkOffset);
+    copyBytes(chunk, this.#chunkOffset, region.bytes, offset, part);
+    this.#chunkOffset += part;
+    if (this.#chunkOffset === chunk.length) this.#chunk = null;
+    return part;
+  }
+
+  flush(): void {
+    this.giveToNode();
+    this.checkCongestion();
+  }
+
+  end(): void {
+    if (this.isClosed || this.isEnding) return;
+    this.isEnding = true;
+    this.giveToNode();
+    this.socket.end();
+    this.socket.setTimeout(END_GRACE_MS, () => this.socket.destroy());
+  }
+
+  destroy(error: Error | null): void {
+    this.socket.destroy();
+    this.finish(error);
+  }
+
+  /** Whether bytes that Node read are still to be pulled. */
+  protected get hasChunk(): boolean {
+    return this.#chunk !== null;
+  }
+
+  /** Whether Node's socket is writing: then nobody else may write to the descriptor. */
+  protected get isNodeWriting(): boolean {
+    return this.#given > 0;
+  }
+
+  protected onReadable(): void {
+    this.events.readable();
+  }
+
+  /** Have Node send what is queued and not yet given to it. */
+  protected giveToNode(): void {
+    const views = this.queue.views(this.#given);
+    const last = views.length - 1;
+    if (last < 0 || this.isClosed) return;
+    this.socket.cork();
+    let bytes = 0;
+    for (let i = 0; i < last; i++) {
+      bytes += views[i]!.length;
+      this.socket.write(views[i]!);
+    }
+    bytes += views[last]!.length;
+    this.#given += views.length;
+    this.socket.write(views[last]!, (error) => {
+      if (error) return; // 'error' and 'close' follow
+      this.#given -= views.length;
+      this.consume(bytes);
+    });
+    this.socket.uncork();
+  }
+
+  /** The next chunk would take this one's place. */
+  #drain(): void {
+    while (this.#chunk !== null && !this.isCongested && !this.isClosed) this.onReadable();
+  }
+
+  protected consume(bytes: number): void {
+    this.queue.consume(bytes, this.#released);
+    if (this.isCongested && this.queue.bytes <= CONGESTED / 2) {
+      this.isCongested = false;
+      setImmediate(() => {
+        this.#drain();
+        if (!this.isCongested) this.resumeReading();
+      });
+    }
+  }
+
+  protected checkCongestion(): void {
+    if (this.isCongested || this.queue.bytes <= CONGESTED) return;
+    this.isCongested = true;
+    this.pauseReading();
+  }
+
+  protected pauseReading(): void {
+    this.socket.pause();
+  }
+
+  protected resumeReading(): void {
+    this.socket.resume();
+  }
+
+  /** The one place where the stream ends. */
+  protected finish(error: Error | null): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.queue.clear(this.#released);
+    this.#given = 0;
+    this.events.closed(error);
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * {@link ByteStream} on a socket's descriptor: `recv` and `sendmsg` straight between the kernel and
+ * the Datamover's memory, without an allocation. Asleep, the socket is Node's and wakes us by its
+ * first bytes; awake, Node does not read from it and the {@link Poller} asks.
+ */
+
+import type { Socket } from 'node:net';
+import { Memory } from '../../util/memory.js';
+import type { Libc } from '../../util/posix/libc.js';
+import { NodeStream } from './node-stream.js';
+import { type Polled, type Poller, TrafficMeter } from './poller.js';
+
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const EAGAIN = 11;
+const EINTR = 4;
+const MAX_IOVECS = 512;
+
+/** One `struct msghdr` and its iovecs, shared by all streams: sendmsg does not keep them. */
+const iovecs = Memory.allocate(MAX_IOVECS * 16);
+const iovecTable = new Uint32Array(iovecs.bytes.buffer, iovecs.bytes.byteOffset, MAX_IOVECS * 4);
+const msghdr = Memory.allocate(56);
+const MSGHDR_IOVLEN = 24;
+
+/** The part of Node's TCP handle that is used here; undocumented, so its presence is checked. */
+interface TcpHandle {
+  fd: number;
+  reading: boolean;
+  readStart(): number;
+  readStop(): number;
+}
+
+/** The handle of an accepted socket, or null if this Node does not have what is needed. */
+export function tcpHandleOf(socket: Socket): TcpHandle | null {
+  const handle = (socket as unknown as { _handle?: Partial<TcpHandle> })._handle;
+  if (handle === undefined || typeof handle.fd !== 'number' || handle.fd < 0) return null;
+  if (typeof handle.readStart !== 'function' || typeof handle.readStop !== 'function') return null;
+  return handle as TcpHandle;
+}
+
+export class PolledStream extends NodeStream implements Polled {
+  readonly #libc: Libc;
+  readonly #poller: Poller;
+  readonly #handle: TcpHandle;
+  readonly #fd: number;
+  readonly #meter = new TrafficMeter();
+  #isAwake = false;
+  #hasProgress = false;
+
+  constructor(socket: Socket, handle: TcpHandle, libc: Libc, poller: Poller) {
+    super(socket);
+    this.#handle = handle;
+    this.#fd = handle.fd;
+    this.#libc = libc;
+    this.#poller = poller;
+  }
+
+  override read(region: Memory, offset: number, length: number): number {
+    if (this.hasChunk) return super.read(region, offset, length);
+    if (!this.#isAwake || this.isClosed || this.isCongested) return 0;
+    const n = this.#libc.recv(this.#fd, region.address + offset, length, MSG_DONTWAIT);
+    if (n > 0) {
+      this.#hasProgress = true;
+      return n;
+    }
+    if (n === 0) this.destroy(null);
+    else this.#check('recv');
+    return 0;
+  }
+
+  override flush(): void {
+    if (!this.isNodeWriting && !this.isClosed) this.#send();
+    if (this.isNodeWriting || !this.#isAwake) this.giveToNode();
+    this.checkCongestion();
+  }
+
+  poll(): boolean {
+    this.#hasProgress = false;
+    if (this.queue.count > 0 && !this.isNodeWriting) this.#send();
+    if (!this.isClosed) this.events.readable();
+    return this.#hasProgress;
+  }
+
+  sleep(): void {
+    this.#isAwake = false;
+    this.giveToNode();
+    if (!this.isCongested) this.resumeReading();
+  }
+
+  protected override onReadable(): void {
+    if (!this.#isAwake) {
+      // Before the input is handled, so that its answers take the short way.
+      this.pauseReading();
+      this.#isAwake = true;
+      this.#poller.wake(this, this.#meter);
+    }
+    this.events.readable();
+  }
+
+  protected override pauseReading(): void {
+    this.#handle.reading = false;
+    this.#handle.readStop();
+  }
+
+  protected override resumeReading(): void {
+    if (this.#isAwake || this.isClosed) return;
+    this.#handle.reading = true;
+    this.#handle.readStart();
+  }
+
+  #send(): void {
+    const queue = this.queue;
+    while (queue.count > 0) {
+      const count = queue.fillIovecs(iovecTable, MAX_IOVECS);
+      msghdr.view.setUint32(16, iovecs.address >>> 0, true);
+      msghdr.view.setUint32(20, (iovecs.address / 0x1_0000_0000) >>> 0, true);
+      msghdr.view.setUint32(MSGHDR_IOVLEN, count, true);
+      const sent = this.#libc.sendmsg(this.#fd, msghdr.address, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent < 0) {
+        this.#check('sendmsg');
+        return;
+      }
+      this.#hasProgress = true;
+      this.consume(sent);
+    }
+  }
+
+  /** A call failed: no matter if it only would have waited, else the connection is broken. */
+  #check(call: string): void {
+    const errno = this.#libc.errno();
+    if (errno === EAGAIN || errno === EINTR) return;
+    this.destroy(new Error(`${call} failed with errno ${errno}`));
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * What a connection has to send: a ring of parts of memory regions in order, and a slab for the headers
+ * among them, used from its start again whenever the queue has run empty.
+ */
+
+import { copyBytes, Memory, type ScatterList } from '../../util/memory.js';
+import type { DataTransfer } from '../datamover.js';
+
+const FIRST_CAPACITY = 256;
+const HEADER_SLAB = 64 * 1024;
+
+export class SendQueue {
+  /** Segments queued. */
+  count = 0;
+  /** Bytes queued. */
+  bytes = 0;
+  #regions: (Memory | null)[] = new Array<Memory | null>(FIRST_CAPACITY).fill(null);
+  #offsets = new Int32Array(FIRST_CAPACITY);
+  #lengths = new Int32Array(FIRST_CAPACITY);
+  /** Set at the last segment of a transfer's data. */
+  #owners: (DataTransfer | null)[] = new Array<DataTransfer | null>(FIRST_CAPACITY).fill(null);
+  #first = 0;
+  #mask = FIRST_CAPACITY - 1;
+
+  #slab = Memory.allocate(HEADER_SLAB);
+  #slabUsed = 0;
+
+  /** Where {@link reserve} put the reservation. */
+  region: Memory = this.#slab;
+  offset = 0;
+
+  /**
+   * Queue `length` bytes of queue-owned memory for the caller to fill in at `region` and `offset`,
+   * before the next call. `length` is a multiple of 4.
+   */
+  reserve(length: number): void {
+    if (length > HEADER_SLAB) {
+      this.region = Memory.allocate(length);
+      this.offset = 0;
+    } else {
+      if (this.#slabUsed + length > HEADER_SLAB) {
+        // The peer reads slowly: the queue has not been empty for a slab's worth of headers.
+        this.#slab = Memory.allocate(HEADER_SLAB);
+        this.#slabUsed = 0;
+      }
+      this.region = this.#slab;
+      this.offset = this.#slabUsed;
+      this.#slabUsed += length;
+    }
+    this.push(this.region, this.offset, length, null);
+  }
+
+  /** Queue `length` bytes of `list` from `skip` on; `owner` is told when the last of them is gone. */
+  pushList(list: ScatterList, skip: number, length: number, owner: DataTransfer | null): void {
+    for (let i = 0; i < list.count && length > 0; i++) {
+      const have = list.lengths[i]!;
+      if (skip >= have) {
+        skip -= have;
+        continue;
+      }
+      const part = have - skip < length ? have - skip : length;
+      length -= part;
+      this.push(list.regions[i]!, list.offsets[i]! + skip, part, length === 0 ? owner : null);
+      skip = 0;
+    }
+  }
+
+  push(region: Memory, offset: number, length: number, owner: DataTransfer | null): void {
+    if (this.count > this.#mask) this.#grow();
+    const at = (this.#first + this.count) & this.#mask;
+    this.#regions[at] = region;
+    this.#offsets[at] = offset;
+    this.#lengths[at] = length;
+    this.#owners[at] = owner;
+    this.count++;
+    this.bytes += length;
+  }
+
+  /**
+   * Describe the first segments, at most `limit`, as a table of `struct iovec` (64-bit: address and
+   * length, 8 bytes each, little-endian). Returns how many.
+   */
+  fillIovecs(table: Uint32Array, limit: number): number {
+    const n = this.count < limit ? this.count : limit;
+    for (let i = 0; i < n; i++) {
+      const at = (this.#first + i) & this.#mask;
+      const address = this.#regions[at]!.address + this.#offsets[at]!;
+      table[4 * i] = address >>> 0;
+      table[4 * i + 1] = (address / 0x1_0000_0000) >>> 0;
+      table[4 * i + 2] = this.#lengths[at]!;
+      table[4 * i + 3] = 0;
+    }
+    return n;
+  }
+
+  /** Views of segments from the `from`-th on, for Node's own sockets. */
+  views(from: number): Buffer[] {
+    const views: Buffer[] = [];
+    for (let i = from; i < this.count; i++) {
+      const at = (this.#first + i) & this.#mask;
+      const offset = this.#offsets[at]!;
+      views.push(this.#regions[at]!.bytes.subarray(offset, offset + this.#lengths[at]!));
+    }
+    return views;
+  }
+
+  /** `sent` bytes are gone from the front; tells each owner whose last byte was among them. */
+  consume(sent: number, released: (owner: DataTransfer) => void): void {
+    this.bytes -= sent;
+    while (sent > 0) {
+      const at = this.#first;
+      const length = this.#lengths[at]!;
+      if (sent < length) {
+        this.#offsets[at] = this.#offsets[at]! + sent;
+        this.#lengths[at] = length - sent;
+        return;
+      }
+      sent -= length;
+      this.#pop(at, released);
+    }
+  }
+
+  /** Drop everything; owners are told. */
+  clear(released: (owner: DataTransfer) => void): void {
+    while (this.count > 0) this.#pop(this.#first, released);
+    this.bytes = 0;
+  }
+
+  #pop(at: number, released: (owner: DataTransfer) => void): void {
+    const owner = this.#owners[at]!;
+    this.#regions[at] = null;
+    this.#owners[at] = null;
+    this.#first = (at + 1) & this.#mask;
+    if (--this.count === 0) this.#slabUsed = 0;
+    if (owner !== null) released(owner);
+  }
+
+  #grow(): void {
+    const size = this.#mask + 1;
+    const regions = new Array<Memory | null>(2 * size).fill(null);
+    const owners = new Array<DataTransfer | null>(2 * size).fill(null);
+    const offsets = new Int32Array(2 * size);
+    const lengths = new Int32Array(2 * size);
+    for (let i = 0; i < this.count; i++) {
+      const at = (this.#first + i) & this.#mask;
+      regions[i] = this.#regions[at]!;
+      owners[i] = this.#owners[at]!;
+      offsets[i] = this.#offsets[at]!;
+      lengths[i] = this.#lengths[at]!;
+    }
+    this.#regions = regions;
+    this.#owners = owners;
+    this.#offsets = offsets;
+    this.#lengths = lengths;
+    this.#first = 0;
+    this.#mask = 2 * size - 1;
+  }
+}
+
+/** Copy `data` into a reservation of `queue` and zero its padding. */
+export function fillReservation(queue: SendQueue, data: Uint8Array, length: number, padded: number): void {
+  copyBytes(data, 0, queue.region.bytes, queue.offset, length);
+  queue.region.bytes.fill(0, queue.offset + length, queue.offset + padded);
+}

@@ -1,0 +1,63 @@
+/**
+ * iSCSI (RFC 7143) without sockets: names, text and headers of the wire, the login phase, discovery. The
+ * rest of the target's side, sessions and connections, is in `riser/target`.
+ */
+
+export {
+  formatIsid,
+  initiatorPortName,
+  NAME_LIMIT,
+  type NameType,
+  normalizeIscsiName,
+  type ParsedName,
+  parseIscsiName,
+  receiveIscsiName,
+  targetPortName,
+} from './names.js';
+export { LoginStatus, loginStatusOf } from './login/status.js';
+export {
+  DEFAULT_PARAMETERS,
+  type KeyRule,
+  KEYS,
+  type OperationalParameters,
+  type Role,
+  type Stage,
+  type TaskReporting,
+} from './login/keys.js';
+export { type Offer, TARGET_OFFER } from './login/offer.js';
+export { Negotiation, type NegotiationOptions, type Received } from './login/negotiation.js';
+export type {
+  AuthenticationExchange,
+  AuthenticationStep,
+  Authenticator,
+  ExistingSession,
+  LoginIdentity,
+  LoginPolicy,
+  LoginRefusal,
+  SessionType,
+  TargetIdentity,
+} from './login/policy.js';
+export {
+  LOGIN_DATA_SEGMENT_LIMIT,
+  LOGIN_REQUEST_LIMIT,
+  type LoginOutcome,
+  type LoginResponsePdu,
+  type LoginResult,
+  LoginStage,
+  TargetLogin,
+  type TargetLoginOptions,
+} from './login/target-login.js';
+export { Command } from './target/command.js';
+export { type ConnectionHost, type ConnectionLimits, TargetConnection } from './target/connection.js';
+export { type EndReason, FullFeature, type FullFeatureHost } from './target/full-feature.js';
+export type { TaskManagementCall } from './target/task-management.js';
+export type { TargetDirectory } from './target/text-exchange.js';
+export {
+  answerSendTargets,
+  type DiscoverableTarget,
+  type DiscoveryContext,
+  type DiscoveryPortal,
+  formatPortal,
+} from './target/discovery.js';
+export { buildText, type ParsedText, parseText, type TextPair } from './wire/text.js';
+export * from './wire/headers.js';

@@ -1,0 +1,48 @@
+/** What one side brings into a negotiation, and what Riser's target brings. */
+
+import { DEFAULT_PARAMETERS, type OperationalParameters, type TaskReporting } from './keys.js';
+
+type ListParameter = 'headerDigest' | 'dataDigest' | 'taskReporting';
+
+/**
+ * The values a side would have if it could choose. They bound what it accepts: of a number it never
+ * takes more than this (less, where the result is the maximum), of a list only these.
+ */
+export interface Offer extends Readonly<Omit<OperationalParameters, ListParameter>> {
+  /** Supported values, in order of preference when proposed. */
+  readonly headerDigest: readonly ('CRC32C' | 'None')[];
+  readonly dataDigest: readonly ('CRC32C' | 'None')[];
+  readonly taskReporting: readonly TaskReporting[];
+  /** Keys that this side sends without being asked. */
+  readonly sends: readonly string[];
+}
+
+/**
+ * What Riser's target offers.
+ *
+ * It proposes nothing on its own: initiators in the field (open-iscsi) end a login over a key that they do not
+ * expect, and each of them asks for what it can use.
+ */
+export const TARGET_OFFER: Offer = {
+  ...DEFAULT_PARAMETERS,
+  headerDigest: ['CRC32C', 'None'],
+  dataDigest: ['CRC32C', 'None'],
+  // With one connection a session, responses are in order anyway: the fence of RFC 7143 4.2.2.3.3 always stands.
+  taskReporting: ['ResponseFence', 'RFC3720'],
+  maxConnections: 1,
+  initialR2T: false,
+  immediateData: true,
+  targetMaxRecvDataSegmentLength: 262144,
+  maxBurstLength: 1048576,
+  firstBurstLength: 262144,
+  defaultTime2Wait: 2,
+  // Without recovery of connections there is nothing to retain (RFC 7143 13.16).
+  defaultTime2Retain: 0,
+  maxOutstandingR2T: 16,
+  dataPDUInOrder: true,
+  dataSequenceInOrder: true,
+  errorRecoveryLevel: 0,
+  iSCSIProtocolLevel: 1,
+  rdmaExtensions: false,
+  sends: ['MaxRecvDataSegmentLength'],
+};

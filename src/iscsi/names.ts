@@ -1,0 +1,95 @@
+/**
+ * iSCSI names (RFC 7143 4.2.7) and their normal form (RFC 3722), and what is derived from them: ISIDs
+ * and SCSI port names.
+ */
+
+/** The longest iSCSI name, bytes of UTF-8 (RFC 7143 4.2.7.2). */
+export const NAME_LIMIT = 223;
+
+/** A naming authority: the type designator without its dot (RFC 7143 4.2.7.3). */
+export type NameType = 'iqn' | 'eui' | 'naa';
+
+/** The form of each type, for a normalised name (RFC 7143 4.2.7.4 to 4.2.7.6). */
+const FORMS: readonly { type: NameType; form: RegExp; example: string }[] = [
+  {
+    type: 'iqn',
+    form: /^iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:.+)?$/u,
+    example: 'iqn.2001-04.com.example:disk1',
+  },
+  { type: 'eui', form: /^eui\.[0-9a-f]{16}$/u, example: 'eui.02004567a425678d' },
+  { type: 'naa', form: /^naa\.([0-9a-f]{16}|[0-9a-f]{32})$/u, example: 'naa.52004567ba64678d' },
+];
+
+/** RFC 3454 B.1: characters that are mapped to nothing. */
+const MAPPED_TO_NOTHING = /[\u00ad\u034f\u1806\u180b-\u180d\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]/gu;
+
+/**
+ * RFC 3722 6: what a normalised name must not contain. In ASCII that is all but lower-case letters, digits, dash,
+ * dot and colon; beyond it spaces, controls, private use, unassigned and the like. Right-to-left letters are
+ * out as well: a type designator is left-to-right, and RFC 3454 6 forbids both in one string.
+ */
+const PROHIBITED =
+  /[\u0000-\u002c\u002f\u003b-\u0060\u007b-\u007f\u0340\u0341\u2ff0-\u2ffb\u3002\ufffc\ufffd\p{Z}\p{C}\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}]/u;
+
+/**
+ * The normal form of RFC 3722: lower case, NFKC, without invisible characters. Two names are the same if
+ * their normal forms are equal byte for byte. Case folding and NFKC are those of the running Unicode version.
+ */
+export function normalizeIscsiName(name: string): string {
+  let folded = '';
+  for (const character of name.replace(MAPPED_TO_NOTHING, '').normalize('NFKC')) {
+    // RFC 3454 B.2 folds these two differently from lower-casing.
+    if (character === 'ß') folded += 'ss';
+    else if (character === 'ς') folded += 'σ';
+    else folded += character.toLowerCase();
+  }
+  return folded.normalize('NFKC');
+}
+
+/** A name in normal form with its type, or a sentence that says what is wrong with it. */
+export type ParsedName = { readonly name: string; readonly type: NameType } | { readonly error: string };
+
+/**
+ * Normalise and validate a name that a user configures.
+ *
+ * @example
+ * parseIscsiName('iqn.2001-04.com.Example:Disk1'); // { name: 'iqn.2001-04.com.example:disk1', type: 'iqn' }
+ */
+export function parseIscsiName(text: string): ParsedName {
+  const name = normalizeIscsiName(text);
+  const length = Buffer.byteLength(name);
+  if (length > NAME_LIMIT)
+    return { error: `an iSCSI name has at most ${NAME_LIMIT} bytes, this one ${length}` };
+  const known = FORMS.find(({ type }) => name.startsWith(`${type}.`));
+  if (known === undefined) return { error: 'an iSCSI name starts with "iqn.", "eui." or "naa."' };
+  const bad = PROHIBITED.exec(name);
+  if (bad !== null) return { error: `${JSON.stringify(bad[0])} is not allowed in an iSCSI name` };
+  if (!known.form.test(name)) return { error: `not of the form of ${known.example}` };
+  return { name, type: known.type };
+}
+
+/**
+ * The normal form of a name that a peer sent, or null if it cannot be one: empty, too long, or with control
+ * characters. More than that is not demanded: initiators in the field use names of any form (QEMU appends
+ * the name of its guest, spaces and all), and an unknown name is refused by access control anyway.
+ */
+export function receiveIscsiName(text: string): string | null {
+  const name = normalizeIscsiName(text);
+  if (name === '' || Buffer.byteLength(name) > NAME_LIMIT || /\p{Cc}/u.test(name)) return null;
+  return name;
+}
+
+/** An ISID's six bytes as 12 lower-case hexadecimal digits (RFC 7143 11.12.5). */
+export function formatIsid(isid: Uint8Array): string {
+  return Buffer.from(isid).toString('hex');
+}
+
+/** SCSI name of an initiator port (RFC 7143 4.4.2): name, `,i,0x` and the ISID. */
+export function initiatorPortName(initiatorName: string, isidHex: string): string {
+  return `${initiatorName},i,0x${isidHex}`;
+}
+
+/** SCSI name of a target port (RFC 7143 4.4.2): name, `,t,0x` and the portal group tag, 0-65535. */
+export function targetPortName(targetName: string, portalGroupTag: number): string {
+  return `${targetName},t,0x${portalGroupTag.toString(16).padStart(4, '0')}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * The commands of a session: those that are active, found by Initiator Task Tag, and the pool they come
+ * from. The CmdSN window is what the table has room for (RFC 7143 4.2.2.1).
+ */
+
+import { serialAdd, serialLess } from '../../util/serial.js';
+import type { Command } from './command.js';
+
+const BUCKETS = 256;
+
+/** Immediate commands are not flow controlled by CmdSN: so many are taken beyond the window (RFC 7143 4.2.2.1). */
+const IMMEDIATE_RESERVE = 16;
+
+/** What a request's CmdSN means. */
+export const Turn = {
+  /** It is the one expected, or an immediate request: carry it out. */
+  NOW: 0,
+  /** Outside of the window, or a duplicate: to be ignored silently (RFC 7143 4.2.2.1). */
+  NEVER: 1,
+  /** Inside of the window, but requests before it are missing; cannot be on one connection. */
+  GAP: 2,
+} as const;
+export type Turn = (typeof Turn)[keyof typeof Turn];
+
+export class CommandTable {
+  readonly #create: () => Command;
+  readonly #depth: number;
+  readonly #pool: Command[] = [];
+  readonly #buckets = new Array<Command | null>(BUCKETS).fill(null);
+  active = 0;
+  #activeImmediate = 0;
+  expCmdSN: number;
+
+  /** `depth`: commands that may be active at a time, besides immediate ones. */
+  constructor(expCmdSN: number, depth: number, create: () => Command) {
+    this.expCmdSN = expCmdSN;
+    this.#depth = depth;
+    this.#create = create;
+  }
+
+  /** MaxCmdSN: the window shrinks with each active command and never moves backwards. */
+  get maxCmdSN(): number {
+    return serialAdd(this.expCmdSN, this.#depth - 1 - (this.active - this.#activeImmediate));
+  }
+
+  /** Look at a request's CmdSN, and advance ExpCmdSN if it is its turn. */
+  arrive(cmdSN: number, isImmediate: boolean): Turn {
+    if (isImmediate) return Turn.NOW;
+    if (cmdSN === this.expCmdSN) {
+      if (serialLess(this.maxCmdSN, cmdSN)) return Turn.NEVER;
+      this.expCmdSN = serialAdd(cmdSN, 1);
+      return Turn.NOW;
+    }
+    return serialLess(cmdSN, this.expCmdSN) || serialLess(this.maxCmdSN, cmdSN) ? Turn.NEVER : Turn.GAP;
+  }
+
+  /** Whether one more immediate command can be taken. */
+  get hasRoomForImmediate(): boolean {
+    return this.#activeImmediate < IMMEDIATE_RESERVE;
+  }
+
+  /** The active command with this Initiator Task Tag, or null. */
+  find(initiatorTaskTag: number): Command | null {
+    let command = this.#buckets[bucketOf(initiatorTaskTag)] ?? null;
+    while (command !== null && command.initiatorTaskTag !== initiatorTaskTag) command = command.nextInBucket;
+    return command;
+  }
+
+  /** A command from the pool, made active under `initiatorTaskTag`. */
+  begin(initiatorTaskTag: number, isImmediate: boolean): Command {
+    const command = this.#pool.pop() ?? this.#create();
+    const bucket = bucketOf(initiatorTaskTag);
+    command.initiatorTaskTag = initiatorTaskTag;
+    command.isImmediate = isImmediate;
+    command.isActive = true;
+    command.nextInBucket = this.#buckets[bucket] ?? null;
+    this.#buckets[bucket] = command;
+    this.active++;
+    if (isImmediate) this.#activeImmediate++;
+    return command;
+  }
+
+  /** The command gets its response, or none ever: its tag and its place in the window are free. */
+  finish(command: Command): void {
+    const bucket = bucketOf(command.initiatorTaskTag);
+    let before: Command | null = null;
+    let at = this.#buckets[bucket] ?? null;
+    while (at !== null && at !== command) {
+      before = at;
+      at = at.nextInBucket;
+    }
+    if (at === null) return;
+    if (before === null) this.#buckets[bucket] = command.nextInBucket;
+    else before.nextInBucket = command.nextInBucket;
+    command.nextInBucket = null;
+    command.isActive = false;
+    this.active--;
+    if (command.isImmediate) this.#activeImmediate--;
+  }
+
+  /** The command's buffers are free as well: it can be used again. */
+  recycle(command: Command): void {
+    this.#pool.push(command);
+  }
+}
+
+function bucketOf(tag: number): number {
+  return (tag ^ (tag >>> 8)) & (BUCKETS - 1);
+}

@@ -1,0 +1,402 @@
+/**
+ * The full feature phase of a connection, target's side (RFC 7143 4.2, 11): one request PDU in, its
+ * response queued. Sans-I/O: PDUs, completions and the time come in, PDUs go out by the Datamover.
+ */
+
+import type {
+  ConnectionParameters,
+  ControlPdu,
+  DataError,
+  Datamover,
+  DatamoverEvents,
+  DataTransfer,
+  Numbering,
+} from '../../datamover/datamover.js';
+import { RiserError } from '../../util/errors.js';
+import type { Logger } from '../../util/logger.js';
+import type { BufferPool } from '../../util/memory.js';
+import { serialAdd } from '../../util/serial.js';
+import type { OperationalParameters } from '../login/keys.js';
+import {
+  AsyncMessage,
+  Bhs,
+  BHS_LENGTH,
+  DataOut,
+  dumpHeader,
+  LogoutRequest,
+  LogoutResponse as LogoutResponseHeader,
+  NopIn,
+  NopOut,
+  Reject,
+  ScsiCommand,
+  ScsiResponse as ScsiResponseHeader,
+} from '../wire/headers.js';
+import {
+  AsyncEvent,
+  CommandAttribute,
+  CommandFlag,
+  FINAL,
+  IMMEDIATE,
+  LogoutReason,
+  LogoutResponse,
+  Opcode,
+  OPCODE_MASK,
+  RejectReason,
+  RESERVED_TAG,
+  ScsiResponse,
+  type TaskManagementResponse,
+} from '../wire/opcodes.js';
+import type { Command } from './command.js';
+import { CommandTable, Turn } from './command-table.js';
+import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
+import { TextExchange, type TargetDirectory } from './text-exchange.js';
+
+/** What a full-feature connection needs from the layer above. */
+export interface FullFeatureHost {
+  /** A new command for the pool of `phase`; only normal sessions ask. */
+  createCommand(phase: FullFeature): Command;
+  /** Carry out a task management function and call `call.respond` once, at once or later. */
+  manageTasks(call: TaskManagementCall): void;
+  /** What SendTargets tells this initiator. */
+  readonly directory: TargetDirectory;
+  readonly buffers: BufferPool;
+  readonly log: Logger;
+}
+
+/** How a session came to its end, for people and for the layer above. */
+export type EndReason = 'logout' | 'reinstated' | 'stopped' | 'closed by the initiator';
+
+export interface FullFeatureOptions {
+  datamover: Datamover;
+  host: FullFeatureHost;
+  parameters: OperationalParameters;
+  isDiscovery: boolean;
+  connectionId: number;
+  expCmdSN: number;
+  statSN: number;
+  /** Commands that may be active at a time. */
+  commandWindow: number;
+}
+
+export class FullFeature implements Numbering, DatamoverEvents {
+  readonly datamover: Datamover;
+  readonly parameters: OperationalParameters;
+  readonly commands: CommandTable;
+  /** Set by a logout: the connection ends by agreement. */
+  hasLoggedOut = false;
+  /** Whether anything was received since this was last cleared; the keepalive looks. */
+  hasHeard = false;
+  readonly #host: FullFeatureHost;
+  readonly #isDiscovery: boolean;
+  readonly #connectionId: number;
+  readonly #text: TextExchange;
+  #statSN: number;
+  /** All PDUs but Data-In and R2T are made here; the Datamover copies. */
+  readonly #header = Buffer.alloc(BHS_LENGTH);
+  readonly #senseData = Buffer.alloc(2 + 255);
+
+  constructor(options: FullFeatureOptions) {
+    const { host, parameters } = options;
+    this.datamover = options.datamover;
+    this.parameters = parameters;
+    this.#host = host;
+    this.#isDiscovery = options.isDiscovery;
+    this.#connectionId = options.connectionId;
+    this.#statSN = options.statSN;
+    this.commands = new CommandTable(options.expCmdSN, options.commandWindow, () => host.createCommand(this));
+    this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
+    this.datamover.enableDatamover(connectionParameters(parameters), this);
+  }
+
+  // ---- Numbering ----
+
+  takeStatSN(): number {
+    const statSN = this.#statSN;
+    this.#statSN = serialAdd(statSN, 1);
+    return statSN;
+  }
+
+  peekStatSN(): number {
+    return this.#statSN;
+  }
+
+  expectedCmdSN(): number {
+    return this.commands.expCmdSN;
+  }
+
+  maxCmdSN(): number {
+    return this.commands.maxCmdSN;
+  }
+
+  // ---- DatamoverEvents ----
+
+  controlNotify(pdu: ControlPdu): void {
+    this.hasHeard = true;
+    const header = pdu.header;
+    const opcode = header[0]! & OPCODE_MASK;
+    if (opcode === Opcode.DATA_OUT) {
+      this.#unsolicitedData(pdu);
+      return;
+    }
+    if (opcode === Opcode.SNACK_REQUEST) {
+      // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16).
+      this.reject(header, RejectReason.SNACK_REJECT);
+      return;
+    }
+    if (pdu.dataDigestFailed) {
+      // The PDU is discarded, and with it its CmdSN: the initiator sends it again (RFC 7143 7.8).
+      this.reject(header, RejectReason.DATA_DIGEST_ERROR);
+      return;
+    }
+    const isImmediate = (header[0]! & IMMEDIATE) !== 0;
+    switch (this.commands.arrive(ScsiCommand.cmdSN.get(header), isImmediate)) {
+      case Turn.NOW:
+        break;
+      case Turn.NEVER:
+        return;
+      case Turn.GAP:
+        this.drop(
+          violation('CMDSN_GAP', `the initiator skipped CmdSN ${this.commands.expCmdSN}: ${dumpHeader(header)}`),
+        );
+        return;
+    }
+    switch (opcode) {
+      case Opcode.SCSI_COMMAND:
+        this.#scsiCommand(pdu, isImmediate);
+        break;
+      case Opcode.NOP_OUT:
+        this.#nopOut(pdu);
+        break;
+      case Opcode.TASK_MANAGEMENT_REQUEST:
+        if (this.#isDiscovery) this.reject(header, RejectReason.PROTOCOL_ERROR);
+        else handleTaskManagement(this, this.#host, header);
+        break;
+      case Opcode.TEXT_REQUEST:
+        this.#text.handleRequest(header, pdu.data());
+        break;
+      case Opcode.LOGOUT_REQUEST:
+        this.#logout(header);
+        break;
+      case Opcode.LOGIN_REQUEST:
+        this.drop(violation('LOGIN_IN_FULL_FEATURE', 'the initiator sent a Login Request after login'));
+        break;
+      default:
+        this.reject(header, RejectReason.COMMAND_NOT_SUPPORTED);
+    }
+  }
+
+  dataCompletionNotify(transfer: DataTransfer): void {
+    this.hasHeard = true;
+    (transfer as Command).dataCompleted();
+  }
+
+  dataErrorNotify(transfer: DataTransfer, error: DataError, header: Buffer): void {
+    (transfer as Command).loseData(error);
+    this.reject(header, rejectReasonOf(error));
+  }
+
+  buffersReleased(transfer: DataTransfer): void {
+    (transfer as Command).buffersReleased();
+  }
+
+  connectionTerminateNotify(): void {
+    // The connection that owns this phase hears of it first.
+  }
+
+  // ---- SCSI commands ----
+
+  #scsiCommand(pdu: ControlPdu, isImmediate: boolean): void {
+    const header = pdu.header;
+    const tag = Bhs.initiatorTaskTag.get(header);
+    const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
+    if (this.#isDiscovery) {
+      // RFC 7143 4.3: a discovery session carries text and logout requests only.
+      this.reject(header, RejectReason.PROTOCOL_ERROR);
+    } else if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
+      this.reject(header, RejectReason.INVALID_PDU_FIELD);
+    } else if (this.commands.find(tag) !== null) {
+      this.reject(header, RejectReason.TASK_IN_PROGRESS);
+    } else if (isImmediate && !this.commands.hasRoomForImmediate) {
+      this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
+    } else {
+      this.commands.begin(tag, isImmediate).start(pdu);
+    }
+  }
+
+  #unsolicitedData(pdu: ControlPdu): void {
+    const header = pdu.header;
+    const command = this.commands.find(Bhs.initiatorTaskTag.get(header));
+    // The task may have been aborted while its data was under way.
+    if (command === null) return;
+    if (!pdu.dataDigestFailed && command.unsolicitedData(pdu)) return;
+    const error = pdu.dataDigestFailed ? 'digest' : 'sequence';
+    command.loseData(error);
+    this.reject(header, rejectReasonOf(error));
+    command.endLostUnsolicited((DataOut.flags.get(header) & FINAL) !== 0);
+  }
+
+  /** A SCSI Response (RFC 7143 11.4), with sense data if there is any. */
+  sendScsiResponse(
+    command: Command,
+    status: number,
+    residualFlags: number,
+    residual: number,
+    sense: Uint8Array,
+    senseLength: number,
+  ): void {
+    const header = this.#begin(Opcode.SCSI_RESPONSE, command.initiatorTaskTag);
+    Bhs.flags.set(header, FINAL | residualFlags);
+    ScsiResponseHeader.response.set(header, ScsiResponse.COMPLETED);
+    ScsiResponseHeader.status.set(header, status);
+    ScsiResponseHeader.expDataSN.set(header, command.dataSN);
+    ScsiResponseHeader.residualCount.set(header, residual);
+    if (senseLength === 0) {
+      this.sendNumbered(header, null, 0);
+      return;
+    }
+    // RFC 7143 11.4.7: SenseLength, then the sense data.
+    const data = this.#senseData;
+    data.writeUInt16BE(senseLength, 0);
+    for (let i = 0; i < senseLength; i++) data[2 + i] = sense[i]!;
+    this.sendNumbered(header, data, 2 + senseLength);
+  }
+
+  // ---- NOP ----
+
+  /** RFC 7143 11.18 */
+  #nopOut(pdu: ControlPdu): void {
+    const tag = Bhs.initiatorTaskTag.get(pdu.header);
+    // Without a task tag it answers our own ping, or only acknowledges: no answer.
+    if (tag === RESERVED_TAG) return;
+    const lunHigh = NopOut.lunHigh.get(pdu.header);
+    const lunLow = NopOut.lunLow.get(pdu.header);
+    const header = this.#begin(Opcode.NOP_IN, tag);
+    Bhs.flags.set(header, FINAL);
+    NopIn.lunHigh.set(header, lunHigh);
+    NopIn.lunLow.set(header, lunLow);
+    NopIn.targetTransferTag.set(header, RESERVED_TAG);
+    const length = Math.min(pdu.dataLength, this.parameters.initiatorMaxRecvDataSegmentLength);
+    this.sendNumbered(header, length > 0 ? pdu.data() : null, length);
+  }
+
+  /** Ask the initiator for a sign of life (RFC 7143 11.19). */
+  ping(): void {
+    const header = this.#begin(Opcode.NOP_IN, RESERVED_TAG);
+    Bhs.flags.set(header, FINAL);
+    NopIn.targetTransferTag.set(header, PING_TAG);
+    // A ping carries the next StatSN without taking it.
+    this.#number(header, this.#statSN);
+    this.datamover.sendControl(header, null, 0);
+    this.datamover.flush();
+  }
+
+  // ---- the end ----
+
+  /** RFC 7143 11.14, 11.15 */
+  #logout(request: Buffer): void {
+    const reason = Bhs.flags.get(request) & 0x7f;
+    const response = this.#logoutResponse(reason, LogoutRequest.cid.get(request));
+    const header = this.#begin(Opcode.LOGOUT_RESPONSE, Bhs.initiatorTaskTag.get(request));
+    Bhs.flags.set(header, FINAL);
+    LogoutResponseHeader.response.set(header, response);
+    LogoutResponseHeader.time2Wait.set(header, this.parameters.defaultTime2Wait);
+    LogoutResponseHeader.time2Retain.set(header, this.parameters.defaultTime2Retain);
+    this.sendNumbered(header, null, 0);
+    if (response !== LogoutResponse.SUCCESS) return;
+    this.hasLoggedOut = true;
+    this.datamover.connectionTerminate();
+  }
+
+  #logoutResponse(reason: number, connectionId: number): number {
+    if (reason === LogoutReason.CLOSE_SESSION) return LogoutResponse.SUCCESS;
+    if (reason !== LogoutReason.CLOSE_CONNECTION) return LogoutResponse.RECOVERY_NOT_SUPPORTED;
+    return connectionId === this.#connectionId ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
+  }
+
+  /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3). */
+  announceEnd(): void {
+    const header = this.#begin(Opcode.ASYNC_MESSAGE, RESERVED_TAG);
+    Bhs.flags.set(header, FINAL);
+    AsyncMessage.asyncEvent.set(header, AsyncEvent.SESSION_WILL_DROP);
+    AsyncMessage.parameter2.set(header, this.parameters.defaultTime2Wait);
+    AsyncMessage.parameter3.set(header, this.parameters.defaultTime2Retain);
+    this.sendNumbered(header, null, 0);
+    this.datamover.flush();
+  }
+
+  /** End the connection because of `error`. */
+  drop(error: RiserError): void {
+    this.datamover.deallocateConnectionResources(error);
+  }
+
+  // ---- PDUs ----
+
+  /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. */
+  reject(request: Buffer, reason: RejectReason): void {
+    this.#host.log.warn(`rejected a PDU, reason 0x${reason.toString(16)}: ${dumpHeader(request)}`);
+    const header = this.#begin(Opcode.REJECT, RESERVED_TAG);
+    Bhs.flags.set(header, FINAL);
+    Reject.reason.set(header, reason);
+    this.sendNumbered(header, request, BHS_LENGTH);
+  }
+
+  /** Negotiation in the full feature phase has changed `parameters`. */
+  parametersChanged(): void {
+    this.datamover.noticeKeyValues(connectionParameters(this.parameters));
+  }
+
+  /** A Task Management Function Response (RFC 7143 11.6). */
+  sendTaskManagementResponse(initiatorTaskTag: number, response: TaskManagementResponse): void {
+    const header = this.#begin(Opcode.TASK_MANAGEMENT_RESPONSE, initiatorTaskTag);
+    Bhs.flags.set(header, FINAL);
+    header[2] = response;
+    this.sendNumbered(header, null, 0);
+    this.datamover.flush();
+  }
+
+  /** The header for the next response PDU, cleared; valid until the next call. */
+  beginTextResponse(initiatorTaskTag: number): Buffer {
+    return this.#begin(Opcode.TEXT_RESPONSE, initiatorTaskTag);
+  }
+
+  /** Give a response its StatSN and queue it. */
+  sendNumbered(header: Buffer, data: Uint8Array | null, length: number): void {
+    this.#number(header, this.takeStatSN());
+    this.datamover.sendControl(header, data, length);
+  }
+
+  #begin(opcode: Opcode, initiatorTaskTag: number): Buffer {
+    const header = this.#header.fill(0);
+    header[0] = opcode;
+    Bhs.initiatorTaskTag.set(header, initiatorTaskTag);
+    return header;
+  }
+
+  #number(header: Buffer, statSN: number): void {
+    ScsiResponseHeader.statSN.set(header, statSN);
+    ScsiResponseHeader.expCmdSN.set(header, this.commands.expCmdSN);
+    ScsiResponseHeader.maxCmdSN.set(header, this.commands.maxCmdSN);
+  }
+}
+
+/** Target Transfer Tag of the pings; the answer repeats it and needs no telling apart. */
+const PING_TAG = 1;
+
+function rejectReasonOf(error: DataError): RejectReason {
+  return error === 'digest' ? RejectReason.DATA_DIGEST_ERROR : RejectReason.INVALID_PDU_FIELD;
+}
+
+function violation(code: string, message: string): RiserError {
+  return new RiserError(code, message, { by: 'peer', costs: 'connection' });
+}
+
+function connectionParameters(parameters: OperationalParameters): ConnectionParameters {
+  return {
+    headerDigest: parameters.headerDigest,
+    dataDigest: parameters.dataDigest,
+    maxSendDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
+    maxRecvDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
+    maxBurstLength: parameters.maxBurstLength,
+    maxOutstandingR2T: parameters.maxOutstandingR2T,
+  };
+}

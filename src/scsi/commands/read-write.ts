@@ -1,0 +1,161 @@
+/**
+ * READ and WRITE (SBC-3 5.7 to 5.10, 5.30 to 5.33): the I/O path. Nothing here allocates.
+ *
+ * Where the device lends its memory, a READ is answered from there and a WRITE received into it, and
+ * neither is submitted to the device. RDPROTECT and WRPROTECT are not evaluated and therefore refused
+ * when set: there is no protection information.
+ */
+
+import { BlockOp, BlockStatus } from '../../block/device.js';
+import { MAXIMUM_TRANSFER_BYTES } from '../limits.js';
+import type { LogicalUnit } from '../logical-unit.js';
+import type { Operation } from '../operation.js';
+import { Sense } from '../sense.js';
+import type { Task } from '../task.js';
+import {
+  blockCountField,
+  blockCountOffset,
+  DPO,
+  FUA,
+  FUA_NV,
+  isInRange,
+  logicalBlockAddress,
+  usage10,
+  usage12,
+  usage16,
+} from './block-range.js';
+
+/** TRANSFER LENGTH 0 of READ(6) and WRITE(6) (SBC-3 5.7). */
+const DEFAULT_TRANSFER_LENGTH_6 = 256;
+
+/** `task.step` of a WRITE: where its Data-Out goes. */
+const RECEIVES_INTO_BUFFERS = 0;
+const RECEIVES_INTO_DEVICE = 1;
+
+function startRead(task: Task, unit: LogicalUnit): void {
+  read(task, unit, blockCountField(task.cdb));
+}
+
+function startRead6(task: Task, unit: LogicalUnit): void {
+  read(task, unit, blockCountField(task.cdb) || DEFAULT_TRANSFER_LENGTH_6);
+}
+
+function read(task: Task, unit: LogicalUnit, blocks: number): void {
+  const lba = logicalBlockAddress(task.cdb);
+  if (!isAcceptable(task, unit, lba, blocks)) return;
+  const blockSize = unit.blockSize;
+  const length = blocks * blockSize;
+  task.transferLength = length;
+  // What the initiator cannot take need not be read.
+  const wanted = Math.min(length, Math.ceil(task.dataInLimit / blockSize) * blockSize);
+  if (wanted === 0) {
+    unit.good(task);
+    return;
+  }
+  const offset = lba * blockSize;
+  if (unit.device.lend(task.data, offset, wanted, false)) {
+    task.dataInLength = wanted;
+    unit.good(task);
+    return;
+  }
+  if (!task.allocate(wanted)) {
+    unit.busy(task);
+    return;
+  }
+  task.op = BlockOp.READ;
+  task.offset = offset;
+  task.length = wanted;
+  unit.startDevice(task);
+}
+
+function readDone(task: Task, unit: LogicalUnit): void {
+  if (task.status !== BlockStatus.GOOD) {
+    unit.failMedium(task);
+    return;
+  }
+  task.dataInLength = task.length;
+  unit.good(task);
+}
+
+function startWrite(task: Task, unit: LogicalUnit): void {
+  task.fua = (task.cdb[1]! & FUA) !== 0;
+  write(task, unit, blockCountField(task.cdb));
+}
+
+function startWrite6(task: Task, unit: LogicalUnit): void {
+  write(task, unit, blockCountField(task.cdb) || DEFAULT_TRANSFER_LENGTH_6);
+}
+
+/** WRITE's common part, up to the request for Data-Out; `task.fua` is set. */
+function write(task: Task, unit: LogicalUnit, blocks: number): void {
+  const lba = logicalBlockAddress(task.cdb);
+  if (!isAcceptable(task, unit, lba, blocks)) return;
+  const blockSize = unit.blockSize;
+  task.transferLength = blocks * blockSize;
+  const length = lengthToReceive(task, blockSize);
+  if (length === 0) {
+    unit.good(task);
+    return;
+  }
+  task.op = BlockOp.WRITE;
+  task.offset = lba * blockSize;
+  task.length = length;
+  if (length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
+    task.step = RECEIVES_INTO_DEVICE;
+  } else {
+    task.step = RECEIVES_INTO_BUFFERS;
+  }
+  unit.requestData(task, length);
+}
+
+function writeReceived(task: Task, unit: LogicalUnit): void {
+  // Memory that a device lends is all the storage there is: force unit access asks for nothing more.
+  if (task.step === RECEIVES_INTO_DEVICE) unit.good(task);
+  else unit.startDevice(task);
+}
+
+function writeDone(task: Task, unit: LogicalUnit): void {
+  if (task.status !== BlockStatus.GOOD) unit.failMedium(task);
+  else unit.good(task);
+}
+
+/** The checks that come before any data moves. False when the task was ended. */
+export function isAcceptable(task: Task, unit: LogicalUnit, lba: number, blocks: number): boolean {
+  if (!isInRange(unit, lba, blocks)) {
+    unit.fail(task, Sense.LBA_OUT_OF_RANGE);
+    return false;
+  }
+  if (blocks * unit.blockSize > MAXIMUM_TRANSFER_BYTES) {
+    unit.failField(task, blockCountOffset(task.cdb));
+    return false;
+  }
+  return true;
+}
+
+/**
+ * How many of the `task.transferLength` bytes of a WRITE to ask for. An initiator that announces fewer,
+ * but whole, blocks gets these written, GOOD and an overflow residual, as initiators expect (RFC 7143 11.4.5.1
+ * leaves it open); one that announces part of a block is refused by requestData.
+ */
+export function lengthToReceive(task: Task, blockSize: number): number {
+  const limit = task.dataOutLimit;
+  return limit < task.transferLength && limit % blockSize === 0 ? limit : task.transferLength;
+}
+
+/** A READ needs nothing for FUA: no cache here ever holds other data than the medium's readers get. */
+const FLAGS = DPO | FUA | FUA_NV;
+const usage6 = (opcode: number): readonly number[] => [opcode, 0x1f, 0xff, 0xff, 0xff, 0x00];
+
+const reading = { start: startRead, deviceDone: readDone };
+const writing = { writesMedium: true, start: startWrite, received: writeReceived, deviceDone: writeDone };
+
+export const readWriteOperations: readonly Operation[] = [
+  { name: 'READ(6)', opcode: 0x08, usage: usage6(0x08), ...reading, start: startRead6 },
+  { name: 'WRITE(6)', opcode: 0x0a, usage: usage6(0x0a), ...writing, start: startWrite6 },
+  { name: 'READ(10)', opcode: 0x28, usage: usage10(0x28, FLAGS), ...reading },
+  { name: 'WRITE(10)', opcode: 0x2a, usage: usage10(0x2a, FLAGS), ...writing },
+  { name: 'READ(16)', opcode: 0x88, usage: usage16(0x88, FLAGS), ...reading },
+  { name: 'WRITE(16)', opcode: 0x8a, usage: usage16(0x8a, FLAGS), ...writing },
+  { name: 'READ(12)', opcode: 0xa8, usage: usage12(0xa8, FLAGS), ...reading },
+  { name: 'WRITE(12)', opcode: 0xaa, usage: usage12(0xaa, FLAGS), ...writing },
+];

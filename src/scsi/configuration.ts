@@ -1,0 +1,39 @@
+/** What a logical unit is configured to be: its names, its kind of provisioning, its protection. */
+
+import type { Identity } from './identity.js';
+
+/** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
+export interface LogicalUnitConfiguration {
+  readonly identity: Identity;
+  /** `thin`: UNMAP gives space back, and initiators are told so. `full`: no command unmaps. */
+  readonly provisioning: 'thin' | 'full';
+  /** Refuses writes although the device may take them. */
+  readonly readOnly: boolean;
+  /** Has a medium that START STOP UNIT ejects and loads. */
+  readonly removable: boolean;
+  /** T10 vendor identification, at most 8 printable ASCII characters. */
+  readonly vendor: string;
+  /** Product identification, at most 16 printable ASCII characters. */
+  readonly product: string;
+  /** Product revision level, at most 4 printable ASCII characters. */
+  readonly revision: string;
+  /** WCE of the caching page at the start and after a reset. */
+  readonly writeCache: boolean;
+  /** Commands that the task set holds; one more gets TASK SET FULL. */
+  readonly taskSetLimit: number;
+}
+
+/** What has to be said about a logical unit, and what may be. */
+export type LogicalUnitOptions = Pick<LogicalUnitConfiguration, 'identity'> &
+  Partial<LogicalUnitConfiguration>;
+
+export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> = {
+  provisioning: 'thin',
+  readOnly: false,
+  removable: false,
+  vendor: 'RISER',
+  product: 'Disk',
+  revision: '0.1',
+  writeCache: true,
+  taskSetLimit: 4096,
+};

@@ -1,0 +1,104 @@
+/**
+ * Mode pages (SPC-4 7.5, SBC-3 6.4): the parameters that an initiator reads with MODE SENSE and, where
+ * a bit is changeable, sets with MODE SELECT. Values are not saved: they last until a reset.
+ */
+
+import type { LogicalUnitConfiguration } from './configuration.js';
+
+/** One page: all values are whole pages with PAGE CODE and PAGE LENGTH at bytes 0 and 1. */
+export interface ModePage {
+  readonly code: number;
+  readonly current: Buffer;
+  /** A bit set for every bit that MODE SELECT may change; only the header is not a mask. */
+  readonly changeable: Buffer;
+  readonly default: Buffer;
+}
+
+/** PAGE CONTROL of MODE SENSE (SPC-4 table 150). */
+export const PageControl = { CURRENT: 0, CHANGEABLE: 1, DEFAULT: 2, SAVED: 3 } as const;
+
+export const ModePageCode = {
+  READ_WRITE_ERROR_RECOVERY: 0x01,
+  CACHING: 0x08,
+  CONTROL: 0x0a,
+  INFORMATIONAL_EXCEPTIONS_CONTROL: 0x1c,
+  ALL: 0x3f,
+} as const;
+
+/** Caching page, byte 2. */
+const WCE = 0x04;
+/** Control page, byte 2, 3, 4 and 5. */
+const D_SENSE = 0x04;
+const UNRESTRICTED_REORDERING = 0x10;
+const SWP = 0x08;
+const TAS = 0x40;
+/** Informational exceptions control page, byte 2. */
+const DEXCPT = 0x08;
+
+export class ModePages {
+  /** In ascending order of page code, as MODE SENSE returns them. */
+  readonly pages: readonly ModePage[];
+  /** WCE: writes may end in a volatile cache. */
+  writeCacheEnabled = true;
+  /** D_SENSE: sense data is in the descriptor format. */
+  descriptorSense = false;
+  /** SWP: the unit is write protected. */
+  softwareWriteProtect = false;
+  /** TAS: tasks that another nexus aborts end with TASK ABORTED. */
+  taskAbortedStatus = false;
+  readonly #caching: ModePage;
+  readonly #control: ModePage;
+
+  constructor(configuration: LogicalUnitConfiguration) {
+    this.#caching = page(ModePageCode.CACHING, 20, { 2: [configuration.writeCache ? WCE : 0, WCE] });
+    this.#control = page(ModePageCode.CONTROL, 12, {
+      2: [0, D_SENSE],
+      3: [UNRESTRICTED_REORDERING, 0],
+      4: [0, SWP],
+      5: [0, TAS],
+      // BUSY TIMEOUT PERIOD: unlimited.
+      8: [0xff, 0],
+      9: [0xff, 0],
+    });
+    this.pages = [
+      page(ModePageCode.READ_WRITE_ERROR_RECOVERY, 12, {}),
+      this.#caching,
+      this.#control,
+      // Nothing predicts a failure, so no exception is ever reported.
+      page(ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL, 12, { 2: [DEXCPT, 0] }),
+    ];
+    this.applied();
+  }
+
+  /** The page with this code, or null. */
+  find(code: number): ModePage | null {
+    return this.pages.find((p) => p.code === code) ?? null;
+  }
+
+  /** Current values have been written: they hold from now on. */
+  applied(): void {
+    this.writeCacheEnabled = (this.#caching.current[2]! & WCE) !== 0;
+    this.descriptorSense = (this.#control.current[2]! & D_SENSE) !== 0;
+    this.softwareWriteProtect = (this.#control.current[4]! & SWP) !== 0;
+    this.taskAbortedStatus = (this.#control.current[5]! & TAS) !== 0;
+  }
+
+  /** A reset: all values are the defaults again (SPC-4 5.10). */
+  reset(): void {
+    for (const p of this.pages) p.default.copy(p.current);
+    this.applied();
+  }
+}
+
+/** A page of `length` bytes, header included, with [default, changeable] for the bytes that are not zero. */
+function page(code: number, length: number, bytes: Record<number, [number, number]>): ModePage {
+  const values = Buffer.alloc(length);
+  const changeable = Buffer.alloc(length);
+  values[0] = changeable[0] = code;
+  values[1] = changeable[1] = length - 2;
+  for (const [at, [value, mask]] of Object.entries(bytes)) {
+    values[Number(at)] = value;
+    changeable[Number(at)] = mask;
+  }
+  return { code, current: Buffer.from(values), changeable, default: values };
+}

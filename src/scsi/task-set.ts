@@ -1,0 +1,94 @@
+/**
+ * The task set of a logical unit: which commands are there, and when each one's turn comes (SAM-5 8).
+ *
+ * Tasks are chained in order of arrival through `task.previous` and `task.next`, so entering and
+ * leaving allocates nothing. As long as every task is SIMPLE, each is enabled on arrival; the list is
+ * only walked while an ORDERED or HEAD OF QUEUE task is present.
+ *
+ * An exclusive task is an ORDERED one, whatever its attribute says, that HEAD OF QUEUE tasks wait for
+ * once it runs: no command comes between the steps of its operation.
+ */
+
+import { TaskAttribute, TaskState, type Task } from './task.js';
+
+export class TaskSet {
+  /** Tasks present, waiting ones included. */
+  count = 0;
+  /** The oldest task; follow `next`. */
+  first: Task | null = null;
+  #last: Task | null = null;
+  #ordered = 0;
+  #headOfQueue = 0;
+  #waiting = 0;
+  /** The exclusive task that is running. */
+  #exclusive: Task | null = null;
+
+  /** Append `task`. True when it is enabled at once; otherwise it is AWAITING_TURN and {@link takeEnabled} yields it later. */
+  enter(task: Task, isExclusive = false): boolean {
+    task.isExclusive = isExclusive;
+    if (isExclusive) task.attribute = TaskAttribute.ORDERED;
+    task.previous = this.#last;
+    task.next = null;
+    if (this.#last === null) this.first = task;
+    else this.#last.next = task;
+    this.#last = task;
+    this.count++;
+    if (task.attribute === TaskAttribute.SIMPLE) {
+      if (this.#ordered === 0 && this.#headOfQueue === 0) return true;
+    } else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) {
+      this.#headOfQueue++;
+      if (this.#exclusive === null) return true;
+    } else {
+      this.#ordered++;
+      if (this.count === 1) {
+        if (isExclusive) this.#exclusive = task;
+        return true;
+      }
+    }
+    task.state = TaskState.AWAITING_TURN;
+    this.#waiting++;
+    return false;
+  }
+
+  /** Take `task` out, whatever it waits for. */
+  leave(task: Task): void {
+    if (task.previous === null) this.first = task.next;
+    else task.previous.next = task.next;
+    if (task.next === null) this.#last = task.previous;
+    else task.next.previous = task.previous;
+    task.previous = null;
+    task.next = null;
+    this.count--;
+    if (task.attribute === TaskAttribute.ORDERED) this.#ordered--;
+    else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) this.#headOfQueue--;
+    if (task.state === TaskState.AWAITING_TURN) this.#waiting--;
+    if (task === this.#exclusive) this.#exclusive = null;
+  }
+
+  /** Whether any task waits for its turn. */
+  get hasWaiting(): boolean {
+    return this.#waiting > 0;
+  }
+
+  /**
+   * The oldest waiting task whose turn has come, no longer AWAITING_TURN; null when there is none.
+   * A SIMPLE task waits for all HEAD OF QUEUE and all older ORDERED tasks to end, an ORDERED one for
+   * all HEAD OF QUEUE and all older tasks (SAM-5 8.9).
+   */
+  takeEnabled(): Task | null {
+    if (this.#waiting === 0 || this.#exclusive !== null) return null;
+    const onlyHeadOfQueue = this.#headOfQueue > 0;
+    for (let task = this.first; task !== null; task = task.next) {
+      if (onlyHeadOfQueue && task.attribute !== TaskAttribute.HEAD_OF_QUEUE) continue;
+      const isOrdered = task.attribute === TaskAttribute.ORDERED;
+      if (task.state === TaskState.AWAITING_TURN && (!isOrdered || task.previous === null)) {
+        task.state = TaskState.IDLE;
+        this.#waiting--;
+        if (task.isExclusive) this.#exclusive = task;
+        return task;
+      }
+      if (isOrdered) return null;
+    }
+    return null;
+  }
+}

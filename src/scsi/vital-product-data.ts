@@ -1,0 +1,197 @@
+/**
+ * What INQUIRY tells: the standard data (SPC-4 6.6.2) and the vital product data pages (SPC-4 7.8,
+ * SBC-3 6.5). Built anew for each command: this is a control path.
+ */
+
+import { putU16, putU32, putU64 } from '../util/fields.js';
+import {
+  MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
+  MAXIMUM_UNMAP_DESCRIPTORS,
+  MAXIMUM_UNMAP_LBA_COUNT,
+  maximumTransferBlocks,
+  maximumWriteSameBlocks,
+  OPTIMAL_TRANSFER_BYTES,
+  WRITE_SAME_NON_ZERO,
+} from './limits.js';
+import type { LogicalUnit } from './logical-unit.js';
+import type { Nexus } from './nexus.js';
+import { MAX_SENSE_LENGTH } from './sense.js';
+
+/** Byte 0 of all INQUIRY data: peripheral qualifier and device type. */
+const DIRECT_ACCESS = 0x00;
+/** No logical unit is possible here: qualifier 3h, device type 1Fh (SPC-4 table 174). */
+const ABSENT = 0x7f;
+
+const STANDARD_LENGTH = 96;
+const VERSION_SPC_4 = 0x06;
+const HISUP = 0x10;
+const RESPONSE_DATA_FORMAT = 0x02;
+const CMDQUE = 0x02;
+/** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
+const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
+
+/** The words of standard INQUIRY data. */
+export interface InquiryNames {
+  readonly vendor: string;
+  readonly product: string;
+  readonly revision: string;
+}
+
+/** Standard INQUIRY data of a disk. */
+export function standardInquiry(names: InquiryNames, removable: boolean): Buffer {
+  const data = inquiryHeader(DIRECT_ACCESS, names);
+  if (removable) data[1] = 0x80;
+  VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
+  return data;
+}
+
+/** Standard INQUIRY data for a LUN without a logical unit. */
+export function absentInquiry(names: InquiryNames): Buffer {
+  return inquiryHeader(ABSENT, names);
+}
+
+function inquiryHeader(peripheral: number, names: InquiryNames): Buffer {
+  const data = Buffer.alloc(STANDARD_LENGTH);
+  data[0] = peripheral;
+  data[2] = VERSION_SPC_4;
+  data[3] = HISUP | RESPONSE_DATA_FORMAT;
+  data[4] = STANDARD_LENGTH - 5;
+  data[7] = CMDQUE;
+  data.write(names.vendor.padEnd(8).slice(0, 8), 8, 'ascii');
+  data.write(names.product.padEnd(16).slice(0, 16), 16, 'ascii');
+  data.write(names.revision.padEnd(4).slice(0, 4), 32, 'ascii');
+  return data;
+}
+
+/** Builds the bytes of one page after its 4-byte header. */
+type PageBody = (unit: LogicalUnit, nexus: Nexus) => Buffer;
+
+/** In ascending order, as page 00h lists them. */
+const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: LogicalUnit) => boolean }[] = [
+  { code: 0x00, body: supportedPages },
+  { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
+  { code: 0x83, body: deviceIdentification },
+  { code: 0x86, body: extendedInquiryData },
+  { code: 0xb0, body: blockLimits },
+  { code: 0xb1, body: blockDeviceCharacteristics },
+  { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
+];
+
+/** The page `code` as `unit` tells it to `nexus`, or null when there is none. */
+export function vitalProductDataPage(code: number, unit: LogicalUnit, nexus: Nexus): Buffer | null {
+  const found = PAGES.find((p) => p.code === code);
+  if (found === undefined || found.isSupported?.(unit) === false) return null;
+  const body = found.body(unit, nexus);
+  const header = Buffer.from([DIRECT_ACCESS, code, 0, 0]);
+  putU16(header, 2, body.length);
+  return Buffer.concat([header, body]);
+}
+
+function isThin(unit: LogicalUnit): boolean {
+  return unit.configuration.provisioning === 'thin';
+}
+
+function supportedPages(unit: LogicalUnit): Buffer {
+  return Buffer.from(PAGES.filter((p) => p.isSupported?.(unit) !== false).map((p) => p.code));
+}
+
+// ---- 83h Device Identification (SPC-4 7.8.6) ----
+
+const PROTOCOL_ISCSI = 0x5;
+const CodeSet = { BINARY: 1, ASCII: 2, UTF8: 3 } as const;
+const Association = { LOGICAL_UNIT: 0, TARGET_PORT: 1, TARGET_DEVICE: 2 } as const;
+const DesignatorType = {
+  T10_VENDOR_ID: 1,
+  NAA: 3,
+  RELATIVE_TARGET_PORT: 4,
+  TARGET_PORT_GROUP: 5,
+  SCSI_NAME_STRING: 8,
+} as const;
+
+function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
+  const { identity, vendor } = unit.configuration;
+  const { LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE } = Association;
+  const port = Buffer.from([0, 0, nexus.relativeTargetPort >>> 8, nexus.relativeTargetPort]);
+  const portName = `${identity.targetName},t,0x${nexus.relativeTargetPort.toString(16).padStart(4, '0')}`;
+  const t10 = Buffer.from(vendor.padEnd(8).slice(0, 8) + identity.serialNumber, 'ascii');
+  const name = `naa.${identity.naa.toString('hex').toUpperCase()}`;
+  return Buffer.concat([
+    designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.NAA, identity.naa),
+    designator(CodeSet.ASCII, LOGICAL_UNIT, DesignatorType.T10_VENDOR_ID, t10),
+    designator(CodeSet.UTF8, LOGICAL_UNIT, DesignatorType.SCSI_NAME_STRING, nameString(name)),
+    designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.RELATIVE_TARGET_PORT, port),
+    // Each portal group is a target port and a target port group of its own.
+    designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.TARGET_PORT_GROUP, port),
+    designator(CodeSet.UTF8, TARGET_PORT, DesignatorType.SCSI_NAME_STRING, nameString(portName)),
+    designator(CodeSet.UTF8, TARGET_DEVICE, DesignatorType.SCSI_NAME_STRING, nameString(identity.targetName)),
+  ]);
+}
+
+function designator(codeSet: number, association: number, type: number, value: Buffer): Buffer {
+  const isOfPort = association !== Association.LOGICAL_UNIT;
+  const header = Buffer.from([
+    (isOfPort ? PROTOCOL_ISCSI << 4 : 0) | codeSet,
+    (isOfPort ? 0x80 : 0) | (association << 4) | type,
+    0,
+    value.length,
+  ]);
+  return Buffer.concat([header, value]);
+}
+
+/** Null-terminated and padded to a multiple of four bytes (SPC-4 7.8.6.11). */
+function nameString(name: string): Buffer {
+  const text = Buffer.from(name, 'utf8');
+  const padded = Buffer.alloc((text.length + 4) & ~3);
+  text.copy(padded);
+  return padded;
+}
+
+// ---- the other pages ----
+
+/** Length of the bodies of pages 86h, B0h and B1h. */
+const BODY_LENGTH = 0x3c;
+
+/** 86h Extended INQUIRY Data (SPC-4 7.8.7). Offsets are those of the whole page less 4, here and below. */
+function extendedInquiryData(): Buffer {
+  const body = Buffer.alloc(BODY_LENGTH);
+  body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
+  body[2] = 0x01; // V_SUP: there is a volatile cache
+  body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
+  body[9] = MAX_SENSE_LENGTH;
+  return body;
+}
+
+/** B0h Block Limits (SBC-3 6.5.3). */
+function blockLimits(unit: LogicalUnit): Buffer {
+  const { blockSize } = unit;
+  const body = Buffer.alloc(BODY_LENGTH);
+  body[0] = WRITE_SAME_NON_ZERO ? 1 : 0;
+  body[1] = MAXIMUM_COMPARE_AND_WRITE_BLOCKS;
+  putU32(body, 4, maximumTransferBlocks(blockSize));
+  putU32(body, 8, OPTIMAL_TRANSFER_BYTES / blockSize);
+  if (isThin(unit)) {
+    putU32(body, 16, MAXIMUM_UNMAP_LBA_COUNT);
+    putU32(body, 20, MAXIMUM_UNMAP_DESCRIPTORS);
+    putU32(body, 24, unit.device.unmapGranularity / blockSize);
+    if (unit.device.unmapGranularity > 0) putU32(body, 28, 0x8000_0000); // UGAVALID, alignment 0
+  }
+  putU64(body, 32, maximumWriteSameBlocks(blockSize));
+  return body;
+}
+
+/** B1h Block Device Characteristics (SBC-3 6.5.2). */
+function blockDeviceCharacteristics(): Buffer {
+  const body = Buffer.alloc(BODY_LENGTH);
+  putU16(body, 0, 1); // MEDIUM ROTATION RATE: does not rotate
+  return body;
+}
+
+/** B2h Logical Block Provisioning (SBC-3 6.5.4). */
+function logicalBlockProvisioning(): Buffer {
+  return Buffer.from([
+    0, // THRESHOLD EXPONENT: none
+    0xe4, // LBPU, LBPWS, LBPWS10; LBPRZ: unmapped blocks read as zeroes
+    0x02, // PROVISIONING TYPE: thin
+    0,
+  ]);
+}

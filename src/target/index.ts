@@ -1,0 +1,23 @@
+/**
+ * `riser/target`: serve block devices to iSCSI initiators from a program of your own.
+ *
+ * @example
+ * import { TargetServer } from 'riser/target';
+ * import { MemoryDevice } from 'riser/block';
+ *
+ * const server = new TargetServer();
+ * const target = server.addTarget({ name: 'iqn.2026-11.com.example:disk' });
+ * target.addLun(0, { device: new MemoryDevice({ size: 1 << 30, blockSize: 512 }) });
+ * await server.listen({ address: '127.0.0.1', port: 3260 });
+ */
+
+export type { Address } from './portal.js';
+export type { SessionInfo } from './session.js';
+export { type LunOptions, Target, type TargetOptions } from './target.js';
+export {
+  DEFAULT_LIMITS,
+  type TargetLimits,
+  TargetServer,
+  type TargetServerEvents,
+  type TargetServerOptions,
+} from './target-server.js';

@@ -1,0 +1,76 @@
+/** A portal: one TCP port on which initiators arrive (RFC 7143 4.2.6), whatever they speak. */
+
+import net from 'node:net';
+import { openTcpDatamover } from '../datamover/index.js';
+import { formatPortal, TargetConnection } from '../iscsi/index.js';
+import type { Logger } from '../util/logger.js';
+import type { MonotonicClock } from './clock.js';
+import type { PortalHost } from './session-registry.js';
+
+export interface Address {
+  /** IPv4 or IPv6 address, without brackets. */
+  address: string;
+  port: number;
+}
+
+/** Connections that the kernel holds ready until they are accepted. */
+const BACKLOG = 4096;
+
+export class Portal {
+  /** Where it listens. */
+  address: Address = { address: '', port: 0 };
+  readonly portalGroupTag: number;
+  readonly #host: PortalHost;
+  readonly #clock: MonotonicClock;
+  readonly #log: Logger;
+  readonly #server: net.Server;
+
+  /** `portalGroupTag`: 1 to 65535 (RFC 7143 13.9). */
+  constructor(portalGroupTag: number, host: PortalHost, clock: MonotonicClock, log: Logger) {
+    this.portalGroupTag = portalGroupTag;
+    this.#host = host;
+    this.#clock = clock;
+    this.#log = log;
+    this.#server = net.createServer((socket) => {
+      this.#accept(socket);
+    });
+  }
+
+  listen({ address, port }: Address): Promise<Address> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host: address, port, backlog: BACKLOG, ipv6Only: address === '::' }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', (error) => {
+          this.#log.error(`portal ${formatPortal(this.address.address, this.address.port)}: ${error.message}`);
+        });
+        this.address = { address, port: (this.#server.address() as net.AddressInfo).port };
+        resolve(this.address);
+      });
+    });
+  }
+
+  /** Accept no more. Resolves when the last connection is gone. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => {
+        resolve();
+      });
+    });
+  }
+
+  #accept(socket: net.Socket): void {
+    const address = socket.remoteAddress;
+    // The peer has gone before it was greeted.
+    if (address === undefined || socket.remotePort === undefined) {
+      socket.destroy();
+      return;
+    }
+    const remote = formatPortal(address, socket.remotePort);
+    const localAddress = socket.localAddress ?? this.address.address;
+    const host = this.#host.hostFor(this, localAddress);
+    const connection = new TargetConnection(host, remote, address, this.#clock.now());
+    connection.attach(openTcpDatamover(socket, connection));
+    this.#host.connectionAccepted(connection);
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * All connections and sessions of a server: who may log in, which session a login reinstates, and how
+ * sessions end.
+ */
+
+import {
+  answerSendTargets,
+  type Authenticator,
+  type ConnectionHost,
+  type ConnectionLimits,
+  type EndReason,
+  type ExistingSession,
+  type LoginIdentity,
+  type LoginRefusal,
+  type LoginResult,
+  LoginStatus,
+  type TargetConnection,
+  type TargetDirectory,
+  type TargetIdentity,
+} from '../iscsi/index.js';
+import type { Logger } from '../util/logger.js';
+import type { BufferPool } from '../util/memory.js';
+import type { Portal } from './portal.js';
+import { nexusKeyOf, Session, type SessionInfo } from './session.js';
+import type { Target } from './target.js';
+import type { TargetLimits, TargetServerEvents } from './target-server.js';
+
+export interface RegistryOptions {
+  targets: ReadonlyMap<string, Target>;
+  portals: readonly Portal[];
+  limits: TargetLimits;
+  buffers: BufferPool;
+  log: Logger;
+}
+
+/** What a portal does with those who arrive on it. */
+export interface PortalHost {
+  /** The host of a connection that came in on `portal`, at `localAddress` of this machine. */
+  hostFor(portal: Portal, localAddress: string): ConnectionHost;
+  connectionAccepted(connection: TargetConnection): void;
+}
+
+export class SessionRegistry implements PortalHost {
+  events: TargetServerEvents | null = null;
+  readonly #options: RegistryOptions;
+  readonly #sessions = new Map<TargetConnection, Session>();
+  /** Connections that have not logged in yet, the oldest first. */
+  readonly #pending = new Set<TargetConnection>();
+  readonly #usedHandles = new Set<number>();
+  #lastHandle = 0;
+  /** Called when the last session has gone. */
+  #emptied: (() => void) | null = null;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+  }
+
+  sessions(): SessionInfo[] {
+    return [...this.#sessions.values()].map((session) => session.info);
+  }
+
+  tick(now: number): void {
+    for (const connection of this.#pending) connection.tick(now);
+    for (const connection of this.#sessions.keys()) connection.tick(now);
+  }
+
+  hostFor(portal: Portal, localAddress: string): ConnectionHost {
+    return new ConnectedPortal(this, this.#options, portal, localAddress);
+  }
+
+  connectionAccepted(connection: TargetConnection): void {
+    this.#pending.add(connection);
+    if (this.#pending.size <= this.#options.limits.pendingLogins) return;
+    // Whoever waits longest is the least likely to log in: newcomers always get their chance.
+    const [oldest] = this.#pending;
+    this.#options.log.warn(`${oldest!.remote}: dropped, too many connections have not logged in`);
+    oldest!.drop(null);
+  }
+
+  connectionClosed(connection: TargetConnection, error: Error | null): void {
+    const { log } = this.#options;
+    this.#pending.delete(connection);
+    const session = this.#sessions.get(connection);
+    if (session === undefined) {
+      if (error !== null) log.warn(`${connection.remote}: dropped during login: ${error.message}`);
+      return;
+    }
+    this.#sessions.delete(connection);
+    this.#usedHandles.delete(session.info.tsih);
+    session.close();
+    const { info } = session;
+    if (info.type === 'Normal') this.events?.sessionClosed(info, endReason(connection, session, error));
+    if (this.#sessions.size === 0) this.#emptied?.();
+  }
+
+  /** End sessions with an Async Message. */
+  endSessions(matches: (session: Session) => boolean): void {
+    for (const session of [...this.#sessions.values()]) {
+      if (!matches(session)) continue;
+      session.endReason = 'stopped';
+      const { fullFeature } = session.connection;
+      fullFeature?.announceEnd();
+      fullFeature?.datamover.connectionTerminate();
+    }
+  }
+
+  /** End everything: sessions politely, but within `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    for (const connection of [...this.#pending]) connection.drop(null);
+    if (this.#sessions.size === 0) return;
+    const emptied = new Promise<void>((resolve) => {
+      this.#emptied = resolve;
+    });
+    this.endSessions(() => true);
+    const timer = setTimeout(() => {
+      for (const connection of [...this.#sessions.keys()]) connection.drop(null);
+    }, graceMs);
+    await emptied;
+    clearTimeout(timer);
+  }
+
+  // ---- for ConnectedPortal ----
+
+  get isFull(): boolean {
+    return this.#sessions.size >= this.#options.limits.sessions;
+  }
+
+  find(nexusKey: string, tsih: number): Session | null {
+    for (const session of this.#sessions.values()) {
+      if (session.nexusKey === nexusKey && session.info.tsih === tsih) return session;
+    }
+    return null;
+  }
+
+  /** A target session identifying handle that no session has; there are fewer sessions than handles. */
+  takeHandle(): number {
+    do this.#lastHandle = (this.#lastHandle % 0xffff) + 1;
+    while (this.#usedHandles.has(this.#lastHandle));
+    this.#usedHandles.add(this.#lastHandle);
+    return this.#lastHandle;
+  }
+
+  open(connection: TargetConnection, session: Session): void {
+    // Session reinstatement (RFC 7143 6.3.5): the new session ends the old one before it begins.
+    for (const old of [...this.#sessions.values()]) {
+      if (old.nexusKey !== session.nexusKey) continue;
+      old.endReason = 'reinstated';
+      old.connection.drop(null);
+    }
+    this.#pending.delete(connection);
+    this.#sessions.set(connection, session);
+    session.open();
+    if (session.info.type === 'Normal') this.events?.sessionOpened(session.info);
+  }
+}
+
+/** A connection's view of the server: what can be reached by the portal it came in on. */
+class ConnectedPortal implements ConnectionHost, TargetDirectory {
+  readonly authenticator: Authenticator | null = null;
+  readonly limits: ConnectionLimits;
+  readonly log: Logger;
+  readonly #registry: SessionRegistry;
+  readonly #options: RegistryOptions;
+  readonly #portal: Portal;
+  readonly #localAddress: string;
+  #session: Session | null = null;
+
+  constructor(registry: SessionRegistry, options: RegistryOptions, portal: Portal, localAddress: string) {
+    this.#registry = registry;
+    this.#options = options;
+    this.#portal = portal;
+    this.#localAddress = localAddress;
+    this.limits = options.limits;
+    this.log = options.log;
+  }
+
+  findTarget(name: string): TargetIdentity | LoginRefusal {
+    const target = this.#options.targets.get(name);
+    if (target === undefined) {
+      return { refusal: LoginStatus.NOT_FOUND, reason: `there is no target ${JSON.stringify(name)}` };
+    }
+    return { name: target.name, portalGroupTag: this.#portal.portalGroupTag, alias: target.alias };
+  }
+
+  admit(): LoginRefusal | null {
+    return null;
+  }
+
+  findSession(identity: LoginIdentity): ExistingSession | null {
+    const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
+    return session === null ? null : { maxConnections: 1, connectionIds: [session.connectionId] };
+  }
+
+  openSession(): { readonly tsih: number } | LoginRefusal {
+    if (this.#registry.isFull) {
+      return { refusal: LoginStatus.OUT_OF_RESOURCES, reason: `${this.#options.limits.sessions} sessions are open` };
+    }
+    return { tsih: this.#registry.takeHandle() };
+  }
+
+  sessionOpened(connection: TargetConnection, login: LoginResult): Session {
+    const { target } = login.identity;
+    const session = new Session({
+      connection,
+      login,
+      target: target === null ? null : (this.#options.targets.get(target.name) ?? null),
+      directory: this,
+      buffers: this.#options.buffers,
+      log: this.log,
+      transport: 'tcp',
+    });
+    this.#session = session;
+    this.#registry.open(connection, session);
+    return session;
+  }
+
+  connectionClosed(connection: TargetConnection, error: Error | null): void {
+    this.#registry.connectionClosed(connection, error);
+  }
+
+  sendTargets(value: string): ReturnType<TargetDirectory['sendTargets']> {
+    const portals = this.#options.portals.map(({ address: { address, port }, portalGroupTag }) => ({
+      address,
+      port,
+      portalGroupTag,
+    }));
+    const targets = [...this.#options.targets.keys()].map((name) => ({ name, portals }));
+    return answerSendTargets(value, targets, {
+      targetName: this.#session?.target?.name ?? null,
+      isDiscovery: this.#session?.info.type === 'Discovery',
+      localAddress: this.#localAddress,
+    });
+  }
+}
+
+function endReason(connection: TargetConnection, session: Session, error: Error | null): string {
+  if (session.endReason !== null) return session.endReason;
+  if (connection.fullFeature?.hasLoggedOut === true) return 'logout' satisfies EndReason;
+  return error === null ? ('closed by the initiator' satisfies EndReason) : error.message;
+}

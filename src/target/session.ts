@@ -1,0 +1,122 @@
+/** A session of one initiator with one target, or a discovery session (RFC 7143 4.4.3). */
+
+import {
+  type EndReason,
+  type FullFeature,
+  type FullFeatureHost,
+  initiatorPortName,
+  type LoginIdentity,
+  type LoginResult,
+  type TargetConnection,
+  type TargetDirectory,
+  type TaskManagementCall,
+} from '../iscsi/index.js';
+import type { Nexus } from '../scsi/index.js';
+import type { Logger } from '../util/logger.js';
+import type { BufferPool } from '../util/memory.js';
+import type { Target } from './target.js';
+import { TargetCommand } from './target-task.js';
+import { manageTasks } from './task-management.js';
+
+/** A session as people and tools see it. */
+export interface SessionInfo {
+  readonly initiatorName: string;
+  readonly initiatorAlias: string | null;
+  /** 12 hexadecimal digits. */
+  readonly isid: string;
+  /** Target session identifying handle, 1 to 65535. */
+  readonly tsih: number;
+  readonly type: 'Normal' | 'Discovery';
+  /** Null in a discovery session. */
+  readonly targetName: string | null;
+  /** `address:port` of the initiator. */
+  readonly peer: string;
+  /** How commands and data travel. */
+  readonly transport: 'tcp' | 'iser';
+  readonly headerDigest: boolean;
+  readonly dataDigest: boolean;
+}
+
+export interface SessionOptions {
+  connection: TargetConnection;
+  login: LoginResult;
+  /** Null in a discovery session. */
+  target: Target | null;
+  directory: TargetDirectory;
+  buffers: BufferPool;
+  log: Logger;
+  transport: 'tcp' | 'iser';
+}
+
+export class Session implements FullFeatureHost {
+  readonly connection: TargetConnection;
+  readonly info: SessionInfo;
+  readonly target: Target | null;
+  readonly directory: TargetDirectory;
+  readonly buffers: BufferPool;
+  readonly log: Logger;
+  /** See {@link nexusKeyOf}. */
+  readonly nexusKey: string;
+  /** CID of the one connection. */
+  readonly connectionId: number;
+  /** Set by the side that ends the session, before the connection goes. */
+  endReason: EndReason | null = null;
+  readonly #nexus: Nexus;
+
+  constructor(options: SessionOptions) {
+    const { login, target } = options;
+    const { identity, parameters } = login;
+    this.connection = options.connection;
+    this.target = target;
+    this.directory = options.directory;
+    this.buffers = options.buffers;
+    this.log = options.log;
+    this.info = {
+      initiatorName: identity.initiatorName,
+      initiatorAlias: login.initiatorAlias,
+      isid: identity.isidHex,
+      tsih: login.tsih,
+      type: identity.sessionType,
+      targetName: target?.name ?? null,
+      peer: options.connection.remote,
+      transport: options.transport,
+      headerDigest: parameters.headerDigest,
+      dataDigest: parameters.dataDigest,
+    };
+    const initiatorPort = initiatorPortName(identity.initiatorName, identity.isidHex);
+    this.nexusKey = nexusKeyOf(identity);
+    this.#nexus = {
+      initiatorPort,
+      initiatorName: identity.initiatorName,
+      relativeTargetPort: identity.target?.portalGroupTag ?? 1,
+    };
+    this.connectionId = identity.cid;
+  }
+
+  /** From now on the target's logical units know the nexus. */
+  open(): void {
+    this.target?.inventory.addNexus(this.#nexus);
+  }
+
+  createCommand(phase: FullFeature): TargetCommand {
+    return new TargetCommand(phase, this.buffers, this.target!.inventory, this.#nexus);
+  }
+
+  manageTasks(call: TaskManagementCall): void {
+    manageTasks(this.target!.inventory, this.#nexus, call);
+  }
+
+  /** I_T nexus loss: its tasks end, its reservations go. */
+  close(): void {
+    this.target?.inventory.removeNexus(this.#nexus);
+  }
+}
+
+/**
+ * The same for two logins that make the same I_T nexus: initiator port, target and portal group
+ * (RFC 7143 4.4.3). A discovery session makes none, but is reinstated likewise.
+ */
+export function nexusKeyOf(identity: LoginIdentity): string {
+  const { initiatorName, isidHex, target } = identity;
+  return `${initiatorName} ${isidHex} ${target?.name ?? ''} ${target?.portalGroupTag ?? ''}`;
+}

@@ -1,0 +1,158 @@
+/**
+ * The target server: portals on which initiators arrive, targets that they log in to, and the sessions
+ * between. This is where everything below is put together.
+ */
+
+import { MonotonicClock } from './clock.js';
+import { parseIscsiName } from '../iscsi/index.js';
+import { RiserError } from '../util/errors.js';
+import { type Logger, silentLogger } from '../util/logger.js';
+import { BufferPool } from '../util/memory.js';
+import { type Address, Portal } from './portal.js';
+import type { SessionInfo } from './session.js';
+import { SessionRegistry } from './session-registry.js';
+import { Target, type TargetOptions } from './target.js';
+
+/** Bounds that hold before memory is taken or time is spent. */
+export interface TargetLimits {
+  /** A login that takes longer is dropped, milliseconds. */
+  loginTimeoutMs: number;
+  /** Silence after which an initiator is asked for a sign of life, milliseconds. */
+  keepaliveIntervalMs: number;
+  /** How long it may take to give one, milliseconds. */
+  keepaliveTimeoutMs: number;
+  /** Commands that a session may have active at a time. */
+  commandWindow: number;
+  /** Connections in their login phase, on all portals together; for one more the oldest is dropped. */
+  pendingLogins: number;
+  /** Sessions at a time. */
+  sessions: number;
+  /** Data buffers of all sessions together, bytes. */
+  bufferBytes: number;
+}
+
+export const DEFAULT_LIMITS: TargetLimits = {
+  loginTimeoutMs: 15_000,
+  keepaliveIntervalMs: 30_000,
+  keepaliveTimeoutMs: 15_000,
+  commandWindow: 256,
+  pendingLogins: 1024,
+  sessions: 4096,
+  bufferBytes: 512 << 20,
+};
+
+/** How often time is let pass for connections, milliseconds at most. */
+const TICK_MS = 1000;
+
+/** What the owner of a server may want to hear of. */
+export interface TargetServerEvents {
+  sessionOpened(session: SessionInfo): void;
+  /** `reason`: one phrase for people. */
+  sessionClosed(session: SessionInfo, reason: string): void;
+}
+
+export interface TargetServerOptions {
+  log?: Logger;
+  limits?: Partial<TargetLimits>;
+}
+
+/**
+ * @example
+ * const server = new TargetServer();
+ * const target = server.addTarget({ name: 'iqn.2026-11.com.example:disk' });
+ * target.addLun(0, { device: new MemoryDevice({ size: 1 << 30, blockSize: 512 }) });
+ * const { port } = await server.listen({ address: '127.0.0.1', port: 3260 });
+ */
+export class TargetServer {
+  readonly #log: Logger;
+  readonly #limits: TargetLimits;
+  readonly #targets = new Map<string, Target>();
+  readonly #portals: Portal[] = [];
+  readonly #registry: SessionRegistry;
+  readonly #clock: MonotonicClock;
+  #lastPortalGroupTag = 0;
+
+  constructor(options: TargetServerOptions = {}) {
+    this.#log = options.log ?? silentLogger;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#registry = new SessionRegistry({
+      targets: this.#targets,
+      limits: this.#limits,
+      buffers: new BufferPool(this.#limits.bufferBytes),
+      log: this.#log,
+      portals: this.#portals,
+    });
+    const { loginTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#limits;
+    const shortest = Math.min(loginTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs);
+    this.#clock = new MonotonicClock(Math.min(TICK_MS, Math.max(10, shortest / 4)), (now) => {
+      this.#registry.tick(now);
+    });
+  }
+
+  /** Set to hear of sessions. */
+  set events(events: TargetServerEvents) {
+    this.#registry.events = events;
+  }
+
+  /**
+   * A new target without logical units.
+   *
+   * @throws RiserError `TARGET_NAME` if the name is no iSCSI name, `TARGET_TAKEN` if there is such a target
+   */
+  addTarget(options: TargetOptions): Target {
+    const parsed = parseIscsiName(options.name);
+    if ('error' in parsed) {
+      throw new RiserError('TARGET_NAME', `target name ${JSON.stringify(options.name)}: ${parsed.error}`, {
+        by: 'local',
+        costs: 'task',
+        remedy: 'Names look like iqn.2026-11.com.example:disk.',
+      });
+    }
+    const { name } = parsed;
+    if (this.#targets.has(name)) {
+      throw new RiserError('TARGET_TAKEN', `there is a target ${name} already`, { by: 'local', costs: 'task' });
+    }
+    const target = new Target({ ...options, name }, this.#log);
+    this.#targets.set(name, target);
+    return target;
+  }
+
+  /** Stop serving a target; its sessions are told and ended. */
+  removeTarget(name: string): void {
+    const target = this.#targets.get(name);
+    if (target === undefined) return;
+    this.#targets.delete(name);
+    this.#registry.endSessions((session) => session.target === target);
+  }
+
+  /**
+   * Open a portal. Port 0 takes any free one.
+   *
+   * @returns the address with the port that it really has
+   * @throws the system's error, such as EADDRINUSE
+   */
+  async listen(address: Address): Promise<Address> {
+    // Each portal is a group of its own: sessions over two portals are two paths (RFC 7143 4.4.3).
+    const portal = new Portal(++this.#lastPortalGroupTag, this.#registry, this.#clock, this.#log);
+    const actual = await portal.listen(address);
+    this.#portals.push(portal);
+    this.#clock.start();
+    return actual;
+  }
+
+  /** All sessions that there are now. */
+  sessions(): SessionInfo[] {
+    return this.#registry.sessions();
+  }
+
+  /**
+   * Stop: no new connections; initiators are told by an Async Message, and whatever they have not ended
+   * after `graceMs` milliseconds is cut. Devices stay open: they are the caller's.
+   */
+  async close({ graceMs = 1000 }: { graceMs?: number } = {}): Promise<void> {
+    const closed = this.#portals.splice(0).map((portal) => portal.close());
+    await this.#registry.close(graceMs);
+    await Promise.all(closed);
+    this.#clock.stop();
+  }
+}
