@@ -69,7 +69,11 @@ test('the longest name has 223 bytes, not characters', () => {
 
 test('names that differ in case, width or composition only are the same', () => {
   const name = 'iqn.2001-04.com.example:é1';
-  for (const same of ['IQN.2001-04.COM.EXAMPLE:É1', 'iqn.2001-04.com.example:e\u03011', 'iqn.2001-04.com.example:é１']) {
+  for (const same of [
+    'IQN.2001-04.COM.EXAMPLE:É1',
+    'iqn.2001-04.com.example:e\u03011',
+    'iqn.2001-04.com.example:é１',
+  ]) {
     assert.equal(normalizeIscsiName(same), name);
   }
   assert.equal(normalizeIscsiName('a\u00adb\u200bc'), 'abc');
@@ -110,6 +114,9 @@ test('a received name need not have a standard form, but be a name', () => {
 test('ISID and SCSI port names (RFC 7143 4.4.2)', () => {
   const isid = formatIsid(Buffer.from([0x00, 0x02, 0x3d, 0x00, 0x00, 0x0a]));
   assert.equal(isid, '00023d00000a');
-  assert.equal(initiatorPortName('iqn.2001-04.com.example:host', isid), 'iqn.2001-04.com.example:host,i,0x00023d00000a');
+  assert.equal(
+    initiatorPortName('iqn.2001-04.com.example:host', isid),
+    'iqn.2001-04.com.example:host,i,0x00023d00000a',
+  );
   assert.equal(targetPortName('iqn.2001-04.com.example:disk', 1), 'iqn.2001-04.com.example:disk,t,0x0001');
 });

@@ -42,7 +42,9 @@ export class Portal {
       this.#server.listen({ host: address, port, backlog: BACKLOG, ipv6Only: address === '::' }, () => {
         this.#server.off('error', reject);
         this.#server.on('error', (error) => {
-          this.#log.error(`portal ${formatPortal(this.address.address, this.address.port)}: ${error.message}`);
+          this.#log.error(
+            `portal ${formatPortal(this.address.address, this.address.port)}: ${error.message}`,
+          );
         });
         this.address = { address, port: (this.#server.address() as net.AddressInfo).port };
         resolve(this.address);

@@ -193,7 +193,10 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
 
   openSession(): { readonly tsih: number } | LoginRefusal {
     if (this.#registry.isFull) {
-      return { refusal: LoginStatus.OUT_OF_RESOURCES, reason: `${this.#options.limits.sessions} sessions are open` };
+      return {
+        refusal: LoginStatus.OUT_OF_RESOURCES,
+        reason: `${this.#options.limits.sessions} sessions are open`,
+      };
     }
     return { tsih: this.#registry.takeHandle() };
   }
@@ -208,6 +211,9 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       buffers: this.#options.buffers,
       log: this.log,
       transport: 'tcp',
+      endSessionsOf: (target) => {
+        this.#registry.endSessions((session) => session.target === target);
+      },
     });
     this.#session = session;
     this.#registry.open(connection, session);

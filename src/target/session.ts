@@ -11,6 +11,7 @@ import {
   type TargetDirectory,
   type TaskManagementCall,
 } from '../iscsi/index.js';
+import { TaskManagementFunction } from '../iscsi/wire/opcodes.js';
 import type { Nexus } from '../scsi/index.js';
 import type { Logger } from '../util/logger.js';
 import type { BufferPool } from '../util/memory.js';
@@ -46,6 +47,8 @@ export interface SessionOptions {
   buffers: BufferPool;
   log: Logger;
   transport: 'tcp' | 'iser';
+  /** End all sessions with a target. */
+  endSessionsOf: (target: Target) => void;
 }
 
 export class Session implements FullFeatureHost {
@@ -62,6 +65,7 @@ export class Session implements FullFeatureHost {
   /** Set by the side that ends the session, before the connection goes. */
   endReason: EndReason | null = null;
   readonly #nexus: Nexus;
+  readonly #endSessionsOf: (target: Target) => void;
 
   constructor(options: SessionOptions) {
     const { login, target } = options;
@@ -91,6 +95,7 @@ export class Session implements FullFeatureHost {
       relativeTargetPort: identity.target?.portalGroupTag ?? 1,
     };
     this.connectionId = identity.cid;
+    this.#endSessionsOf = options.endSessionsOf;
   }
 
   /** From now on the target's logical units know the nexus. */
@@ -103,7 +108,10 @@ export class Session implements FullFeatureHost {
   }
 
   manageTasks(call: TaskManagementCall): void {
-    manageTasks(this.target!.inventory, this.#nexus, call);
+    const { target } = this;
+    manageTasks(target!.inventory, this.#nexus, call);
+    // A cold reset ends every session with the target (RFC 7143 11.5.1); tasks of a slow device end with them.
+    if (call.function === TaskManagementFunction.TARGET_COLD_RESET) this.#endSessionsOf(target!);
   }
 
   /** I_T nexus loss: its tasks end, its reservations go. */

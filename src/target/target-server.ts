@@ -110,7 +110,10 @@ export class TargetServer {
     }
     const { name } = parsed;
     if (this.#targets.has(name)) {
-      throw new RiserError('TARGET_TAKEN', `there is a target ${name} already`, { by: 'local', costs: 'task' });
+      throw new RiserError('TARGET_TAKEN', `there is a target ${name} already`, {
+        by: 'local',
+        costs: 'task',
+      });
     }
     const target = new Target({ ...options, name }, this.#log);
     this.#targets.set(name, target);

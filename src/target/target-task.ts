@@ -7,7 +7,17 @@ import { Bhs, CDB_LENGTH, CDB_OFFSET } from '../iscsi/wire/headers.js';
 import { AhsType, CommandAttribute } from '../iscsi/wire/opcodes.js';
 import { Command, type FullFeature } from '../iscsi/index.js';
 import type { ControlPdu, DataError } from '../datamover/index.js';
-import { decodeLun, type LogicalUnitInventory, MAX_CDB_LENGTH, type Nexus, Sense, type SenseCode, Status, Task, TaskAttribute } from '../scsi/index.js';
+import {
+  decodeLun,
+  type LogicalUnitInventory,
+  MAX_CDB_LENGTH,
+  type Nexus,
+  Sense,
+  type SenseCode,
+  Status,
+  Task,
+  TaskAttribute,
+} from '../scsi/index.js';
 import type { BufferPool } from '../util/memory.js';
 
 class TargetTask extends Task {
@@ -102,7 +112,7 @@ export class TargetCommand extends Command {
   #extendCdb(pdu: ControlPdu): void {
     const bytes = pdu.region.bytes;
     const end = pdu.ahsOffset + pdu.ahsLength;
-    for (let at = pdu.ahsOffset; at + 4 <= end; ) {
+    for (let at = pdu.ahsOffset; at + 4 <= end;) {
       const length = bytes.readUInt16BE(at);
       if (bytes[at + 2] === AhsType.EXTENDED_CDB && length > 1) {
         const extra = Math.min(length - 1, MAX_CDB_LENGTH - CDB_LENGTH, end - at - 4);

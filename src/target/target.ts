@@ -1,7 +1,13 @@
 /** A target: a name, its logical units, and the sessions that use it. */
 
 import type { BlockDevice } from '../block/index.js';
-import { deriveIdentity, LogicalUnit, type LogicalUnitEvents, LogicalUnitInventory, MAX_LUN } from '../scsi/index.js';
+import {
+  deriveIdentity,
+  LogicalUnit,
+  type LogicalUnitEvents,
+  LogicalUnitInventory,
+  MAX_LUN,
+} from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 

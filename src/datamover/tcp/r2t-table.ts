@@ -35,7 +35,16 @@ export class R2TTable {
     let r2t = this.#free.pop();
     if (r2t === undefined) {
       const index = this.#all.length;
-      r2t = { transfer: null, tag: index, index, nextOffset: 0, end: 0, nextDataSN: 0, hasFailed: false, directLength: 0 };
+      r2t = {
+        transfer: null,
+        tag: index,
+        index,
+        nextOffset: 0,
+        end: 0,
+        nextDataSN: 0,
+        hasFailed: false,
+        directLength: 0,
+      };
       this.#all.push(r2t);
     }
     const generation = ((r2t.tag >>> INDEX_BITS) + 1) & GENERATIONS;

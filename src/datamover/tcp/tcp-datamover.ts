@@ -221,7 +221,11 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
     if (!r2t.hasFailed) {
       r2t.hasFailed = true;
       transfer.solicitEnd = transfer.solicitOffset;
-      this.#events.dataErrorNotify(transfer, pdu.dataDigestFailed ? DataError.DIGEST : DataError.SEQUENCE, header);
+      this.#events.dataErrorNotify(
+        transfer,
+        pdu.dataDigestFailed ? DataError.DIGEST : DataError.SEQUENCE,
+        header,
+      );
     }
     if (isFinal) this.#endR2T(r2t, transfer);
     return null;
@@ -279,7 +283,8 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
   #readSegment(r2t: R2T): number {
     const transfer = r2t.transfer;
     // The task was aborted in the middle of the PDU: its buffer is no longer ours.
-    if (transfer === null) return this.#stream.read(this.#receive, 0, Math.min(this.#directLeft, this.#receive.length));
+    if (transfer === null)
+      return this.#stream.read(this.#receive, 0, Math.min(this.#directLeft, this.#receive.length));
     const buffer = transfer.buffer;
     let skip = this.#directOffset;
     let i = 0;
@@ -310,7 +315,13 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
     if (dataDigest > 0) appendDigest(bytes, dataAt, padded);
   }
 
-  putData(transfer: DataTransfer, length: number, status: number, residualFlags: number, residual: number): void {
+  putData(
+    transfer: DataTransfer,
+    length: number,
+    status: number,
+    residualFlags: number,
+    residual: number,
+  ): void {
     if (this.#isTerminated) {
       this.#events.buffersReleased(transfer);
       return;
@@ -330,8 +341,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
       const bytes = queue.region.bytes;
       const at = queue.offset;
       // A burst ends with the F bit (RFC 7143 11.7.1).
-      const flags =
-        (isLast ? DATA_IN_STATUS | residualFlags : 0) | (isLast || burstLeft === 0 ? FINAL : 0);
+      const flags = (isLast ? DATA_IN_STATUS | residualFlags : 0) | (isLast || burstLeft === 0 ? FINAL : 0);
       putWord(bytes, at, (Opcode.DATA_IN << 24) | (flags << 16) | (isLast ? status : 0));
       putWord(bytes, at + 4, part);
       putWord(bytes, at + 8, 0);

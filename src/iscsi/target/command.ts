@@ -149,8 +149,8 @@ export abstract class Command extends DataTransfer {
     this.#dataError = null;
     this.#isResponseHeld = false;
     if (
-      pdu.dataLength > 0 &&
-      (!isWrite || !this.phase.parameters.immediateData || pdu.dataLength > this.#unsolicitedLimit) ||
+      (pdu.dataLength > 0 &&
+        (!isWrite || !this.phase.parameters.immediateData || pdu.dataLength > this.#unsolicitedLimit)) ||
       (this.#isUnsolicitedOpen && this.phase.parameters.initialR2T)
     ) {
       this.refuse(DataError.UNEXPECTED);

@@ -3,7 +3,13 @@
  * both. Sans-I/O: the owner gives it a Datamover and calls {@link TargetConnection.tick} with the time.
  */
 
-import type { ControlPdu, DataError, Datamover, DatamoverEvents, DataTransfer } from '../../datamover/datamover.js';
+import type {
+  ControlPdu,
+  DataError,
+  Datamover,
+  DatamoverEvents,
+  DataTransfer,
+} from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
 import type { Authenticator, LoginPolicy } from '../login/policy.js';
@@ -124,7 +130,8 @@ export class TargetConnection implements DatamoverEvents {
       this.#host.log.warn(`${this.remote}: login refused: ${outcome.reason}`);
       if (outcome.response === null) {
         const isLogin = (Bhs.opcode.get(header) & OPCODE_MASK) === Opcode.LOGIN_REQUEST;
-        if (!isLogin) this.#host.log.debug(`${this.remote}: instead of a Login Request came ${dumpHeader(header)}`);
+        if (!isLogin)
+          this.#host.log.debug(`${this.remote}: instead of a Login Request came ${dumpHeader(header)}`);
         this.drop(null);
       } else {
         this.#datamover.connectionTerminate();

@@ -156,7 +156,10 @@ export class FullFeature implements Numbering, DatamoverEvents {
         return;
       case Turn.GAP:
         this.drop(
-          violation('CMDSN_GAP', `the initiator skipped CmdSN ${this.commands.expCmdSN}: ${dumpHeader(header)}`),
+          violation(
+            'CMDSN_GAP',
+            `the initiator skipped CmdSN ${this.commands.expCmdSN}: ${dumpHeader(header)}`,
+          ),
         );
         return;
     }

@@ -111,7 +111,9 @@ export class TextExchange {
     Bhs.flags.set(header, (isFinal ? TextFlag.FINAL : 0) | (isContinued ? TextFlag.CONTINUE : 0));
     TextResponse.lunHigh.set(header, TextRequest.lunHigh.get(request));
     TextResponse.lunLow.set(header, TextRequest.lunLow.get(request));
-    this.#transferTag = isFinal ? RESERVED_TAG : (this.#lastTransferTag = (this.#lastTransferTag + 1) & 0xffff);
+    this.#transferTag = isFinal
+      ? RESERVED_TAG
+      : (this.#lastTransferTag = (this.#lastTransferTag + 1) & 0xffff);
     TextResponse.targetTransferTag.set(header, this.#transferTag);
     this.#phase.sendNumbered(header, part, part.length);
     if (isFinal) this.#reset();

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Memory, ScatterList } from '../../util/memory.js';
+import { DataTransfer } from '../datamover.js';
+import { SendQueue } from './send-queue.js';
+
+class Transfer extends DataTransfer {
+  readonly buffer = new ScatterList();
+}
+
+function filled(length: number, first: number): Memory {
+  const memory = Memory.allocate(length);
+  for (let i = 0; i < length; i++) memory.bytes[i] = first + i;
+  return memory;
+}
+
+describe('SendQueue', () => {
+  it('gives bytes out in the order they were queued, whatever is consumed at a time', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ reserved: fc.boolean(), length: fc.integer({ min: 1, max: 300 }) }), {
+          minLength: 1,
+          maxLength: 400,
+        }),
+        fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1 }),
+        (parts, steps) => {
+          const queue = new SendQueue();
+          const expected: Buffer[] = [];
+          let value = 0;
+          for (const { reserved, length } of parts) {
+            const memory = filled(length, value++);
+            expected.push(Buffer.from(memory.bytes));
+            if (reserved) {
+              const padded = (length + 3) & ~3;
+              queue.reserve(padded);
+              queue.region.bytes.fill(0, queue.offset, queue.offset + padded);
+              memory.bytes.copy(queue.region.bytes, queue.offset);
+              expected.push(Buffer.alloc(padded - length));
+            } else {
+              queue.push(memory, 0, length, null);
+            }
+          }
+          const sent: Buffer[] = [];
+          for (let i = 0; queue.count > 0; i++) {
+            const all = Buffer.concat(queue.views(0));
+            const step = Math.min(steps[i % steps.length]!, all.length);
+            sent.push(all.subarray(0, step));
+            queue.consume(step, () => undefined);
+          }
+          assert.deepEqual(Buffer.concat(sent), Buffer.concat(expected));
+          assert.equal(queue.bytes, 0);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  it('tells an owner when the last of its bytes is gone, not before', () => {
+    const queue = new SendQueue();
+    const transfer = new Transfer();
+    transfer.buffer.add(filled(100, 0), 0, 100);
+    transfer.buffer.add(filled(50, 0), 10, 40);
+    queue.pushList(transfer.buffer, 20, 120, transfer);
+    const told: DataTransfer[] = [];
+    const released = (owner: DataTransfer): void => {
+      told.push(owner);
+    };
+    queue.consume(119, released);
+    assert.deepEqual(told, []);
+    queue.consume(1, released);
+    assert.deepEqual(told, [transfer]);
+  });
+
+  it('tells owners when it is cleared', () => {
+    const queue = new SendQueue();
+    const transfer = new Transfer();
+    transfer.buffer.add(filled(8, 0), 0, 8);
+    queue.pushList(transfer.buffer, 0, 8, transfer);
+    const told: DataTransfer[] = [];
+    queue.clear((owner) => told.push(owner));
+    assert.deepEqual(told, [transfer]);
+    assert.equal(queue.count, 0);
+  });
+
+  it('describes segments as iovecs with their addresses', { skip: noAddresses() }, () => {
+    const queue = new SendQueue();
+    const memory = filled(64, 0);
+    queue.push(memory, 8, 16, null);
+    const table = new Uint32Array(8);
+    assert.equal(queue.fillIovecs(table, 2), 1);
+    assert.equal(table[0]! + table[1]! * 2 ** 32, memory.address + 8);
+    assert.deepEqual([table[2], table[3]], [16, 0]);
+  });
+
+  it('uses its slab from the start again once it has run empty', () => {
+    const queue = new SendQueue();
+    queue.reserve(48);
+    const { region, offset } = queue;
+    queue.consume(48, () => undefined);
+    queue.reserve(48);
+    assert.equal(queue.region, region);
+    assert.equal(queue.offset, offset);
+  });
+});
+
+function noAddresses(): string | false {
+  return Memory.allocate(1).address === 0 ? 'no foreign functions here, so no addresses' : false;
+}

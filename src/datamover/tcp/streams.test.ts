@@ -1,0 +1,229 @@
+/** The contract of {@link ByteStream}, run against both implementations over loopback sockets. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { afterEach, describe, it } from 'node:test';
+import { Memory, ScatterList } from '../../util/memory.js';
+import { libc, libcMissing } from '../../util/posix/libc.js';
+import { DataTransfer } from '../datamover.js';
+import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
+import { NodeStream } from './node-stream.js';
+import { PolledStream, tcpHandleOf } from './polled-stream.js';
+import { Poller } from './poller.js';
+
+class Transfer extends DataTransfer {
+  readonly buffer = new ScatterList();
+}
+
+/** Collects what a stream tells. */
+class Listener implements ByteStreamEvents {
+  readonly received: Buffer[] = [];
+  readonly releases: DataTransfer[] = [];
+  closes = 0;
+  error: Error | null = null;
+  readonly #buffer = Memory.allocate(3000);
+  stream!: ByteStream;
+
+  readable(): void {
+    for (let n; (n = this.stream.read(this.#buffer, 0, this.#buffer.length)) > 0;) {
+      this.received.push(Buffer.from(this.#buffer.bytes.subarray(0, n)));
+    }
+  }
+
+  released(owner: DataTransfer): void {
+    this.releases.push(owner);
+  }
+
+  closed(error: Error | null): void {
+    this.closes++;
+    this.error = error;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.received);
+  }
+}
+
+function pattern(length: number): Memory {
+  const memory = Memory.allocate(length);
+  for (let i = 0; i < length; i++) memory.bytes[i] = (i * 7 + (i >>> 8)) & 0xff;
+  return memory;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!condition()) {
+    assert.ok(Date.now() < deadline, 'nothing happened for 10 s');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+function byteStreamContract(
+  name: string,
+  skip: string | false,
+  open: (socket: net.Socket) => ByteStream,
+): void {
+  describe(`ByteStream: ${name}`, { skip }, () => {
+    const cleanups: (() => void)[] = [];
+    afterEach(() => {
+      for (const cleanup of cleanups.splice(0)) cleanup();
+    });
+
+    async function pair(): Promise<{ listener: Listener; stream: ByteStream; peer: net.Socket }> {
+      const listener = new Listener();
+      const server = net.createServer();
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const accepted = once(server, 'connection') as Promise<[net.Socket]>;
+      const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+      const [socket] = await accepted;
+      const stream = open(socket);
+      stream.events = listener;
+      listener.stream = stream;
+      server.close();
+      cleanups.push(() => {
+        peer.destroy();
+        stream.destroy(null);
+      });
+      return { listener, stream, peer };
+    }
+
+    it('delivers what the peer sends, in order', async () => {
+      const { listener, peer } = await pair();
+      const sent = pattern(1 << 20).bytes;
+      for (let at = 0; at < sent.length; at += 50_001) peer.write(sent.subarray(at, at + 50_001));
+      await until(() => listener.bytes.length === sent.length);
+      assert.ok(listener.bytes.equals(sent));
+    });
+
+    it('delivers again after a pause', async () => {
+      const { listener, peer } = await pair();
+      peer.write('one');
+      await until(() => listener.bytes.length === 3);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      peer.write('two');
+      await until(() => listener.bytes.length === 6);
+      assert.equal(listener.bytes.toString(), 'onetwo');
+    });
+
+    it('sends a long queue to a slow reader, and releases its owner at the end', async () => {
+      const { listener, stream, peer } = await pair();
+      const transfer = new Transfer();
+      const memory = pattern(8 << 20);
+      transfer.buffer.add(memory, 0, memory.length);
+      stream.queue.pushList(transfer.buffer, 0, memory.length, transfer);
+      stream.flush();
+      assert.deepEqual(listener.releases, []);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      const got: Buffer[] = [];
+      let length = 0;
+      peer.on('data', (chunk) => {
+        got.push(chunk);
+        length += chunk.length;
+      });
+      await until(() => length === memory.length);
+      assert.ok(Buffer.concat(got).equals(memory.bytes));
+      await until(() => listener.releases.length === 1);
+      assert.equal(stream.queue.count, 0);
+    });
+
+    it('sends in both ways of working: while input goes on, and on its own account', async () => {
+      const { listener, stream, peer } = await pair();
+      const got: Buffer[] = [];
+      peer.on('data', (chunk) => got.push(chunk));
+      const say = (text: string): void => {
+        const memory = new Memory(Buffer.from(text));
+        stream.queue.push(memory, 0, memory.length, null);
+        stream.flush();
+      };
+      say('asleep ');
+      peer.write('x');
+      await until(() => listener.bytes.length === 1);
+      say('awake');
+      await until(() => Buffer.concat(got).length === 12);
+      assert.equal(Buffer.concat(got).toString(), 'asleep awake');
+    });
+
+    it('stops reading from a peer that does not read, and goes on when it does', async () => {
+      const { listener, stream, peer } = await pair();
+      const memory = pattern(40 << 20);
+      stream.queue.push(memory, 0, memory.length, null);
+      stream.flush();
+      peer.write('unread as long as the answers are');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const before = listener.bytes.length;
+      let length = 0;
+      peer.on('data', (chunk) => (length += chunk.length));
+      await until(() => length === memory.length && listener.bytes.length > 0);
+      assert.equal(before, 0);
+    });
+
+    it('tells of the end when the peer closes', async () => {
+      const { listener, peer } = await pair();
+      peer.end('last');
+      await until(() => listener.closes > 0);
+      assert.equal(listener.bytes.toString(), 'last');
+      assert.deepEqual([listener.closes, listener.error], [1, null]);
+    });
+
+    it('tells of the end when the peer resets, and releases what was not sent', async () => {
+      const { listener, stream, peer } = await pair();
+      const transfer = new Transfer();
+      const memory = pattern(16 << 20);
+      transfer.buffer.add(memory, 0, memory.length);
+      stream.queue.pushList(transfer.buffer, 0, memory.length, transfer);
+      stream.flush();
+      peer.resetAndDestroy();
+      await until(() => listener.closes > 0);
+      assert.deepEqual(listener.releases, [transfer]);
+      assert.equal(listener.closes, 1);
+    });
+
+    it('sends everything before an orderly end', async () => {
+      const { listener, stream, peer } = await pair();
+      const got: Buffer[] = [];
+      peer.on('data', (chunk) => got.push(chunk));
+      const memory = pattern(2 << 20);
+      stream.queue.push(memory, 0, memory.length, null);
+      stream.end();
+      await until(() => listener.closes > 0);
+      await until(() => Buffer.concat(got).length === memory.length);
+      assert.ok(Buffer.concat(got).equals(memory.bytes));
+    });
+
+    it('ends at once when destroyed, and tells the reason', async () => {
+      const { listener, stream, peer } = await pair();
+      const reason = new Error('because');
+      stream.destroy(reason);
+      assert.deepEqual([listener.closes, listener.error], [1, reason]);
+      peer.resume();
+      await once(peer, 'close');
+    });
+  });
+}
+
+byteStreamContract('NodeStream', false, (socket) => new NodeStream(socket));
+
+const poller = new Poller(true);
+const withoutLibc = libc === null ? `foreign functions are ${libcMissing}` : false;
+byteStreamContract('PolledStream', withoutLibc, (socket) => {
+  const handle = tcpHandleOf(socket);
+  assert.ok(handle !== null, 'this Node offers no socket descriptor');
+  return new PolledStream(socket, handle, libc!, poller);
+});
+
+describe('PolledStream', { skip: withoutLibc }, () => {
+  it('is what this Node can offer: the descriptor of an accepted socket', async () => {
+    const server = net.createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const accepted = once(server, 'connection') as Promise<[net.Socket]>;
+    const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+    const [socket] = await accepted;
+    assert.ok(tcpHandleOf(socket) !== null);
+    socket.destroy();
+    peer.destroy();
+    server.close();
+  });
+});
