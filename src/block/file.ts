@@ -74,15 +74,9 @@ export class FileDevice implements BlockDevice {
     const blockSize = options.blockSize ?? 512;
     if (image.size < blockSize) {
       await image.handle.close();
-      throw new RiserError(
-        'IMAGE_EMPTY',
-        `${path} has ${image.size} bytes, less than a block of ${blockSize}`,
-        {
-          by: 'local',
-          costs: 'process',
-          remedy: 'Create an image with a size.',
-        },
-      );
+      const message = `${path} has ${image.size} bytes, less than one block of ${blockSize}`;
+      const remedy = 'Create an image with a size.';
+      throw new RiserError('IMAGE_EMPTY', message, { by: 'local', costs: 'process', remedy });
     }
     return new FileDevice(path, image, blockSize, options, libc);
   }
@@ -108,10 +102,8 @@ export class FileDevice implements BlockDevice {
     this.#pwritev2 = libc?.pwritev2 ?? null;
     this.#preadv2 = libc?.preadv2 ?? null;
     this.limitations = image.limitations;
-    if (this.#preadv2 !== null && !this.#probeRead()) {
-      image.limitations.push(
-        'the file system cannot tell whether a read would wait: every read takes a thread',
-      );
+    if (libc !== null && !this.#probeRead()) {
+      image.limitations.push('the system cannot tell whether a read would wait: every read takes a thread');
     }
   }
 
@@ -212,11 +204,12 @@ export class FileDevice implements BlockDevice {
 
   /** Whether reads can be tried without waiting; otherwise they no longer are. */
   #probeRead(): boolean {
+    if (this.#preadv2 === null) return false;
     const scratch = Memory.allocate(this.blockSize);
     const list = new ScatterList();
     list.add(scratch, 0, scratch.length);
     const entries = this.#vector.fill(list, 0, scratch.length);
-    const moved = this.#preadv2!(this.#fd, this.#vector.address, entries, 0, RWF_NOWAIT);
+    const moved = this.#preadv2(this.#fd, this.#vector.address, entries, 0, RWF_NOWAIT);
     if (moved >= 0 || !this.#unsupported()) return true;
     this.#preadv2 = null;
     return false;

@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  blockDeviceContract,
-  operation,
-  pattern,
-  readBack,
-  writing,
-} from '../../test/contract/block-device.js';
+import { blockDeviceContract } from '../../test/contract/block-device.js';
+import { operation, pattern, readBack, writing } from '../../test/contract/block-io.js';
 import { Memory, ScatterList } from '../util/memory.js';
 import { BlockOp, BlockStatus } from './device.js';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory.js';
