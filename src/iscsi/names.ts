@@ -38,11 +38,10 @@ const PROHIBITED =
 export function normalizeIscsiName(name: string): string {
   let folded = '';
   for (const character of name.replace(MAPPED_TO_NOTHING, '').normalize('NFKC')) {
-    // RFC 3454 B.2 folds these two differently from lower-casing.
-    if (character === 'ß') folded += 'ss';
-    else if (character === 'ς') folded += 'σ';
-    else folded += character.toLowerCase();
+    folded += character.toLowerCase();
   }
+  // RFC 3454 B.2 folds these two further than lower-casing does.
+  folded = folded.replaceAll('ß', 'ss').replaceAll('ς', 'σ');
   return folded.normalize('NFKC');
 }
 

@@ -86,7 +86,7 @@ describe('accepted logins', () => {
       [0, 0, 77],
     );
     assert.equal(third.result?.statSN, 2);
-    assert.equal(third.result?.expCmdSN, 100);
+    assert.equal(third.result.expCmdSN, 100);
   });
 
   test('the numbers of CmdSN wrap', () => {
@@ -123,7 +123,7 @@ describe('accepted logins', () => {
     const more = login.send(FULL_FEATURE, ['ImmediateData=No', 'InitiatorAlias=host one']);
     assert.deepEqual(textOf(more), ['ImmediateData=No']);
     assert.equal(more.result?.parameters.initialR2T, false);
-    assert.equal(more.result?.initiatorAlias, 'host one');
+    assert.equal(more.result.initiatorAlias, 'host one');
   });
 
   test('names are compared in normal form', () => {
@@ -132,7 +132,7 @@ describe('accepted logins', () => {
       `TargetName=${TARGET_NAME.toUpperCase()}`,
     ]);
     assert.equal(outcome.result?.identity.initiatorName, INITIATOR_NAME);
-    assert.equal(outcome.result?.identity.target?.name, TARGET_NAME);
+    assert.equal(outcome.result.identity.target?.name, TARGET_NAME);
   });
 
   test('discovery without a target: no portal group, no alias', () => {

@@ -97,7 +97,7 @@ export class TextExchange {
     }
     const negotiated = answerFullFeatureText(others, this.#parameters, this.#isDiscovery);
     if (negotiated === null) return null;
-    if (negotiated.length > 0) this.#phase.parametersChanged();
+    if (others.length > 0) this.#phase.parametersChanged();
     answers.push(...negotiated);
     return buildText(answers);
   }

@@ -12,7 +12,7 @@ import {
   TextSplitter,
 } from './text.js';
 
-const LABEL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-+@_';
+const LABEL = Array.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-+@_');
 const key = fc
   .tuple(
     fc.constantFrom(...LABEL.slice(0, 26)),
