@@ -7,6 +7,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { Initiator } from '../../test/support/initiator.js';
 import { peer } from '../../test/support/peers.js';
 import { runToSuccess } from '../../test/support/run-program.js';
 import { CliProcess } from '../../test/support/cli-process.js';
@@ -78,11 +79,22 @@ describe('riser serve', () => {
     for (let i = 0; i < 2; i++) {
       const server = serve(file('kept.img'), '--create', '1M', '--name', 'iqn.2001-04.com.example:kept');
       const url = `iscsi://127.0.0.1:${await server.port()}/iqn.2001-04.com.example:kept/0`;
-      serials.push(await runToSuccess(iscsiInq.path, ['-e', '1', '-c', '0x80', url]));
+      serials.push(await runToSuccess(iscsiInq.path, ['-e', '1', '-c', '128', url]));
       await server.stop();
     }
     assert.match(serials[0]!, /Unit Serial Number:\[.+\]/);
     assert.equal(serials[0], serials[1]);
+  });
+
+  test('waits for its initiators to log out, and a second signal cuts that short', async () => {
+    const targetName = 'iqn.2001-04.com.example:busy';
+    const server = serve('--memory', '1M', '--name', targetName);
+    const initiator = await Initiator.login({ port: await server.port(), targetName });
+    server.child.kill('SIGTERM');
+    await server.logged('SIGTERM: stopping');
+    server.child.kill('SIGINT');
+    assert.equal((await server.ended()).exitCode, 128 + 2);
+    initiator.destroy();
   });
 
   test('refuses an image that another process serves', async () => {

@@ -36,21 +36,29 @@ export async function serve(
       log.info(`session closed: ${describe(session)}: ${reason}`, { ...fieldsOf(session), reason }),
   };
   const service = new Service(server, log);
-  const portals = await service.start(configuration);
-  hooks.listening?.(portals);
-  log.info(`ready after ${Math.round(performance.now())} ms; Ctrl+C stops`);
-
-  const { reread } = hooks;
-  let work: Promise<void> = Promise.resolve();
+  const { listening, reread } = hooks;
+  // Before it starts, so that a signal at any time stops it in order.
+  const stopped = stopSignal(
+    reread === undefined ? ['SIGINT', 'SIGTERM', 'SIGHUP'] : ['SIGINT', 'SIGTERM'],
+    log,
+  );
+  const started = service.start(configuration);
+  let isServing = true;
+  let work: Promise<unknown> = started;
   if (reread !== undefined) {
     process.on('SIGHUP', () => {
+      if (!isServing) return;
       work = work
         .then(reread)
         .then((next) => service.reload(next))
         .catch((error: unknown) => log.error(`everything stays as it was: ${messageOf(error)}`));
     });
   }
-  await stopSignal(reread === undefined ? ['SIGINT', 'SIGTERM', 'SIGHUP'] : ['SIGINT', 'SIGTERM'], log);
+  const portals = await started;
+  listening?.(portals);
+  log.info(`ready after ${Math.round(performance.now())} ms; Ctrl+C stops`);
+  await stopped;
+  isServing = false;
   await work;
   await service.close(GRACE);
   log.info('stopped');

@@ -1,5 +1,5 @@
 /**
- * The limits of the commands that carry blocks: what VPD page B0h (Block Limits, SBC-3 6.5.3)
+ * The limits of the commands that carry blocks: what VPD page B0h (Block Limits, SBC-3)
  * announces and the command families enforce. Counts are in logical blocks unless a name says bytes;
  * limits on work and memory are in bytes, so that they hold for 512- and 4096-byte blocks alike.
  */

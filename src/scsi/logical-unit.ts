@@ -52,9 +52,9 @@ export class LogicalUnit {
   inventory: LogicalUnitInventory | null = null;
   events: LogicalUnitEvents | null = null;
   #blockCount: number;
-  /** The task that {@link startDevice} works for at the moment, and whether it has asked for one more round. */
+  /** The task that {@link startDevice} works for at the moment, and how often it has asked for one more round. */
   #driven: Task | null = null;
-  #again = false;
+  #requests = 0;
   /** Set while tasks whose turn has come must not start. */
   #holdsTurns = false;
   readonly #abortWatches = new AbortWatches();
@@ -173,20 +173,21 @@ export class LogicalUnit {
     }
     task.state = TaskState.AWAITING_DEVICE;
     if (this.#driven === task) {
-      this.#again = true;
+      this.#requests++;
       return;
     }
     const outer = this.#driven;
-    const outerAgain = this.#again;
+    const outerRequests = this.#requests;
     this.#driven = task;
+    let rounds: number;
     do {
-      this.#again = false;
+      rounds = this.#requests;
       task.status = BlockStatus.GOOD;
       if (!this.device.submit(task)) break;
       task.operation!.deviceDone!(task, this);
-    } while (this.#again);
+    } while (this.#requests !== rounds);
     this.#driven = outer;
-    this.#again = outerAgain;
+    this.#requests = outerRequests;
   }
 
   /** End with GOOD. Data-In goes along when `dataInLength` is set. */
@@ -271,7 +272,7 @@ export class LogicalUnit {
     for (let task = this.taskSet.first, next: Task | null; task !== null; task = next) {
       next = task.next;
       if (!matches(task)) continue;
-      if (!task.isAborted) task.owesTaskAborted = owesStatus !== null && owesStatus(task);
+      if (!task.isAborted) task.owesTaskAborted = owesStatus?.(task) ?? false;
       if (task.state === TaskState.AWAITING_DEVICE) {
         task.isAborted = true;
         remaining.add(task);
@@ -325,7 +326,7 @@ export class LogicalUnit {
   #isStoppedForNexus(task: Task, operation: Operation): boolean {
     const condition = operation.ignoresUnitAttention === true ? null : this.unitAttentions.peek(task.nexus);
     const conflicts = operation.ignoresReservation !== true && this.reservations.conflicts(task.nexus);
-    if (conflicts && (condition === null || !outranksReservation(condition))) {
+    if (conflicts && !outranksReservation(condition)) {
       this.reservationConflict(task);
       return true;
     }

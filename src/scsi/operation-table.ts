@@ -25,10 +25,9 @@ export class OperationTable {
   /** The operation that `cdb` asks for, or null. */
   find(cdb: Uint8Array): Operation | null {
     const opcode = cdb[0]!;
-    const operation = this.#byOpcode[opcode]!;
+    const operation = this.#byOpcode[opcode] ?? null;
     if (operation !== null) return operation;
-    const shared = this.#byServiceAction[opcode]!;
-    return shared === null ? null : shared[cdb[1]! & SERVICE_ACTION_MASK]!;
+    return this.#byServiceAction[opcode]?.[cdb[1]! & SERVICE_ACTION_MASK] ?? null;
   }
 
   /** Whether the operation that `cdb` asks for runs alone; no shared operation code has one that does. */
@@ -73,6 +72,7 @@ function uniform(operation: Operation): Operation {
     ignoresReservation: operation.ignoresReservation ?? false,
     ignoresMedium: operation.ignoresMedium ?? false,
     writesMedium: operation.writesMedium ?? false,
+    exclusive: operation.exclusive ?? false,
     start: operation.start,
     received: operation.received ?? unexpected,
     deviceDone: operation.deviceDone ?? unexpected,

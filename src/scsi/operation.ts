@@ -19,7 +19,7 @@ export interface OperationTraits {
   writesMedium?: boolean;
   /**
    * Runs alone: it starts when every older task of the task set has ended, and no other task, not even
-   * a HEAD OF QUEUE one, starts before it has (COMPARE AND WRITE is one uninterrupted operation, SBC-3 5.3).
+   * a HEAD OF QUEUE one, starts before it has (COMPARE AND WRITE is one uninterrupted operation).
    */
   exclusive?: boolean;
 }
@@ -38,11 +38,11 @@ export interface Operation extends OperationTraits {
    */
   usage: readonly number[];
   /** Whether a logical unit of this configuration has the command; left out, every one has. */
-  isSupported?(configuration: LogicalUnitConfiguration): boolean;
+  isSupported?: (configuration: LogicalUnitConfiguration) => boolean;
   /** The command's turn has come. Ends, asks for data, or starts the device. */
-  start(task: Task, unit: LogicalUnit): void;
+  start: (task: Task, unit: LogicalUnit) => void;
   /** The Data-Out that `start` asked for is in `task.data`. */
-  received?(task: Task, unit: LogicalUnit): void;
+  received?: (task: Task, unit: LogicalUnit) => void;
   /** The block operation that was started is over; look at `task.status`. */
-  deviceDone?(task: Task, unit: LogicalUnit): void;
+  deviceDone?: (task: Task, unit: LogicalUnit) => void;
 }

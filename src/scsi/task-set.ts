@@ -73,7 +73,7 @@ export class TaskSet {
   /**
    * The oldest waiting task whose turn has come, no longer AWAITING_TURN; null when there is none.
    * A SIMPLE task waits for all HEAD OF QUEUE and all older ORDERED tasks to end, an ORDERED one for
-   * all HEAD OF QUEUE and all older tasks (SAM-5 8.9).
+   * all HEAD OF QUEUE and all older tasks (SAM-5 8.9). All wait for an exclusive one that runs.
    */
   takeEnabled(): Task | null {
     if (this.#waiting === 0 || this.#exclusive !== null) return null;

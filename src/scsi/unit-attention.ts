@@ -64,7 +64,7 @@ export class UnitAttentions {
   }
 }
 
-/** Whether `condition` is reported even to a nexus that meets a reservation conflict (SAM-5 5.3.3). */
-export function outranksReservation(condition: SenseCode): boolean {
-  return condition.asc === RESET_ASC;
+/** Whether `condition`, if there is one, is reported even to a nexus that meets a reservation conflict (SAM-5 5.3.3). */
+export function outranksReservation(condition: SenseCode | null): boolean {
+  return condition?.asc === RESET_ASC;
 }

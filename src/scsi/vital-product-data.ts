@@ -165,7 +165,7 @@ function extendedInquiryData(): Buffer {
 function blockLimits(unit: LogicalUnit): Buffer {
   const { blockSize } = unit;
   const body = Buffer.alloc(BODY_LENGTH);
-  body[0] = WRITE_SAME_NON_ZERO ? 1 : 0;
+  body[0] = Number(WRITE_SAME_NON_ZERO);
   body[1] = MAXIMUM_COMPARE_AND_WRITE_BLOCKS;
   putU32(body, 4, maximumTransferBlocks(blockSize));
   putU32(body, 8, OPTIMAL_TRANSFER_BYTES / blockSize);

@@ -1,9 +1,9 @@
 /**
  * Which blocks a command is for: the LOGICAL BLOCK ADDRESS and the block count of the CDBs that follow
- * the general layouts (SPC-4 4.2.2.2, 4.2.2.3), and the one range check.
+ * the general layouts for 6, 10, 12 and 16 bytes (SPC-4, CDB formats), and the one range check.
  *
- * A CDB's layout follows from its group code, bits 7 to 5 of the operation code (SPC-4 4.2.5.1). Byte 1
- * holds the flags that the commands share.
+ * A CDB's layout follows from its group code, bits 7 to 5 of the operation code. Byte 1 holds the flags that
+ * the commands share.
  */
 
 import { getU16, getU32, getU64 } from '../../util/fields.js';
@@ -20,7 +20,7 @@ export const DPO = 0x10;
 export const FUA = 0x08;
 /** FUA_NV, bit 1 of byte 1: asks for no more than FUA does, obsolete since SBC-3; accepted and not needed. */
 export const FUA_NV = 0x02;
-/** GROUP NUMBER. Grouping is not supported, so that the number has no effect (SBC-3 4.23). */
+/** GROUP NUMBER. Grouping is not supported, so that the number has no effect. */
 export const GROUP_NUMBER = 0x1f;
 
 /** LOGICAL BLOCK ADDRESS. Above 2^53 it is not exact, but then no smaller than 2^53. */

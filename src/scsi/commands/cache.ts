@@ -1,6 +1,5 @@
 /**
- * The caches between the initiator and the medium: SYNCHRONIZE CACHE and PRE-FETCH (SBC-3 5.22, 5.23,
- * 5.5, 5.6).
+ * The caches between the initiator and the medium: SYNCHRONIZE CACHE and PRE-FETCH of SBC-3.
  */
 
 import { BlockOp, BlockStatus } from '../../block/device.js';

@@ -133,6 +133,28 @@ describe('nothing comes between comparison and write', () => {
     });
   }
 
+  test('a HEAD OF QUEUE WRITE waits for one that had to wait, whatever else ends', () => {
+    const { target, device } = slowTarget({ size: SIZE });
+    target.run(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(512, 'A') });
+    const swap = target.run(cdbCompareAndWrite(0, 0, 1), { dataOut: halves(1, 'A', 'B') });
+    device.completeNext();
+    const attribute = TaskAttribute.HEAD_OF_QUEUE;
+    const write = target.run(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(512, 'W'), attribute });
+    const victim = target.run(cdb10(0x28, 0, 0, 1));
+    target.unit.abortTasks(
+      (task) => task === victim,
+      null,
+      () => undefined,
+    );
+    assert.equal(victim.ending, 'aborted');
+    assert.equal(device.pending.length, 1);
+    device.completeNext();
+    device.completeNext();
+    assert.deepEqual([swap.outcome, write.outcome], ['GOOD', 'NOT ENDED']);
+    device.completeAll();
+    assert.equal(write.outcome, 'GOOD');
+  });
+
   test('of two that expect the same, one wins', () => {
     const { target, device } = slowTarget({ size: SIZE });
     const first = target.run(cdbCompareAndWrite(0, 0, 1), { dataOut: halves(1, '\0', '1') });

@@ -1,5 +1,5 @@
 /**
- * COMPARE AND WRITE (SBC-3 5.3): write blocks if the medium holds what the initiator thinks it does.
+ * COMPARE AND WRITE of SBC-3: write blocks if the medium holds what the initiator thinks it does.
  *
  * Data-Out is the blocks to compare with, then as many to write. The operation is exclusive in the task
  * set: nothing else changes the medium between its comparison and its write, however long the device

@@ -49,7 +49,7 @@ export function firstDifference(
   return -1;
 }
 
-/** End `task` with MISCOMPARE; INFORMATION is the offset in its Data-Out of the first byte that differs (SBC-3 4.20). */
+/** End `task` with MISCOMPARE; INFORMATION is the offset in its Data-Out of the first byte that differs. */
 export function failMiscompare(task: Task, unit: LogicalUnit, offset: number): void {
   unit.fail(task, Sense.MISCOMPARE_DURING_VERIFY, offset);
 }

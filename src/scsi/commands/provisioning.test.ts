@@ -86,6 +86,9 @@ describe('UNMAP', () => {
     inconsistent.writeUInt16BE(0, 0);
     inconsistent.writeUInt16BE(48, 2);
     assert.equal(unmap(target, inconsistent).outcome, lengthError);
+    inconsistent.writeUInt16BE(list.length - 1, 0);
+    inconsistent.writeUInt16BE(32, 2);
+    assert.equal(unmap(target, inconsistent).outcome, lengthError);
     assert.ok(medium(target).equals(Buffer.alloc(SIZE, 'x')));
   });
 

@@ -1,6 +1,6 @@
 /**
  * Logical block provisioning: UNMAP gives blocks back, GET LBA STATUS tells which ones are mapped
- * (SBC-3 4.7, 5.28, 5.4).
+ * (SBC-3, logical block provisioning).
  */
 
 import { BlockOp, BlockStatus, type Extent } from '../../block/device.js';
@@ -16,7 +16,7 @@ import { GROUP_NUMBER, isInRange, logicalBlockAddress } from './block-range.js';
 
 /** PARAMETER LIST LENGTH of the CDB. */
 const PARAMETER_LIST_LENGTH = 7;
-/** The UNMAP parameter list (SBC-3 table 94): a header, then UNMAP block descriptors (table 95). */
+/** The UNMAP parameter list: a header, then UNMAP block descriptors. */
 const UNMAP_DATA_LENGTH = 0;
 const BLOCK_DESCRIPTOR_DATA_LENGTH = 2;
 const HEADER_LENGTH = 8;
@@ -89,7 +89,7 @@ function unmapDone(task: Task, unit: LogicalUnit): void {
   else unmapNext(task, unit);
 }
 
-/** Block descriptors in the list; an incomplete one at its end does not count (SBC-3 5.28.2). */
+/** Block descriptors in the list; an incomplete one at its end does not count. */
 function descriptorCount(task: Task): number {
   task.data.read(0, header, 0, HEADER_LENGTH);
   return Math.floor(getU16(header, BLOCK_DESCRIPTOR_DATA_LENGTH) / DESCRIPTOR_LENGTH);
@@ -103,10 +103,10 @@ function readDescriptor(task: Task, index: number): void {
 
 /** ALLOCATION LENGTH of the CDB. */
 const ALLOCATION_LENGTH = 10;
-/** GET LBA STATUS parameter data (SBC-3 table 33): a header, then LBA status descriptors (table 34). */
+/** GET LBA STATUS parameter data: a header, then LBA status descriptors. */
 const STATUS_HEADER_LENGTH = 8;
 const STATUS_DESCRIPTOR_LENGTH = 16;
-/** PROVISIONING STATUS (SBC-3 table 35). */
+/** PROVISIONING STATUS of an LBA status descriptor. */
 const ProvisioningStatus = { MAPPED: 0, DEALLOCATED: 1 } as const;
 
 /** The most descriptors in one answer, and how often the device is asked for them. */
@@ -153,7 +153,7 @@ function provisioningRuns(unit: LogicalUnit, lba: number, limit: number): Extent
         ? device.extent(at, left)
         : { offset: at, length: left, mapped: true };
     const last = runs.at(-1);
-    if (last !== undefined && last.mapped === extent.mapped && last.length + extent.length <= longest) {
+    if (last?.mapped === extent.mapped && last.length + extent.length <= longest) {
       last.length += extent.length;
     } else if (runs.length < limit) {
       runs.push({ offset: at, length: extent.length, mapped: extent.mapped });

@@ -1,5 +1,5 @@
 /**
- * READ and WRITE (SBC-3 5.7 to 5.10, 5.30 to 5.33): the I/O path. Nothing here allocates.
+ * READ and WRITE of SBC-3: the I/O path. Nothing here allocates.
  *
  * Where the device lends its memory, a READ is answered from there and a WRITE received into it, and
  * neither is submitted to the device. RDPROTECT and WRPROTECT are not evaluated and therefore refused
@@ -25,7 +25,7 @@ import {
   usage16,
 } from './block-range.js';
 
-/** TRANSFER LENGTH 0 of READ(6) and WRITE(6) (SBC-3 5.7). */
+/** What TRANSFER LENGTH 0 means in READ(6) and WRITE(6), and only there. */
 const DEFAULT_TRANSFER_LENGTH_6 = 256;
 
 /** `task.step` of a WRITE: where its Data-Out goes. */
@@ -133,9 +133,9 @@ export function isAcceptable(task: Task, unit: LogicalUnit, lba: number, blocks:
 }
 
 /**
- * How many of the `task.transferLength` bytes of a WRITE to ask for. An initiator that announces fewer,
- * but whole, blocks gets these written, GOOD and an overflow residual, as initiators expect (RFC 7143 11.4.5.1
- * leaves it open); one that announces part of a block is refused by requestData.
+ * How many of the `task.transferLength` bytes of a WRITE to ask for. When the initiator announces fewer, but
+ * whole, blocks, these are written with GOOD, and the overflow residual tells what is missing (RFC 7143
+ * 11.4.5.2); one that announces part of a block is refused by requestData.
  */
 export function lengthToReceive(task: Task, blockSize: number): number {
   const limit = task.dataOutLimit;

@@ -1,5 +1,5 @@
 /**
- * VERIFY and WRITE AND VERIFY (SBC-3 5.24 to 5.26, 5.34 to 5.36): read the medium, and compare it with
+ * VERIFY and WRITE AND VERIFY of SBC-3: read the medium, and compare it with
  * Data-Out when BYTCHK says so.
  *
  * The medium is read in pieces into `task.scratch`, so that a command needs a bounded buffer besides
@@ -15,7 +15,7 @@ import { blockCountField, DPO, logicalBlockAddress, usage10, usage12, usage16 } 
 import { failMiscompare, firstDifference } from './compare.js';
 import { isAcceptable, lengthToReceive } from './read-write.js';
 
-/** BYTCHK, bits 2 and 1 of byte 1 (SBC-3 table 99). */
+/** BYTCHK, bits 2 and 1 of byte 1; 10b is reserved. */
 const ByteCheck = {
   /** Read the medium, compare nothing; VERIFY has no Data-Out. */
   NONE: 0,
@@ -154,7 +154,7 @@ function differenceInPiece(task: Task, blockSize: number): number {
 }
 
 const VERIFY_FLAGS = DPO | BYTCHK_MASK;
-/** BYTCHK of WRITE AND VERIFY is 00b or 01b (SBC-3 5.34). */
+/** BYTCHK of WRITE AND VERIFY is 00b or 01b: there is no block to write more than once. */
 const WRITE_AND_VERIFY_FLAGS = DPO | (ByteCheck.EACH << BYTCHK_SHIFT);
 
 const verifying = { start: startVerify, received: verify, deviceDone: pieceRead };

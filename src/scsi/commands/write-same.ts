@@ -1,5 +1,5 @@
 /**
- * WRITE SAME (SBC-3 5.42, 5.43): one block of Data-Out, or of zeroes, written to many.
+ * WRITE SAME of SBC-3: one block of Data-Out, or of zeroes, written to many.
  *
  * Zeroes become one device operation, which may deallocate when UNMAP is set. Any other block is written
  * out from a buffer full of it, piece by piece; `task.step` counts the bytes that are left behind the

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs the Debian packages whose programs the tests talk to. Needs root, asks nothing.
+set -euo pipefail
+
+packages=(
+  libiscsi-bin      # iscsi-ls, iscsi-inq, iscsi-readcapacity16, iscsi-test-cu, iscsi-perf
+  qemu-utils        # qemu-img, qemu-io
+  qemu-block-extra  # the iscsi:// driver of qemu-img
+  e2fsprogs         # mkfs.ext4, e2fsck
+  strace            # which system calls were made before an acknowledgement
+  tgt               # tgtd, for the benchmark
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "peers: all installed"
+  exit 0
+fi
+
+echo "peers: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+# tgt's package starts a daemon on port 3260 where there is a service manager: keep the port free.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+apt-get install --yes --quiet --no-install-recommends "${missing[@]}"

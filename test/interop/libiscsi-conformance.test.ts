@@ -1,0 +1,156 @@
+/**
+ * libiscsi's conformance suite, `iscsi-test-cu --dataloss` of version 1.19, against LUNs of every kind.
+ *
+ * The suite counts a test that skipped itself as passed. Here a skip is a failure unless {@link LEGITIMATE}
+ * explains it for that LUN, and every test has to run without any skip on at least one LUN.
+ */
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, test, type TestContext } from 'node:test';
+
+import { createImage, FileDevice, type FileDeviceOptions, MemoryDevice } from '../../src/block/index.js';
+import { type CUnitTest, parseCUnit, parseTestList } from '../support/cunit.js';
+import { peer } from '../support/peers.js';
+import { runProgram } from '../support/run-program.js';
+import { TestTarget } from '../support/target.js';
+import { temporaryFolder } from '../support/temporary.js';
+
+/** Small enough for READ(6), whose addresses end at 1 GiB: its tests skip themselves on larger LUNs. */
+const SIZE = 100 * 1024 * 1024;
+const FAMILY_TIMEOUT_MS = 120_000;
+
+/** The LUNs in order of their numbers. */
+const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
+type Lun = (typeof LUNS)[number];
+
+const ALL_KINDS = LUNS;
+const WRITABLE = ['thin', 'full', 'thin4096'] as const;
+/** What concerns the session and not the LUN, and takes seconds, runs once. */
+const ONCE = ['thin'] as const;
+
+/** Which LUNs each family of tests runs on. */
+const FAMILIES: Record<string, readonly Lun[]> = {
+  CompareAndWrite: WRITABLE,
+  GetLBAStatus: WRITABLE,
+  Inquiry: ALL_KINDS,
+  Mandatory: ALL_KINDS,
+  ModeSense6: ALL_KINDS,
+  NoMedia: ['removable'],
+  Prefetch10: ALL_KINDS,
+  Prefetch16: ALL_KINDS,
+  PreventAllow: ['thin', 'removable'],
+  Read6: ALL_KINDS,
+  Read10: ALL_KINDS,
+  Read12: ALL_KINDS,
+  Read16: ALL_KINDS,
+  ReadCapacity10: ALL_KINDS,
+  ReadCapacity16: ALL_KINDS,
+  ReadOnly: ['readOnly'],
+  ReportSupportedOpcodes: ALL_KINDS,
+  Reserve6: ONCE,
+  StartStopUnit: ['thin', 'removable'],
+  TestUnitReady: ALL_KINDS,
+  Unmap: WRITABLE,
+  Verify10: WRITABLE,
+  Verify12: WRITABLE,
+  Verify16: WRITABLE,
+  Write10: WRITABLE,
+  Write12: WRITABLE,
+  Write16: WRITABLE,
+  WriteSame10: WRITABLE,
+  WriteSame16: WRITABLE,
+  WriteVerify10: WRITABLE,
+  WriteVerify12: WRITABLE,
+  WriteVerify16: WRITABLE,
+  iSCSIcmdsn: ONCE,
+  iSCSIdatasn: ONCE,
+  iSCSIResiduals: ['thin', 'full'],
+  iSCSITMF: ['thin', 'full'],
+};
+
+interface LegitimateSkip {
+  luns: readonly Lun[];
+  /** `Family.Test`. */
+  tests: RegExp;
+  reason: RegExp;
+  /** Whether the test counts as run all the same, because only a part of it was skipped. */
+  isPartial?: boolean;
+}
+
+const LEGITIMATE: readonly LegitimateSkip[] = [
+  // A fully provisioned unit refuses to unmap.
+  { luns: ['full'], tests: /^(Unmap|GetLBAStatus|WriteSame1[06])\./, reason: /fully provisioned/ },
+  { luns: ['thin'], tests: /^(PreventAllow|StartStopUnit)\./, reason: /not removable/ },
+  // Its logical blocks are physical ones, so none can be misaligned.
+  {
+    luns: ['thin4096'],
+    tests: /^(WriteSame1[06]\.|CompareAndWrite\.InvalidDataOutSize)/,
+    reason: /LBPPB < 2/,
+  },
+  // These try every command that writes; ORWRITE is none of Riser's.
+  { luns: ALL_KINDS, tests: /^(NoMedia|ReadOnly)\./, reason: /ORWRITE is not implemented/, isPartial: true },
+];
+
+const tool = peer('iscsi-test-cu', 'libiscsi-bin');
+
+describe('libiscsi conformance suite', { skip: tool.skip }, () => {
+  const folder = temporaryFolder();
+  let target: TestTarget;
+  /** Tests that ran whole on some LUN, as `Family.Test`. */
+  const ran = new Set<string>();
+
+  before(async () => {
+    const file = async (name: string, options: FileDeviceOptions = {}): Promise<FileDevice> => {
+      const path = join(folder, name);
+      await createImage(path, SIZE);
+      return FileDevice.open(path, options);
+    };
+    target = await TestTarget.start([
+      { device: await file('thin.img') },
+      { device: await file('full.img', { thin: false }), provisioning: 'full' },
+      { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), removable: true },
+      { device: await file('read-only.img', { readOnly: true }) },
+      { device: new MemoryDevice({ size: SIZE, blockSize: 4096 }) },
+    ]);
+  });
+  after(() => target.close());
+
+  for (const [family, luns] of Object.entries(FAMILIES)) {
+    for (const lun of luns) {
+      test(`${family} on ${lun}`, async (t) => {
+        const args = ['--dataloss', '-v', '-V', '-t', `ALL.${family}`, target.url(LUNS.indexOf(lun))];
+        const { status, stdout, stderr } = await runProgram(tool.path, args, FAMILY_TIMEOUT_MS);
+        const tests = parseCUnit(stdout);
+        assert.notEqual(tests.length, 0, `no test ran: ended with ${status}\n${stdout}${stderr}`);
+        for (const result of tests) await t.test(result.name, (sub) => judge(sub, family, lun, result));
+      });
+    }
+  }
+
+  test('every test of the families ran without a skip on some LUN', async () => {
+    const list = parseTestList((await runProgram(tool.path, ['--list'])).stdout);
+    const missing = Object.keys(FAMILIES)
+      .flatMap((family) => list.get(family)?.map((name) => `${family}.${name}`) ?? [`${family}: unknown`])
+      .filter((name) => !ran.has(name));
+    assert.deepEqual(missing, []);
+  });
+
+  function judge(t: TestContext, family: string, lun: Lun, { name, outcome, lines, skips }: CUnitTest): void {
+    const fullName = `${family}.${name}`;
+    assert.equal(outcome, 'passed', lines.slice(-40).join('\n'));
+    let isWhole = true;
+    for (const skip of skips) {
+      const rule = LEGITIMATE.find(
+        ({ luns, tests, reason }) => luns.includes(lun) && tests.test(fullName) && reason.test(skip),
+      );
+      assert.ok(
+        rule !== undefined,
+        `skipped on a LUN configured for it: ${skip}\n${lines.slice(-40).join('\n')}`,
+      );
+      isWhole &&= rule.isPartial === true;
+      t.diagnostic(skip);
+    }
+    if (isWhole) ran.add(fullName);
+  }
+});

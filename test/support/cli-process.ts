@@ -1,0 +1,92 @@
+/** Starts the `riser` command as a process of its own, the way a user does. */
+
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { ROOT } from './files.js';
+
+/** One line of the JSON log. */
+export interface LogLine {
+  level: string;
+  msg: string;
+  [field: string]: unknown;
+}
+
+/** How a process ended, and all that it printed. */
+export interface Outcome {
+  /** Null when a signal killed it. */
+  exitCode: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** A running `riser`. */
+export class CliProcess {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly #ended: Promise<Outcome>;
+  readonly #waiting = new Set<() => void>();
+  #stdout = '';
+  #stderr = '';
+  #isOver = false;
+
+  /** Run `riser` with `args`; `env` is added to the environment. */
+  constructor(args: string[], env: NodeJS.ProcessEnv = {}) {
+    this.child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'src/cli/main.ts'), ...args], {
+      cwd: ROOT,
+      env: { ...process.env, ...env },
+    });
+    this.child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      this.#stdout += text;
+      this.#wake();
+    });
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
+    this.#ended = once(this.child, 'close').then(([exitCode]) => {
+      this.#isOver = true;
+      this.#wake();
+      return { exitCode: exitCode as number | null, stdout: this.#stdout, stderr: this.#stderr };
+    });
+  }
+
+  get stdout(): string {
+    return this.#stdout;
+  }
+
+  /** Standard output up to its first match of `pattern`, and the match. Fails when the process ends before. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.#stdout);
+      if (match !== null) return match;
+      if (this.#isOver)
+        throw new Error(`ended without printing ${String(pattern)}: ${this.#stdout}${this.#stderr}`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+  }
+
+  /** The first line of the JSON log with `text` in its message; for processes started with `--json-logs`. */
+  async logged(text: string): Promise<LogLine> {
+    const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    const [line] = await this.printed(new RegExp(`^.*"msg":"[^"]*${escaped}.*\\n`, 'm'));
+    return JSON.parse(line) as LogLine;
+  }
+
+  /** The port of its first portal; for processes started with `--json-logs`. */
+  async port(): Promise<number> {
+    return (await this.logged('listening on')).port as number;
+  }
+
+  /** Resolves when the process has ended. */
+  ended(): Promise<Outcome> {
+    return this.#ended;
+  }
+
+  /** Send a signal, and wait for the end. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Outcome> {
+    this.child.kill(signal);
+    return this.#ended;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,68 @@
+/** A Riser target inside of the test process, on a port of its own. */
+
+import type { BlockDevice } from '../../src/block/index.js';
+import { type TargetLimits, TargetServer } from '../../src/target/index.js';
+import { silentLogger, type Logger } from '../../src/util/logger.js';
+import { Initiator } from './initiator.js';
+import type { Keys, LoginOptions } from './login.js';
+
+export const TARGET_NAME = 'iqn.2026-01.example.test:target';
+
+/** What one LUN is made of. */
+export interface TestLun {
+  device: BlockDevice;
+  provisioning?: 'thin' | 'full';
+  removable?: boolean;
+}
+
+export interface TestTargetOptions {
+  log?: Logger;
+  limits?: Partial<TargetLimits>;
+}
+
+export class TestTarget {
+  readonly server: TargetServer;
+  readonly port: number;
+  readonly #devices: readonly BlockDevice[];
+
+  private constructor(server: TargetServer, port: number, devices: readonly BlockDevice[]) {
+    this.server = server;
+    this.port = port;
+    this.#devices = devices;
+  }
+
+  /** Serve `luns` as LUN 0, 1, ... of the target {@link TARGET_NAME}; the devices are closed with it. */
+  static async start(luns: readonly TestLun[], options: TestTargetOptions = {}): Promise<TestTarget> {
+    const { log = silentLogger, limits = {} } = options;
+    const server = new TargetServer({ log, limits });
+    const target = server.addTarget({ name: TARGET_NAME });
+    luns.forEach(({ device, provisioning = 'thin', removable = false }, lun) => {
+      target.addLun(lun, { device, provisioning, removable });
+    });
+    const { port } = await server.listen({ address: '127.0.0.1', port: 0 });
+    return new TestTarget(
+      server,
+      port,
+      luns.map((lun) => lun.device),
+    );
+  }
+
+  /** A LUN as libiscsi's tools and QEMU name it. */
+  url(lun: number): string {
+    return `iscsi://127.0.0.1:${this.port}/${TARGET_NAME}/${lun}`;
+  }
+
+  login(options: Partial<LoginOptions> = {}): Promise<Initiator> {
+    return Initiator.login({ port: this.port, targetName: TARGET_NAME, ...options });
+  }
+
+  /** A discovery session. */
+  discover(keys: Keys = {}): Promise<Initiator> {
+    return Initiator.login({ port: this.port, keys });
+  }
+
+  async close(): Promise<void> {
+    await this.server.close({ graceMs: 0 });
+    for (const device of this.#devices) await device.close();
+  }
+}
