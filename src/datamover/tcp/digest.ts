@@ -6,13 +6,13 @@ import type { ScatterList } from '../../util/memory.js';
 /** Whether the 4 bytes behind `length` bytes at `offset` are their digest. */
 export function digestMatches(bytes: Buffer, offset: number, length: number): boolean {
   const end = offset + length;
-  return bytes.readUInt32LE(end) === crc32c(bytes.subarray(offset, end));
+  return bytes.readUInt32LE(end) === crc32c(bytes, 0, offset, end);
 }
 
 /** Put the digest of `length` bytes at `offset` behind them. */
 export function appendDigest(bytes: Buffer, offset: number, length: number): void {
   const end = offset + length;
-  bytes.writeUInt32LE(crc32c(bytes.subarray(offset, end)), end);
+  bytes.writeUInt32LE(crc32c(bytes, 0, offset, end), end);
 }
 
 const zeroes = Buffer.alloc(4);
@@ -35,10 +35,10 @@ export function listDigest(
     }
     const part = Math.min(have - skip, length);
     const from = list.offsets[i]! + skip;
-    crc = crc32c(list.regions[i]!.bytes.subarray(from, from + part), crc);
+    crc = crc32c(list.regions[i]!.bytes, crc, from, from + part);
     length -= part;
     skip = 0;
   }
-  if (padding > 0) crc = crc32c(zeroes.subarray(0, padding), crc);
+  if (padding > 0) crc = crc32c(zeroes, crc, 0, padding);
   target.writeUInt32LE(crc, targetOffset);
 }

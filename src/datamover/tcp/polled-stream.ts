@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net';
 import { Memory } from '../../util/memory.js';
+import { IoVector } from '../../util/posix/iovec.js';
 import type { Libc } from '../../util/posix/libc.js';
 import { NodeStream } from './node-stream.js';
 import { type Polled, type Poller, TrafficMeter } from './poller.js';
@@ -14,13 +15,13 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const EAGAIN = 11;
 const EINTR = 4;
-const MAX_IOVECS = 512;
 
-/** One `struct msghdr` and its iovecs, shared by all streams: sendmsg does not keep them. */
-const iovecs = Memory.allocate(MAX_IOVECS * 16);
-const iovecTable = new Uint32Array(iovecs.bytes.buffer, iovecs.bytes.byteOffset, MAX_IOVECS * 4);
+/** One `struct msghdr` and its vector, shared by all streams: sendmsg does not keep them. */
+const vector = new IoVector(512);
 const msghdr = Memory.allocate(56);
-const MSGHDR_IOVLEN = 24;
+const MSG_IOV = 16;
+const MSG_IOVLEN = 24;
+msghdr.view.setBigUint64(MSG_IOV, BigInt(vector.address), true);
 
 /** The part of Node's TCP handle that is used here; undocumented, so its presence is checked. */
 interface TcpHandle {
@@ -111,10 +112,7 @@ export class PolledStream extends NodeStream implements Polled {
   #send(): void {
     const queue = this.queue;
     while (queue.count > 0) {
-      const count = queue.fillIovecs(iovecTable, MAX_IOVECS);
-      msghdr.view.setUint32(16, iovecs.address >>> 0, true);
-      msghdr.view.setUint32(20, (iovecs.address / 0x1_0000_0000) >>> 0, true);
-      msghdr.view.setUint32(MSGHDR_IOVLEN, count, true);
+      msghdr.view.setUint32(MSG_IOVLEN, queue.fillVector(vector), true);
       const sent = this.#libc.sendmsg(this.#fd, msghdr.address, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent < 0) {
         this.#check('sendmsg');

@@ -60,7 +60,7 @@ export class R2TTable {
   /** The outstanding R2T with this tag, or null. */
   find(tag: number): R2T | null {
     const r2t = this.#all[tag & INDEX_MASK];
-    return r2t !== undefined && r2t.tag === tag && r2t.transfer !== null ? r2t : null;
+    return r2t?.tag === tag && r2t.transfer !== null ? r2t : null;
   }
 
   release(r2t: R2T): void {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Memory, ScatterList } from '../../util/memory.js';
+import { IoVector } from '../../util/posix/iovec.js';
 import { DataTransfer } from '../datamover.js';
 import { SendQueue } from './send-queue.js';
 
@@ -83,14 +84,11 @@ describe('SendQueue', () => {
     assert.equal(queue.count, 0);
   });
 
-  it('describes segments as iovecs with their addresses', { skip: noAddresses() }, () => {
+  it('aims an I/O vector at as many segments as it holds', () => {
     const queue = new SendQueue();
-    const memory = filled(64, 0);
-    queue.push(memory, 8, 16, null);
-    const table = new Uint32Array(8);
-    assert.equal(queue.fillIovecs(table, 2), 1);
-    assert.equal(table[0]! + table[1]! * 2 ** 32, memory.address + 8);
-    assert.deepEqual([table[2], table[3]], [16, 0]);
+    for (let i = 0; i < 3; i++) queue.push(filled(64, i), 8, 16, null);
+    assert.equal(queue.fillVector(new IoVector(2)), 2);
+    assert.equal(queue.fillVector(new IoVector(8)), 3);
   });
 
   it('uses its slab from the start again once it has run empty', () => {
@@ -103,7 +101,3 @@ describe('SendQueue', () => {
     assert.equal(queue.offset, offset);
   });
 });
-
-function noAddresses(): string | false {
-  return Memory.allocate(1).address === 0 ? 'no foreign functions here, so no addresses' : false;
-}

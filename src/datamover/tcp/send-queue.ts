@@ -4,6 +4,7 @@
  */
 
 import { copyBytes, Memory, type ScatterList } from '../../util/memory.js';
+import type { IoVector } from '../../util/posix/iovec.js';
 import type { DataTransfer } from '../datamover.js';
 
 const FIRST_CAPACITY = 256;
@@ -76,19 +77,12 @@ export class SendQueue {
     this.bytes += length;
   }
 
-  /**
-   * Describe the first segments, at most `limit`, as a table of `struct iovec` (64-bit: address and
-   * length, 8 bytes each, little-endian). Returns how many.
-   */
-  fillIovecs(table: Uint32Array, limit: number): number {
-    const n = this.count < limit ? this.count : limit;
+  /** Aim `vector` at the first segments, as many as it has room for. Returns how many. */
+  fillVector(vector: IoVector): number {
+    const n = Math.min(this.count, vector.capacity);
     for (let i = 0; i < n; i++) {
       const at = (this.#first + i) & this.#mask;
-      const address = this.#regions[at]!.address + this.#offsets[at]!;
-      table[4 * i] = address >>> 0;
-      table[4 * i + 1] = (address / 0x1_0000_0000) >>> 0;
-      table[4 * i + 2] = this.#lengths[at]!;
-      table[4 * i + 3] = 0;
+      vector.set(i, this.#regions[at]!, this.#offsets[at]!, this.#lengths[at]!);
     }
     return n;
   }
@@ -127,7 +121,7 @@ export class SendQueue {
   }
 
   #pop(at: number, released: (owner: DataTransfer) => void): void {
-    const owner = this.#owners[at]!;
+    const owner = this.#owners[at] ?? null;
     this.#regions[at] = null;
     this.#owners[at] = null;
     this.#first = (at + 1) & this.#mask;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { DataOut, ScsiCommand } from '../wire/headers.js';
 import { CommandFlag, FINAL, Opcode, RESERVED_TAG } from '../wire/opcodes.js';
-import { type FakeCommand, startFullFeature } from './testing/fakes.js';
+import { startFullFeature } from './testing/fakes.js';
 
 const LENGTH = ScsiCommand.expectedDataTransferLength.offset;
 
@@ -34,7 +34,7 @@ function write(
     words: { [LENGTH]: length },
     data: options.immediate ?? Buffer.alloc(0),
   });
-  const command = session.host.commands[0] as FakeCommand;
+  const command = session.host.commands[0]!;
   const unsolicited = (offset: number, data: Buffer, isFinal: boolean, dataSN: number): void => {
     session.arrive({
       opcode: Opcode.DATA_OUT,

@@ -32,7 +32,6 @@ export class IoVector {
    * a list with more segments than `capacity` is cut short, which the call's result then shows.
    */
   fill(list: ScatterList, skip: number, length: number): number {
-    const words = this.#words;
     let entries = 0;
     for (let i = 0; i < list.count && length > 0 && entries < this.capacity; i++) {
       const have = list.lengths[i]!;
@@ -41,15 +40,21 @@ export class IoVector {
         continue;
       }
       const part = Math.min(have - skip, length);
-      const address = list.regions[i]!.address + list.offsets[i]! + skip;
-      const low = address >>> 0;
-      const at = entries++ * ENTRY_WORDS;
-      words[at] = low;
-      words[at + 1] = (address - low) * HIGH_WORD;
-      words[at + 2] = part;
+      this.set(entries++, list.regions[i]!, list.offsets[i]! + skip, part);
       length -= part;
       skip = 0;
     }
     return entries;
+  }
+
+  /** Aim entry `index`, below `capacity`, at `length` bytes of `region` from `offset` on. */
+  set(index: number, region: Memory, offset: number, length: number): void {
+    const words = this.#words;
+    const address = region.address + offset;
+    const low = address >>> 0;
+    const at = index * ENTRY_WORDS;
+    words[at] = low;
+    words[at + 1] = (address - low) * HIGH_WORD;
+    words[at + 2] = length;
   }
 }
