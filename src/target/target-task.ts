@@ -18,7 +18,7 @@ import {
   Task,
   TaskAttribute,
 } from '../scsi/index.js';
-import type { BufferPool } from '../util/memory.js';
+import type { BufferPool, ScatterList } from '../util/memory.js';
 
 class TargetTask extends Task {
   readonly command: TargetCommand;
@@ -67,7 +67,6 @@ class TargetTask extends Task {
 /** An iSCSI command whose outcome the logical units of `inventory` decide. */
 export class TargetCommand extends Command {
   readonly task: TargetTask;
-  readonly buffer;
   readonly #inventory: LogicalUnitInventory;
   readonly #nexus: Nexus;
 
@@ -75,9 +74,13 @@ export class TargetCommand extends Command {
     super(phase, pool);
     // A digest is made of bytes that must not change before they are sent, nor land before it is checked.
     this.task = new TargetTask(this, pool, !phase.parameters.dataDigest);
-    this.buffer = this.task.data;
     this.#inventory = inventory;
     this.#nexus = nexus;
+  }
+
+  /** Not the same list for every command: a task may swap its buffers. */
+  get buffer(): ScatterList {
+    return this.task.data;
   }
 
   protected begin(pdu: ControlPdu): void {

@@ -97,7 +97,7 @@ class TcpPeer implements DatamoverPeer {
   send(header: Buffer, data: Buffer, corrupt: boolean): void {
     const h = Buffer.from(header);
     Bhs.dataSegmentLength.set(h, data.length);
-    const parts = [h];
+    const parts: Buffer[] = [h];
     if (this.parameters.headerDigest) parts.push(digest(h));
     if (data.length > 0) {
       const padded = Buffer.concat([data, Buffer.alloc(-data.length & 3)]);

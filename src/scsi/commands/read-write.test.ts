@@ -237,3 +237,24 @@ test('blocks of 4096 bytes', () => {
   assert.deepEqual(target.run(cdb10(0x28, 0, 254, 2)).dataIn, data);
   assert.equal(target.run(cdb10(0x28, 0, 255, 2)).outcome, outOfRange);
 });
+
+test('a transport that takes no lent memory gets bytes of its own, and gives such', () => {
+  const target = new FakeTarget();
+  const writing = target.task(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(512, 'w'), holdsData: true });
+  writing.mayLend = false;
+  target.unit.submit(writing);
+  writing.data.fill(0xff);
+  assert.deepEqual(
+    target.run(cdb10(0x28, 0, 0, 1)).dataIn,
+    Buffer.alloc(512),
+    'nothing lands before it is checked',
+  );
+  writing.deliver();
+  assert.equal(writing.outcome, 'GOOD');
+
+  const reading = target.task(cdb10(0x28, 0, 0, 1));
+  reading.mayLend = false;
+  target.unit.submit(reading);
+  target.run(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(512, 'x') });
+  assert.deepEqual(reading.dataIn, Buffer.alloc(512, 'w'), 'nothing changes under a digest');
+});

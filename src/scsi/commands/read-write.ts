@@ -53,7 +53,7 @@ function read(task: Task, unit: LogicalUnit, blocks: number): void {
     return;
   }
   const offset = lba * blockSize;
-  if (unit.device.lend(task.data, offset, wanted, false)) {
+  if (task.mayLend && unit.device.lend(task.data, offset, wanted, false)) {
     task.dataInLength = wanted;
     unit.good(task);
     return;
@@ -100,7 +100,7 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
   task.op = BlockOp.WRITE;
   task.offset = lba * blockSize;
   task.length = length;
-  if (length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
+  if (task.mayLend && length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
     task.step = RECEIVES_INTO_DEVICE;
   } else {
     task.step = RECEIVES_INTO_BUFFERS;
