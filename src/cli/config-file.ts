@@ -57,6 +57,7 @@ const lun = z
     removable: z.boolean().default(false),
     provisioning: z.enum(['thin', 'full']).default('thin'),
     blockSize: z.literal([512, 4096]).default(512),
+    physicalBlockSize: z.literal([512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]).optional(),
     // SPC-4 7.8.15: the unit serial number is ASCII; INQUIRY data must hold it.
     serial: z
       .string()
@@ -70,6 +71,9 @@ const lun = z
     } else if (value.memory !== undefined) {
       if (value.create !== undefined) complain(['create'], 'goes with image only');
       if (value.readOnly) complain(['readOnly'], 'a read-only RAM disk would stay empty for ever');
+    }
+    if (value.physicalBlockSize !== undefined && value.physicalBlockSize < value.blockSize) {
+      complain(['physicalBlockSize'], 'must not be less than blockSize');
     }
     for (const key of ['memory', 'create'] as const) {
       const bytes = value[key];
@@ -197,10 +201,11 @@ function toTarget(from: z.infer<typeof target>, folder: string): TargetConfigura
 }
 
 function toLun(from: z.infer<typeof lun>, folder: string): LunConfiguration {
-  const { image, memory, create, serial, ...rest } = from;
+  const { image, memory, create, serial, physicalBlockSize, ...rest } = from;
   return {
     ...rest,
     ...(serial !== undefined && { serial }),
+    ...(physicalBlockSize !== undefined && { physicalBlockSize }),
     medium:
       image === undefined
         ? { memory: memory! }

@@ -26,6 +26,8 @@ export interface LunConfiguration {
   provisioning: Provisioning;
   /** Bytes. */
   blockSize: 512 | 4096;
+  /** Bytes, at least blockSize; the block's own when absent. */
+  physicalBlockSize?: number;
   /** Unit serial number; derived from the target's name and the LUN when absent. */
   serial?: string;
 }

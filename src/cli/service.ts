@@ -177,6 +177,7 @@ export class Service {
       device,
       provisioning: lun.provisioning,
       removable: lun.removable,
+      ...(lun.physicalBlockSize !== undefined && { physicalBlockSize: lun.physicalBlockSize }),
       ...(lun.serial !== undefined && { serial: lun.serial }),
     });
     served.luns.set(lun.lun, { configuration: lun, device });

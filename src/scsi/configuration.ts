@@ -11,6 +11,8 @@ export interface LogicalUnitConfiguration {
   readonly readOnly: boolean;
   /** Has a medium that START STOP UNIT ejects and loads. */
   readonly removable: boolean;
+  /** Bytes of a physical block, a power of two times the logical block; initiators align what they write to it. Null: the logical block's. */
+  readonly physicalBlockSize: number | null;
   /** T10 vendor identification, at most 8 printable ASCII characters. */
   readonly vendor: string;
   /** Product identification, at most 16 printable ASCII characters. */
@@ -31,6 +33,7 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   provisioning: 'thin',
   readOnly: false,
   removable: false,
+  physicalBlockSize: null,
   vendor: 'RISER',
   product: 'Disk',
   revision: '0.1',

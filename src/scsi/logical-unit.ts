@@ -76,6 +76,11 @@ export class LogicalUnit {
     return this.#blockCount;
   }
 
+  /** Logical blocks of a physical one. */
+  get logicalBlocksPerPhysical(): number {
+    return (this.configuration.physicalBlockSize ?? this.blockSize) / this.blockSize;
+  }
+
   /** WCE of the caching page; without it every write is on stable storage before its status. */
   get writeCacheEnabled(): boolean {
     return this.modePages.writeCacheEnabled;

@@ -167,6 +167,7 @@ function blockLimits(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   body[0] = Number(WRITE_SAME_NON_ZERO);
   body[1] = MAXIMUM_COMPARE_AND_WRITE_BLOCKS;
+  putU16(body, 2, unit.logicalBlocksPerPhysical); // OPTIMAL TRANSFER LENGTH GRANULARITY
   putU32(body, 4, maximumTransferBlocks(blockSize));
   putU32(body, 8, OPTIMAL_TRANSFER_BYTES / blockSize);
   if (isThin(unit)) {

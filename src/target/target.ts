@@ -25,9 +25,13 @@ export interface LunOptions {
   provisioning?: 'thin' | 'full';
   readOnly?: boolean;
   removable?: boolean;
+  /** Bytes, 512 to 65536, a power of two no smaller than a logical block. Default: the logical block's. */
+  physicalBlockSize?: number;
   /** Unit serial number; default: derived from the target's name, the LUN and the device's description. */
   serial?: string;
 }
+
+const PHYSICAL_BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 export class Target {
   readonly name: string;
@@ -45,7 +49,7 @@ export class Target {
   /**
    * Serve a device as logical unit `lun`, 0 to 16383.
    *
-   * @throws RiserError `LUN_TAKEN`, `LUN_INVALID`
+   * @throws RiserError `LUN_TAKEN`, `LUN_INVALID`, `BLOCK_SIZE_INVALID`
    */
   addLun(lun: number, options: LunOptions): void {
     const { device } = options;
@@ -61,6 +65,14 @@ export class Target {
         costs: 'task',
       });
     }
+    const { physicalBlockSize = device.blockSize } = options;
+    if (!PHYSICAL_BLOCK_SIZES.includes(physicalBlockSize) || physicalBlockSize < device.blockSize) {
+      throw new RiserError('BLOCK_SIZE_INVALID', `a physical block cannot have ${physicalBlockSize} bytes`, {
+        by: 'local',
+        costs: 'task',
+        remedy: `Give one of ${PHYSICAL_BLOCK_SIZES.join(', ')}, not less than the logical block of ${device.blockSize}.`,
+      });
+    }
     const identity = deriveIdentity({
       targetName: this.name,
       lun,
@@ -72,6 +84,7 @@ export class Target {
       provisioning: options.provisioning ?? (device.unmapGranularity > 0 ? 'thin' : 'full'),
       readOnly: options.readOnly ?? false,
       removable: options.removable ?? false,
+      physicalBlockSize: options.physicalBlockSize ?? null,
     });
     unit.events = this.#unitEvents(lun);
     this.inventory.add(lun, unit);

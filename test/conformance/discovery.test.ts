@@ -80,7 +80,11 @@ describe('discovery', () => {
     ];
     assert.deepEqual(await initiator.text({ SendTargets: '' }), own);
     // RFC 7143 appendix C: "All" is for discovery sessions.
-    assert.deepEqual(await initiator.text({ SendTargets: 'All' }), [['SendTargets', 'Reject']]);
+    const header = initiator.header(Opcode.TEXT_REQUEST, FINAL);
+    TextRequest.targetTransferTag.set(header, RESERVED_TAG);
+    initiator.open(header, encodeKeys({ SendTargets: 'All' }));
+    assert.equal((await initiator.unsolicited.next()).opcode, Opcode.REJECT);
+    assert.deepEqual(await initiator.text({ SendTargets: '' }), own, 'the session goes on');
     await initiator.logout();
   });
 

@@ -26,6 +26,7 @@ import {
   TaskManagementFunction as Function,
   TaskManagementResponse as Response,
 } from '../../src/iscsi/wire/opcodes.js';
+import { serialLess } from '../../src/util/serial.js';
 import { inquiryCdb, readWriteCdb, TEST_UNIT_READY } from '../support/cdb.js';
 import type { Initiator } from '../support/initiator.js';
 import type { Keys } from '../support/login.js';
@@ -319,14 +320,15 @@ describe('full feature phase', () => {
     });
 
     test('commands that came before it are answered before it', async () => {
-      const order: string[] = [];
-      const reads = Array.from({ length: 16 }, (_, i) =>
-        initiator.read(0, i, 8).then(() => order.push('read')),
-      );
+      const reads = Array.from({ length: 16 }, (_, i) => initiator.read(0, i, 8));
+      // Reads wait for the command window, which is open, before they are sent.
+      await new Promise(setImmediate);
       const header = initiator.header(Opcode.LOGOUT_REQUEST, FINAL | LogoutReason.CLOSE_SESSION);
-      const logout = initiator.request(header).then(() => order.push('logout'));
-      await Promise.all([...reads, logout]);
-      assert.equal(order.at(-1), 'logout');
+      const logout = await initiator.request(header);
+      const logoutStatSN = ScsiResponse.statSN.get(logout.header);
+      for (const { pdus } of await Promise.all(reads)) {
+        assert.ok(serialLess(ScsiResponse.statSN.get(pdus.at(-1)!.header), logoutStatSN));
+      }
     });
   });
 });

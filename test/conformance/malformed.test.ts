@@ -19,22 +19,21 @@ import { TestTarget } from '../support/target.js';
 
 const SOLICITED: Keys = { InitialR2T: 'Yes', ImmediateData: 'No', MaxBurstLength: '8192' };
 /** Where the tests try to write, and the bystander's blocks. */
-const LBA = 0;
-const BYSTANDER_LBA = 8192;
+const LBA = 64;
 const BLOCKS = 32;
+const BYSTANDER_LBA = 8192;
+/** Blocks before and after the write's; what a failed write leaves in its own range is undefined. */
+const GUARD = 64;
 
 describe('malformed PDUs', () => {
   let target: TestTarget;
   let bystander: Bystander;
   let initiator: Initiator;
-  const original = pattern(BLOCKS * 512, 4711);
+  const original = pattern((GUARD + BLOCKS + GUARD) * 512, 4711);
 
   before(async () => {
     target = await TestTarget.start([{ device: new MemoryDevice({ size: 16 << 20 }) }]);
     bystander = await Bystander.arrive(target, BYSTANDER_LBA);
-    const writer = await target.login();
-    assert.equal((await writer.write(0, LBA, original)).status, 0);
-    await writer.logout();
   });
   after(async () => {
     await bystander.leave();
@@ -42,14 +41,30 @@ describe('malformed PDUs', () => {
   });
   beforeEach(async () => {
     initiator = await target.login({ keys: SOLICITED });
+    assert.equal((await initiator.write(0, LBA - GUARD, original)).status, 0);
   });
   afterEach(async () => {
     initiator.destroy();
     await bystander.assertUndisturbed();
-    const fresh = await target.login();
-    assert.ok((await fresh.read(0, LBA, BLOCKS)).data.equals(original), 'bad data reached the medium');
-    await fresh.logout();
+    const now = await readMedium();
+    const afterWrite = (GUARD + BLOCKS) * 512;
+    assert.ok(
+      now.subarray(0, GUARD * 512).equals(original.subarray(0, GUARD * 512)),
+      'blocks before changed',
+    );
+    assert.ok(now.subarray(afterWrite).equals(original.subarray(afterWrite)), 'blocks behind changed');
   });
+
+  async function readMedium(): Promise<Buffer> {
+    const fresh = await target.login();
+    const { data } = await fresh.read(0, LBA - GUARD, GUARD + BLOCKS + GUARD);
+    await fresh.logout();
+    return data;
+  }
+
+  async function assertNothingWritten(): Promise<void> {
+    assert.ok((await readMedium()).equals(original), 'bad data reached the medium');
+  }
 
   async function loggedIn(keys: Keys): Promise<void> {
     initiator.destroy();
@@ -155,6 +170,7 @@ describe('malformed PDUs', () => {
     ScsiCommand.expStatSN.set(header, initiator.expStatSN);
     initiator.pdus.send(header, data, Buffer.alloc(0), { corruptDataDigest: true });
     await assertRejectedOrClosed(RejectReason.DATA_DIGEST_ERROR);
+    await assertNothingWritten();
   });
 
   test('solicited data with a wrong digest is rejected and not written', async () => {
@@ -164,6 +180,7 @@ describe('malformed PDUs', () => {
     initiator.pdus.send(dataOut, data, Buffer.alloc(0), { corruptDataDigest: true });
     await assertRejectedOrClosed(RejectReason.DATA_DIGEST_ERROR);
     await assertWriteFails(inbox);
+    await assertNothingWritten();
   });
 
   const DATA_OUT_FAULTS: readonly [
@@ -246,6 +263,7 @@ describe('malformed PDUs', () => {
     const data = Buffer.alloc(512, 0xee);
     const header = initiator.commandHeader(0, readWriteCdb(0x8a, LBA, 1, false), { dataOut: data });
     await assertWriteFails(initiator.open(header, data));
+    await assertNothingWritten();
   });
 
   test('a task tag in use is rejected', async () => {

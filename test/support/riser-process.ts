@@ -12,6 +12,12 @@ import { Initiator } from './initiator.js';
 const READY_TIMEOUT_MS = 30_000;
 export const SERVED_NAME = 'iqn.2026-01.example.test:served';
 
+/** What must not outlive a test that fails. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 export class RiserProcess {
   readonly port: number;
   readonly #process: ChildProcess;
@@ -39,6 +45,8 @@ export class RiserProcess {
     const options = ['--portal', `127.0.0.1:${port}`, '--name', SERVED_NAME];
     const [program, ...args] = [...wrapper, ...riser, ...options];
     const child = spawn(program!, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     const served = new RiserProcess(port, child);
     try {
       await served.#listening();

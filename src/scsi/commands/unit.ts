@@ -84,6 +84,7 @@ function startReadCapacity16(task: Task, unit: LogicalUnit): void {
   const data = Buffer.alloc(32);
   putU64(data, 0, unit.blockCount - 1);
   putU32(data, 8, unit.blockSize);
+  data[13] = Math.log2(unit.logicalBlocksPerPhysical);
   if (unit.configuration.provisioning === 'thin') data[14] = LBPME | LBPRZ;
   unit.reply(task, data, getU32(task.cdb, 10));
 }
