@@ -1,7 +1,7 @@
 /** The Datamover over TCP, on the best byte stream that this machine offers. */
 
 import type { Socket } from 'node:net';
-import { availableParallelism } from 'node:os';
+import { cpus } from 'node:os';
 import { libc } from '../../util/posix/libc.js';
 import type { Datamover, DatamoverEvents } from '../datamover.js';
 import type { ByteStream } from './byte-stream.js';
@@ -10,8 +10,11 @@ import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller } from './poller.js';
 import { TcpDatamover } from './tcp-datamover.js';
 
-/** All connections of the process take turns in one poller. */
-const poller = new Poller(availableParallelism() > 1);
+/**
+ * All connections of the process take turns in one poller. What counts is whether a client can run beside
+ * it: processors of the machine, not those that this process is pinned to.
+ */
+const poller = libc === null ? null : new Poller(libc, cpus().length > 1);
 
 /** A Datamover for an accepted connection. It owns the socket from now on. */
 export function openTcpDatamover(socket: Socket, events: DatamoverEvents): Datamover {
@@ -19,7 +22,7 @@ export function openTcpDatamover(socket: Socket, events: DatamoverEvents): Datam
 }
 
 function streamOf(socket: Socket): ByteStream {
-  if (libc === null) return new NodeStream(socket);
+  if (libc === null || poller === null) return new NodeStream(socket);
   const handle = tcpHandleOf(socket);
   return handle === null ? new NodeStream(socket) : new PolledStream(socket, handle, libc, poller);
 }

@@ -43,15 +43,14 @@ export class PolledStream extends NodeStream implements Polled {
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #handle: TcpHandle;
-  readonly #fd: number;
+  readonly fd: number;
   readonly #meter = new TrafficMeter();
   #isAwake = false;
-  #hasProgress = false;
 
   constructor(socket: Socket, handle: TcpHandle, libc: Libc, poller: Poller) {
     super(socket);
     this.#handle = handle;
-    this.#fd = handle.fd;
+    this.fd = handle.fd;
     this.#libc = libc;
     this.#poller = poller;
   }
@@ -59,11 +58,8 @@ export class PolledStream extends NodeStream implements Polled {
   override read(region: Memory, offset: number, length: number): number {
     if (this.hasChunk) return super.read(region, offset, length);
     if (!this.#isAwake || this.isClosed || this.isCongested) return 0;
-    const n = this.#libc.recv(this.#fd, region.address + offset, length, MSG_DONTWAIT);
-    if (n > 0) {
-      this.#hasProgress = true;
-      return n;
-    }
+    const n = this.#libc.recv(this.fd, region.address + offset, length, MSG_DONTWAIT);
+    if (n > 0) return n;
     if (n === 0) this.destroy(null);
     else this.#check('recv');
     return 0;
@@ -75,11 +71,13 @@ export class PolledStream extends NodeStream implements Polled {
     this.checkCongestion();
   }
 
-  poll(): boolean {
-    this.#hasProgress = false;
-    if (this.queue.count > 0 && !this.isNodeWriting) this.#send();
+  get isSending(): boolean {
+    return this.queue.count > 0 && !this.isNodeWriting;
+  }
+
+  poll(): void {
+    if (this.isSending) this.#send();
     if (!this.isClosed) this.events.readable();
-    return this.#hasProgress;
   }
 
   sleep(): void {
@@ -90,10 +88,8 @@ export class PolledStream extends NodeStream implements Polled {
 
   protected override onReadable(): void {
     if (!this.#isAwake) {
-      // Before the input is handled, so that its answers take the short way.
-      this.pauseReading();
-      this.#isAwake = true;
-      this.#poller.wake(this, this.#meter);
+      this.#isAwake = this.#poller.wake(this, this.#meter);
+      if (this.#isAwake) this.pauseReading();
     }
     this.events.readable();
   }
@@ -113,12 +109,11 @@ export class PolledStream extends NodeStream implements Polled {
     const queue = this.queue;
     while (queue.count > 0) {
       msghdr.view.setUint32(MSG_IOVLEN, queue.fillVector(vector), true);
-      const sent = this.#libc.sendmsg(this.#fd, msghdr.address, MSG_DONTWAIT | MSG_NOSIGNAL);
+      const sent = this.#libc.sendmsg(this.fd, msghdr.address, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent < 0) {
         this.#check('sendmsg');
         return;
       }
-      this.#hasProgress = true;
       this.consume(sent);
     }
   }

@@ -19,6 +19,8 @@ export type VectorCall = (fd: number, iov: number, count: number, offset: number
 export interface Libc {
   /** `errno` of the last failed call on this thread. */
   errno(): number;
+  /** `struct pollfd` table, its entries, milliseconds (0: do not wait); how many are ready. */
+  poll(table: number, count: number, timeout: number): number;
   recv(fd: number, address: number, length: number, flags: number): number;
   send(fd: number, address: number, length: number, flags: number): number;
   sendmsg(fd: number, msghdr: number, flags: number): number;
@@ -87,6 +89,7 @@ function load(): Libc | null {
     const k = koffi;
     return {
       errno: () => k.errno(),
+      poll: bind('int poll(int64, int, int)'),
       recv: bind('int64 recv(int, int64, int64, int)'),
       send: bind('int64 send(int, int64, int64, int)'),
       sendmsg: bind('int64 sendmsg(int, int64, int)'),
