@@ -11,7 +11,7 @@ import type { Images } from './images.js';
 import { end, run, spawnPinned, untilListening } from './process.js';
 
 const SERVER_CORE = 0;
-const RISER = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const RISER = fileURLToPath(new URL('../dist/cli/riser.cjs', import.meta.url));
 const HEAP_PROBE = new URL('./heap-probe.ts', import.meta.url).href;
 const FILL_CHUNK = 256 * 1024;
 

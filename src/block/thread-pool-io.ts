@@ -14,6 +14,12 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from 
 /** Where zeroes are written from, and the most that one call writes of them. */
 const ZEROES = Memory.allocate(1 << 20);
 
+/**
+ * Threads that one file may keep busy moving data: a quarter of the pool, so that a slow disk leaves
+ * some to the others. What is more waits here.
+ */
+const THREADS_PER_FILE = Math.max(2, Math.floor(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 4));
+
 /** The operations under way on one file. */
 export class ThreadPoolIo {
   readonly fd: number;
@@ -24,6 +30,8 @@ export class ThreadPoolIo {
   #pending = 0;
   #onIdle: (() => void) | null = null;
   readonly #idleTransfers: Transfer[] = [];
+  #busyThreads = 0;
+  readonly #waitingForThread: Transfer[] = [];
   readonly #syncs: SyncQueue;
   /** Deallocations run one by one: the file system would line them up anyway, and the threads are few. */
   readonly #deallocations: Transfer[] = [];
@@ -57,6 +65,23 @@ export class ThreadPoolIo {
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
     if (this.#pending > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+  }
+
+  /** Have `transfer` move some of its data now or when a thread is free for it. */
+  move(transfer: Transfer): void {
+    if (this.#busyThreads === THREADS_PER_FILE) {
+      this.#waitingForThread.push(transfer);
+    } else {
+      this.#busyThreads++;
+      transfer.occupyThread();
+    }
+  }
+
+  /** A thread that moved data is free again. */
+  threadFreed(): void {
+    const next = this.#waitingForThread.shift();
+    if (next === undefined) this.#busyThreads--;
+    else next.occupyThread();
   }
 
   sync(transfer: Transfer): void {
@@ -138,11 +163,16 @@ class Transfer {
   }
 
   #move(): void {
+    if (this.#moved === this.io.length) this.#dataMoved();
+    else this.#owner.move(this);
+  }
+
+  /** Move as much as one system call does. */
+  occupyThread(): void {
     const io = this.io;
     const left = io.length - this.#moved;
     const position = io.offset + this.#moved;
-    if (left === 0) this.#dataMoved();
-    else if (io.op === BlockOp.READ) fs.readv(this.#owner.fd, this.#remaining(), position, this.#onMoved);
+    if (io.op === BlockOp.READ) fs.readv(this.#owner.fd, this.#remaining(), position, this.#onMoved);
     else if (io.op === BlockOp.WRITE) fs.writev(this.#owner.fd, this.#remaining(), position, this.#onMoved);
     else fs.write(this.#owner.fd, ZEROES.bytes, 0, Math.min(left, ZEROES.length), position, this.#onMoved);
   }
@@ -153,6 +183,7 @@ class Transfer {
   }
 
   readonly #onMoved = (error: NodeJS.ErrnoException | null, count: number): void => {
+    this.#owner.threadFreed();
     if (error === null && count > 0) {
       this.#moved += count;
       this.#move();

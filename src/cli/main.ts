@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The command `riser`. What only one command or option needs is imported when it is asked for. */
 
 import { readFileSync } from 'node:fs';
