@@ -93,7 +93,10 @@ export type DataError = (typeof DataError)[keyof typeof DataError];
 
 /** What the Datamover tells the iSCSI layer (RFC 5047 8.2). */
 export interface DatamoverEvents {
-  /** Control_Notify: a control-type PDU arrived. For TCP that includes unsolicited Data-Out. */
+  /**
+   * Control_Notify: a control-type PDU arrived. For TCP that includes unsolicited Data-Out, and the header of
+   * Data-Out that answers no R2T.
+   */
   controlNotify(pdu: ControlPdu): void;
   /**
    * Data_Completion_Notify: everything that getData asked for is in the transfer's buffer, or, after a

@@ -10,7 +10,13 @@ import fc from 'fast-check';
 
 import { MemoryDevice } from '../../src/block/index.js';
 import { Bhs, BHS_LENGTH, CDB_OFFSET, HEADERS, ScsiCommand } from '../../src/iscsi/wire/headers.js';
-import { Opcode, RESERVED_TAG } from '../../src/iscsi/wire/opcodes.js';
+import {
+  FINAL,
+  IMMEDIATE,
+  Opcode,
+  RESERVED_TAG,
+  TaskManagementFunction,
+} from '../../src/iscsi/wire/opcodes.js';
 import { Bystander } from '../support/bystander.js';
 import type { Initiator } from '../support/initiator.js';
 import { DEFAULT_KEYS, encodeKeys, loginHeader, Stage } from '../support/login.js';
@@ -169,8 +175,17 @@ describe('fuzz', () => {
   });
 });
 
+/** Task management functions that others notice by right: tasks of theirs end, or they are told of a reset. */
+const FELT_BY_OTHERS: readonly number[] = [
+  TaskManagementFunction.CLEAR_TASK_SET,
+  TaskManagementFunction.LOGICAL_UNIT_RESET,
+  TaskManagementFunction.TARGET_WARM_RESET,
+  TaskManagementFunction.TARGET_COLD_RESET,
+];
+
 function sendFuzzed(initiator: Initiator, pdu: FuzzedPdu): void {
-  const header = initiator.header(pdu.opcode | (pdu.immediate ? 0x40 : 0), pdu.flags);
+  const isFelt = pdu.opcode === Opcode.TASK_MANAGEMENT_REQUEST && FELT_BY_OTHERS.includes(pdu.flags & 0x7f);
+  const header = initiator.header(pdu.opcode | (pdu.immediate ? IMMEDIATE : 0), isFelt ? FINAL : pdu.flags);
   ScsiCommand.cmdSN.set(header, initiator.cmdSN);
   ScsiCommand.expStatSN.set(header, initiator.expStatSN);
   if (pdu.opcode === Opcode.SCSI_COMMAND) header.set(pdu.cdb, CDB_OFFSET);

@@ -21,17 +21,19 @@ const SIZE = 100 * 1024 * 1024;
 const FAMILY_TIMEOUT_MS = 120_000;
 
 /** The LUNs in order of their numbers. */
-const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
+const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e'] as const;
 type Lun = (typeof LUNS)[number];
 
-const ALL_KINDS = LUNS;
+const ALL_KINDS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
 const WRITABLE = ['thin', 'full', 'thin4096'] as const;
+/** With some tests that need several logical blocks in a physical one. */
+const WRITABLE_AND_512E = [...WRITABLE, 'thin512e'] as const;
 /** What concerns the session and not the LUN, and takes seconds, runs once. */
 const ONCE = ['thin'] as const;
 
 /** Which LUNs each family of tests runs on. */
 const FAMILIES: Record<string, readonly Lun[]> = {
-  CompareAndWrite: WRITABLE,
+  CompareAndWrite: WRITABLE_AND_512E,
   GetLBAStatus: WRITABLE,
   Inquiry: ALL_KINDS,
   Mandatory: ALL_KINDS,
@@ -51,15 +53,15 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   Reserve6: ONCE,
   StartStopUnit: ['thin', 'removable'],
   TestUnitReady: ALL_KINDS,
-  Unmap: WRITABLE,
+  Unmap: WRITABLE_AND_512E,
   Verify10: WRITABLE,
   Verify12: WRITABLE,
   Verify16: WRITABLE,
   Write10: WRITABLE,
   Write12: WRITABLE,
   Write16: WRITABLE,
-  WriteSame10: WRITABLE,
-  WriteSame16: WRITABLE,
+  WriteSame10: WRITABLE_AND_512E,
+  WriteSame16: WRITABLE_AND_512E,
   WriteVerify10: WRITABLE,
   WriteVerify12: WRITABLE,
   WriteVerify16: WRITABLE,
@@ -74,22 +76,43 @@ interface LegitimateSkip {
   /** `Family.Test`. */
   tests: RegExp;
   reason: RegExp;
-  /** Whether the test counts as run all the same, because only a part of it was skipped. */
-  isPartial?: boolean;
+  /** Whether the test counts as run all the same: only a part of it was skipped, or it runs on no target. */
+  countsAsRun?: boolean;
 }
 
 const LEGITIMATE: readonly LegitimateSkip[] = [
   // A fully provisioned unit refuses to unmap.
-  { luns: ['full'], tests: /^(Unmap|GetLBAStatus|WriteSame1[06])\./, reason: /fully provisioned/ },
-  { luns: ['thin'], tests: /^(PreventAllow|StartStopUnit)\./, reason: /not removable/ },
-  // Its logical blocks are physical ones, so none can be misaligned.
   {
-    luns: ['thin4096'],
-    tests: /^(WriteSame1[06]\.|CompareAndWrite\.InvalidDataOutSize)/,
+    luns: ['full'],
+    tests:
+      /^(Unmap|GetLBAStatus|WriteSame1[06])\.|^CompareAndWrite\.InvalidDataOutSize$|^Inquiry\.BlockLimits$/,
+    reason: /fully provisioned/,
+  },
+  { luns: ['full'], tests: /^Unmap\.VPD$/, reason: /UNMAP is not implemented/ },
+  { luns: ['thin'], tests: /^(PreventAllow|StartStopUnit)\./, reason: /not removable/ },
+  // These transfer 8000 blocks, more bytes than one command may when a block has 4096.
+  { luns: ['thin4096'], tests: /^(Read10|Write10)\.Async$/, reason: /the test did nothing/ },
+  // Their logical blocks are physical ones, so none can be misaligned.
+  {
+    luns: ['thin', 'thin4096'],
+    tests: /^WriteSame1[06]\.(UnmapUnaligned|InvalidDataOutSize)$|^CompareAndWrite\.InvalidDataOutSize$/,
     reason: /LBPPB < 2/,
   },
   // These try every command that writes; ORWRITE is none of Riser's.
-  { luns: ALL_KINDS, tests: /^(NoMedia|ReadOnly)\./, reason: /ORWRITE is not implemented/, isPartial: true },
+  {
+    luns: ALL_KINDS,
+    tests: /^(NoMedia|ReadOnly)\./,
+    reason: /ORWRITE is not implemented/,
+    countsAsRun: true,
+  },
+  // Broken in 1.19: the test before it leaves no session, and run alone it asserts an answer to a request
+  // that it has not sent yet. Riser's own tests reset logical units.
+  {
+    luns: ALL_KINDS,
+    tests: /^iSCSITMF\.LUNResetSimpleAsync$/,
+    reason: /the test did nothing/,
+    countsAsRun: true,
+  },
 ];
 
 const tool = peer('iscsi-test-cu', 'libiscsi-bin');
@@ -112,6 +135,7 @@ describe('libiscsi conformance suite', { skip: tool.skip }, () => {
       { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), removable: true },
       { device: await file('read-only.img', { readOnly: true }) },
       { device: new MemoryDevice({ size: SIZE, blockSize: 4096 }) },
+      { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), physicalBlockSize: 4096 },
     ]);
   });
   after(() => target.close());
@@ -148,7 +172,7 @@ describe('libiscsi conformance suite', { skip: tool.skip }, () => {
         rule !== undefined,
         `skipped on a LUN configured for it: ${skip}\n${lines.slice(-40).join('\n')}`,
       );
-      isWhole &&= rule.isPartial === true;
+      isWhole &&= rule.countsAsRun === true;
       t.diagnostic(skip);
     }
     if (isWhole) ran.add(fullName);

@@ -20,7 +20,7 @@ describe('libiscsi tools', { skip: ls.skip }, () => {
 
   before(async () => {
     target = await TestTarget.start([
-      { device: new MemoryDevice({ size: GIB + 512, blockSize: 512 }) },
+      { device: new MemoryDevice({ size: GIB + 512, blockSize: 512 }), physicalBlockSize: 4096 },
       {
         device: new MemoryDevice({ size: 2 * GIB + 4096, blockSize: 4096, thin: false }),
         provisioning: 'full',
@@ -36,10 +36,10 @@ describe('libiscsi tools', { skip: ls.skip }, () => {
   test('iscsi-ls -s lists the target and its LUNs with their sizes', async () => {
     const said = await runToSuccess(ls.path, ['-s', `iscsi://127.0.0.1:${target.port}`]);
     assert.match(said, new RegExp(`^Target:${TARGET_NAME} Portal:127\\.0\\.0\\.1:${target.port},1$`, 'm'));
-    // The tool takes the last block's address for the number of blocks, so sizes here are a block above.
-    assert.match(said, /^Lun:0 +Type:DIRECT_ACCESS \(Size:1G\)$/m);
+    // The tool divides while more than 1024 is left, so 1 GiB is 1024 MiB to it.
+    assert.match(said, /^Lun:0 +Type:DIRECT_ACCESS \(Size:1024M\)$/m);
     assert.match(said, /^Lun:1 +Type:DIRECT_ACCESS \(Size:2G\)$/m);
-    assert.match(said, /^Lun:2 +Type:DIRECT_ACCESS \(Size:1G\)$/m);
+    assert.match(said, /^Lun:2 +Type:DIRECT_ACCESS \(Size:1024M\)$/m);
     assert.equal(said.match(/^Lun:/gm)?.length, 3);
   });
 
@@ -101,8 +101,8 @@ describe('libiscsi tools', { skip: ls.skip }, () => {
     for (const line of [/^lbpu:1$/m, /^lbpws:1$/m, /^lbpws10:1$/m, /^lbprz:1$/m, /^provisioning type:2$/m]) {
       assert.match(thin, line);
     }
-    const full = await inquire(1, 0xb2);
-    for (const line of [/^lbpu:0$/m, /^lbpws:0$/m, /^lbpws10:0$/m]) assert.match(full, line);
+    // Without provisioning the page need not exist (SBC-3 6.5.4).
+    assert.doesNotMatch(await inquire(1, 0x00), /^Page:0xb2/m);
   });
 
   test('a page that is not there is refused', async () => {

@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { createImage } from '../../src/block/index.js';
 import type { Initiator } from '../support/initiator.js';
@@ -59,20 +60,8 @@ describe('loss of power', { skip: process.platform === 'win32' && 'Windows has n
     const trace = join(folder, 'trace');
     await createImage(image, SIZE);
     const calls = 'trace=fdatasync,fsync,pwritev2,write,writev,sendto,sendmsg';
-    const options = [
-      '-f',
-      '-qq',
-      '--seccomp-bpf',
-      '-xx',
-      '-s',
-      '64',
-      '-e',
-      calls,
-      '-e',
-      'signal=none',
-      '-o',
-      trace,
-    ];
+    // -D: the tracer is the child, so that signals reach the server itself.
+    const options = ['-D', '-f', '-q', '-xx', '-s', '64', '-e', calls, '-e', 'signal=none', '-o', trace];
     const riser = await RiserProcess.start(image, [strace.path, ...options]);
     /** Whether the response has to wait for the medium, command by command. */
     const mustBeStable: boolean[] = [];
@@ -92,7 +81,7 @@ describe('loss of power', { skip: process.platform === 'win32' && 'Windows has n
     } finally {
       await riser.stop();
     }
-    const responses = responsesIn(readFileSync(trace, 'utf8'));
+    const responses = responsesIn(await wholeTrace(trace));
     assert.equal(responses.length, mustBeStable.length, 'responses seen by strace');
     mustBeStable.forEach((isStable, i) => {
       assert.ok(!isStable || responses[i]!.isStable, `response ${i} went out before the data was stable`);
@@ -188,6 +177,17 @@ async function checkThroughRiser(image: string, stable: StableStamps): Promise<v
     await initiator.logout();
   } finally {
     await riser.stop();
+  }
+}
+
+/** strace ends after what it traces; the end of each thread is a line of its own. */
+async function wholeTrace(path: string): Promise<string> {
+  for (;;) {
+    const text = readFileSync(path, 'utf8');
+    const threads = new Set(text.match(/^\d+(?= )/gm));
+    const ends = text.match(/\+\+\+ (?:exited|killed).*$/gm) ?? [];
+    if (threads.size > 0 && ends.length >= threads.size) return text;
+    await delay(50);
   }
 }
 

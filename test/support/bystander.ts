@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { dumpHeader } from '../../src/iscsi/wire/headers.js';
 import type { Initiator } from './initiator.js';
 import { pattern } from './pattern.js';
 import type { TestTarget } from './target.js';
@@ -30,7 +31,10 @@ export class Bystander {
 
   /** Its data is as it wrote it, and it can read and write as before. */
   async assertUndisturbed(): Promise<void> {
-    assert.equal(this.#initiator.unsolicited.length, 0, 'the bystander was sent something');
+    if (this.#initiator.unsolicited.length > 0) {
+      const { header } = await this.#initiator.unsolicited.next();
+      assert.fail(`the bystander was sent ${dumpHeader(header)}`);
+    }
     const { status, data } = await this.#initiator.read(0, this.#lba, BLOCKS);
     assert.equal(status, 0);
     assert.ok(data.equals(this.#data), "the bystander's data changed");

@@ -13,6 +13,8 @@ export interface TestLun {
   device: BlockDevice;
   provisioning?: 'thin' | 'full';
   removable?: boolean;
+  /** Bytes; default: the device's block size. */
+  physicalBlockSize?: number;
 }
 
 export interface TestTargetOptions {
@@ -36,9 +38,11 @@ export class TestTarget {
     const { log = silentLogger, limits = {} } = options;
     const server = new TargetServer({ log, limits });
     const target = server.addTarget({ name: TARGET_NAME });
-    luns.forEach(({ device, provisioning = 'thin', removable = false }, lun) => {
-      target.addLun(lun, { device, provisioning, removable });
-    });
+    luns.forEach(
+      ({ device, provisioning = 'thin', removable = false, physicalBlockSize = device.blockSize }, lun) => {
+        target.addLun(lun, { device, provisioning, removable, physicalBlockSize });
+      },
+    );
     const { port } = await server.listen({ address: '127.0.0.1', port: 0 });
     return new TestTarget(
       server,

@@ -25,6 +25,8 @@ export interface ByteStream {
   read(region: Memory, offset: number, length: number): number;
   /** Send as much of the queue as goes; the rest follows by itself. */
   flush(): void;
+  /** The same, but it may wait until other answers that are about to be queued can go along. */
+  flushSoon(): void;
   /** Close once the queue is sent. */
   end(): void;
   /** Close at once. */

@@ -19,8 +19,8 @@ export class NodeStream implements ByteStream {
   events!: ByteStreamEvents;
   readonly queue = new SendQueue();
   protected readonly socket: Socket;
-  isClosed = false;
   protected isEnding = false;
+  #isFinished = false;
   protected isCongested = false;
   /** What Node read and nobody has pulled yet. */
   #chunk: Buffer | null = null;
@@ -47,9 +47,17 @@ export class NodeStream implements ByteStream {
     });
   }
 
+  /**
+   * Node closes the descriptor at the moment it destroys the socket, long before it says so by 'close', and
+   * the next connection may get the same number.
+   */
+  get isClosed(): boolean {
+    return this.#isFinished || this.socket.destroyed;
+  }
+
   read(region: Memory, offset: number, length: number): number {
     const chunk = this.#chunk;
-    if (chunk === null || this.isCongested) return 0;
+    if (chunk === null || this.isCongested || this.isClosed) return 0;
     const part = Math.min(length, chunk.length - this.#chunkOffset);
     copyBytes(chunk, this.#chunkOffset, region.bytes, offset, part);
     this.#chunkOffset += part;
@@ -60,6 +68,10 @@ export class NodeStream implements ByteStream {
   flush(): void {
     this.giveToNode();
     this.checkCongestion();
+  }
+
+  flushSoon(): void {
+    this.flush();
   }
 
   end(): void {
@@ -142,8 +154,8 @@ export class NodeStream implements ByteStream {
 
   /** The one place where the stream ends. */
   protected finish(error: Error | null): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
+    if (this.#isFinished) return;
+    this.#isFinished = true;
     this.queue.clear(this.#released);
     this.#given = 0;
     this.events.closed(error);

@@ -71,6 +71,12 @@ export class PolledStream extends NodeStream implements Polled {
     this.checkCongestion();
   }
 
+  override flushSoon(): void {
+    // Awake, the poller's next turn sends what all completions until then have queued.
+    if (!this.#isAwake && !this.isClosed) this.#wake();
+    if (!this.#isAwake || this.isNodeWriting) this.flush();
+  }
+
   get isSending(): boolean {
     return this.queue.count > 0 && !this.isNodeWriting;
   }
@@ -87,11 +93,13 @@ export class PolledStream extends NodeStream implements Polled {
   }
 
   protected override onReadable(): void {
-    if (!this.#isAwake) {
-      this.#isAwake = this.#poller.wake(this, this.#meter);
-      if (this.#isAwake) this.pauseReading();
-    }
+    if (!this.#isAwake) this.#wake();
     this.events.readable();
+  }
+
+  #wake(): void {
+    this.#isAwake = this.#poller.wake(this, this.#meter);
+    if (this.#isAwake) this.pauseReading();
   }
 
   protected override pauseReading(): void {

@@ -128,7 +128,8 @@ export class Poller {
     for (let i = awake.length - 1; i >= 0; i--) {
       const polled = awake[i]!;
       const meter = meters[i]!;
-      if (!polled.isClosed && (meter.lastProgress >= now || (this.#mayWait && meter.isPatient(now)))) continue;
+      if (!polled.isClosed && (meter.lastProgress >= now || (this.#mayWait && meter.isPatient(now))))
+        continue;
       const last = awake.length - 1;
       awake[i] = awake[last]!;
       meters[i] = meters[last]!;

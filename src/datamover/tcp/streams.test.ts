@@ -214,6 +214,58 @@ byteStreamContract('PolledStream', withoutLibc, (socket) => {
 });
 
 describe('PolledStream', { skip: withoutLibc }, () => {
+  it('leaves a descriptor alone whose number may be the next connection of somebody else', async () => {
+    const server = net.createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const accept = async (): Promise<[net.Socket, net.Socket]> => {
+      const accepted = once(server, 'connection') as Promise<[net.Socket]>;
+      const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+      return [(await accepted)[0], peer];
+    };
+    const [socket, firstPeer] = await accept();
+    const listener = new Listener();
+    const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
+    stream.events = listener;
+    listener.stream = stream;
+    firstPeer.write('x');
+    await until(() => listener.bytes.length === 1);
+    // As Node does it when the peer has ended: the descriptor is closed now, 'close' comes later.
+    socket.destroy();
+    assert.ok(stream.isClosed);
+    stream.poll();
+    stream.queue.push(new Memory(Buffer.from('for nobody')), 0, 10, null);
+    stream.flush();
+    assert.equal(stream.read(Memory.allocate(10), 0, 10), 0);
+    assert.equal(listener.closes, 0);
+    await until(() => listener.closes === 1);
+    firstPeer.destroy();
+    server.close();
+  });
+
+  it('sends what is queued between inputs, awake and asleep', async () => {
+    const server = net.createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const accepted = once(server, 'connection') as Promise<[net.Socket]>;
+    const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+    const [socket] = await accepted;
+    const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
+    stream.events = new Listener();
+    (stream.events as Listener).stream = stream;
+    let text = '';
+    peer.on('data', (chunk) => (text += chunk.toString()));
+    for (const word of ['a', 'b', 'c']) {
+      stream.queue.push(new Memory(Buffer.from(word)), 0, 1, null);
+      stream.flushSoon();
+      if (word === 'b') await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await until(() => text === 'abc');
+    stream.destroy(null);
+    peer.destroy();
+    server.close();
+  });
+
   it('is what this Node can offer: the descriptor of an accepted socket', async () => {
     const server = net.createServer();
     server.listen(0, '127.0.0.1');

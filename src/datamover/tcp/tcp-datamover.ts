@@ -92,7 +92,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
       this.#stream.destroy(error instanceof Error ? error : new Error(String(error)));
     }
     this.#isHandling = false;
-    if (this.#stream.queue.count > 0) this.flush();
+    if (this.#stream.queue.count > 0 && !this.#isTerminated) this.#stream.flush();
   }
 
   #receiveBatches(): void {
@@ -207,8 +207,11 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
   #acceptData(pdu: ControlPdu): R2T | null {
     const header = pdu.header;
     const r2t = this.#r2ts.find(DataOut.targetTransferTag.get(header));
-    // Data for a task that was aborted meanwhile comes in good faith (RFC 7143 4.2.3.3): no complaint.
-    if (r2t === null) return null;
+    if (r2t === null) {
+      // The layer above knows whether the task was aborted meanwhile, or the initiator makes things up.
+      this.#events.controlNotify(pdu);
+      return null;
+    }
     const transfer = r2t.transfer!;
     const isFinal = (Bhs.flags.get(header) & FINAL) !== 0;
     const isInSequence =
@@ -427,7 +430,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
 
   flush(): void {
     // Inside a batch of input the answers leave together at its end.
-    if (!this.#isHandling && !this.#isTerminated) this.#stream.flush();
+    if (!this.#isHandling && !this.#isTerminated) this.#stream.flushSoon();
   }
 
   connectionTerminate(): void {

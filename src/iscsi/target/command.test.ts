@@ -145,6 +145,15 @@ describe('Command: Data-Out', () => {
     assert.deepEqual(command.told, ['begin', 'dataFailed sequence']);
   });
 
+  it('rejects Data-Out that answers no R2T', () => {
+    const { command, arrive, datamover } = write(8);
+    arrive({ opcode: Opcode.DATA_OUT, tag: 5, words: { 20: 77 }, data: Buffer.from('abcd') });
+    assert.equal(datamover.sent[0]?.header[0], Opcode.REJECT);
+    assert.deepEqual(command.told, ['begin']);
+    arrive({ opcode: Opcode.DATA_OUT, tag: 6, words: { 20: 77 }, data: Buffer.from('abcd') });
+    assert.equal(datamover.sent.length, 1, 'that of an aborted task comes in good faith');
+  });
+
   it('refuses immediate data beyond FirstBurstLength', () => {
     const { command } = write(1000, { immediate: Buffer.alloc(516), firstBurst: 512 });
     assert.deepEqual(command.told, ['refuse unexpected']);

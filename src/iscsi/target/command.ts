@@ -229,6 +229,7 @@ export abstract class Command extends DataTransfer {
     this.solicitOffset = this.#unsolicitedReceived;
     this.solicitEnd = this.#wanted;
     this.phase.datamover.getData(this);
+    this.phase.datamover.flush();
     return true;
   }
 
@@ -267,13 +268,15 @@ export abstract class Command extends DataTransfer {
           ? ResponseFlag.UNDERFLOW
           : 0;
     this.#finish();
+    const { datamover } = this.phase;
     if (this.#dataInLength > 0 && this.#senseLength === 0) {
       // buffersReleased() follows when the data has left.
-      this.phase.datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
-      return;
+      datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
+    } else {
+      this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);
+      this.#release();
     }
-    this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);
-    this.#release();
+    datamover.flush();
   }
 
   /** No longer among the session's active commands: the window opens by one. */

@@ -229,8 +229,12 @@ export class FullFeature implements Numbering, DatamoverEvents {
   #unsolicitedData(pdu: ControlPdu): void {
     const header = pdu.header;
     const command = this.commands.find(Bhs.initiatorTaskTag.get(header));
-    // The task may have been aborted while its data was under way.
+    // The task may have been aborted while its data was under way, in good faith (RFC 7143 4.2.3.3).
     if (command === null) return;
+    if (DataOut.targetTransferTag.get(header) !== RESERVED_TAG) {
+      this.reject(header, RejectReason.INVALID_PDU_FIELD);
+      return;
+    }
     if (!pdu.dataDigestFailed && command.unsolicitedData(pdu)) return;
     const error = pdu.dataDigestFailed ? 'digest' : 'sequence';
     command.loseData(error);

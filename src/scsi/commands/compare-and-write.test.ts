@@ -163,3 +163,14 @@ describe('nothing comes between comparison and write', () => {
     assert.deepEqual([first.outcome, second.outcome], ['GOOD', miscompare]);
   });
 });
+
+test('Data-Out for no blocks at all is refused: the count got lost', () => {
+  const target = new FakeTarget();
+  const cdb = Buffer.alloc(16);
+  cdb[0] = 0x89;
+  assert.equal(
+    target.run([...cdb], { dataOut: Buffer.alloc(1024) }).outcome,
+    senseText(Sense.INVALID_FIELD_IN_CDB),
+  );
+  assert.equal(target.run([...cdb]).outcome, 'GOOD');
+});

@@ -26,7 +26,9 @@ function start(task: Task, unit: LogicalUnit): void {
     return;
   }
   if (blocks === 0) {
-    unit.good(task);
+    // Data-Out for nothing is a count that got lost, 256 in a byte for example.
+    if (task.dataOutLimit > 0) unit.failField(task, NUMBER_OF_BLOCKS);
+    else unit.good(task);
     return;
   }
   const length = blocks * unit.blockSize;

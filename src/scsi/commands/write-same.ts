@@ -1,8 +1,8 @@
 /**
  * WRITE SAME of SBC-3: one block of Data-Out, or of zeroes, written to many.
  *
- * Zeroes become one device operation, which may deallocate when UNMAP is set. Any other block is written
- * out from a buffer full of it, piece by piece; `task.step` counts the bytes that are left behind the
+ * Zeroes become one device operation, which may deallocate when UNMAP is set; so does any block that comes
+ * with UNMAP, as unmapped blocks read as zeroes. Any other block is written out from a buffer full of it, piece by piece; `task.step` counts the bytes that are left behind the
  * piece under way. ANCHOR is not evaluated and therefore refused when set: no block is ever anchored.
  */
 
@@ -73,7 +73,8 @@ function start(task: Task, unit: LogicalUnit): void {
 function received(task: Task, unit: LogicalUnit): void {
   const { blockSize } = unit;
   task.data.read(0, block, 0, blockSize);
-  if (block.compare(zeroes, 0, blockSize, 0, blockSize) === 0) {
+  // UNMAP asks for unmapped blocks, whatever the block: so do other targets, and initiators rely on it.
+  if (task.mayUnmap || block.compare(zeroes, 0, blockSize, 0, blockSize) === 0) {
     writeZeroes(task, unit);
     return;
   }
