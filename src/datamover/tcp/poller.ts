@@ -23,8 +23,10 @@ export interface Polled {
   sleep(): void;
 }
 
-/** Empty polls in one turn of the event loop. */
-const POLLS_PER_TURN = 32;
+/** After so many polls that found nothing, the event loop gets its turn. */
+const EMPTY_POLLS = 32;
+/** And at the latest after this time, milliseconds: others may be waiting. */
+const LONGEST_TURN_MS = 0.2;
 /** A connection that was silent for so long goes to sleep, milliseconds. */
 const PATIENCE_MS = 1;
 /** Polling pays for connections whose pauses are on average shorter than this, milliseconds. */
@@ -88,15 +90,18 @@ export class Poller {
   }
 
   #run(): void {
-    const now = performance.now();
-    const ready = this.#poll();
-    if (ready > 0) this.#serve(now);
+    const start = performance.now();
+    let now = start;
+    while (now - start < LONGEST_TURN_MS && this.#poll() > 0) {
+      now = performance.now();
+      this.#serve(now);
+    }
     this.#putToSleep(now);
     if (this.#awake.length > 0) setImmediate(this.#turn);
     else this.#isRunning = false;
   }
 
-  /** Ask all sockets until one is ready or the turn is over; how many are ready. */
+  /** Ask all sockets until one is ready; how many are, 0 if there was nothing for long. */
   #poll(): number {
     const awake = this.#awake;
     const { view, address } = this.#table;
@@ -105,7 +110,7 @@ export class Poller {
       view.setInt32(i * POLLFD_BYTES, polled.isClosed ? -1 : polled.fd, true);
       view.setInt16(i * POLLFD_BYTES + EVENTS, polled.isSending ? POLLIN | POLLOUT : POLLIN, true);
     }
-    for (let left = POLLS_PER_TURN; left > 0; left--) {
+    for (let left = EMPTY_POLLS; left > 0; left--) {
       const ready = this.#libc.poll(address, awake.length, 0);
       if (ready !== 0) return ready;
     }
