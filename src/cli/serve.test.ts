@@ -86,10 +86,10 @@ describe('riser serve', () => {
     assert.equal(serials[0], serials[1]);
   });
 
-  test('waits for its initiators to log out, and a second signal cuts that short', async () => {
+  test('waits for its initiators to let go, and a second signal cuts that short', async () => {
     const targetName = 'iqn.2001-04.com.example:busy';
     const server = serve('--memory', '1M', '--name', targetName);
-    const initiator = await Initiator.login({ port: await server.port(), targetName });
+    const initiator = await Initiator.login({ port: await server.port(), targetName, holdsOpen: true });
     server.child.kill('SIGTERM');
     await server.logged('SIGTERM: stopping');
     server.child.kill('SIGINT');

@@ -307,24 +307,18 @@ export function datamoverContract(name: string, open: (events: DatamoverEvents) 
         assert.deepEqual(events.ends, [null]);
       });
 
-      it(
-        'reports spoiled data, and completes when all that was asked for has come',
-        { skip: noDigest() },
-        () => {
-          const { datamover, peer, events } = start();
-          peer.offerData(3, pattern(40000).bytes, true);
-          const transfer = new Transfer(3, Memory.allocate(40000));
-          transfer.solicitEnd = 40000;
-          datamover.getData(transfer);
-          datamover.flush();
-          assert.equal(events.errors[0], 'digest');
-          assert.deepEqual(events.completed, [transfer]);
-        },
-      );
-
-      function noDigest(): string | false {
-        return parameters.dataDigest ? false : 'without a data digest nobody can tell';
-      }
+      // Without a data digest nobody could tell.
+      if (!parameters.dataDigest) return;
+      it('reports spoiled data, and completes when all that was asked for has come', () => {
+        const { datamover, peer, events } = start();
+        peer.offerData(3, pattern(40000).bytes, true);
+        const transfer = new Transfer(3, Memory.allocate(40000));
+        transfer.solicitEnd = 40000;
+        datamover.getData(transfer);
+        datamover.flush();
+        assert.equal(events.errors[0], 'digest');
+        assert.deepEqual(events.completed, [transfer]);
+      });
     });
   }
 }

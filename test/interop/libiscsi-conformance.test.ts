@@ -39,6 +39,7 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   Mandatory: ALL_KINDS,
   ModeSense6: ALL_KINDS,
   NoMedia: ['removable'],
+  OrWrite: WRITABLE,
   Prefetch10: ALL_KINDS,
   Prefetch16: ALL_KINDS,
   PreventAllow: ['thin', 'removable'],
@@ -97,13 +98,6 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
     luns: ['thin', 'thin4096'],
     tests: /^WriteSame1[06]\.(UnmapUnaligned|InvalidDataOutSize)$|^CompareAndWrite\.InvalidDataOutSize$/,
     reason: /LBPPB < 2/,
-  },
-  // These try every command that writes; ORWRITE is none of Riser's.
-  {
-    luns: ALL_KINDS,
-    tests: /^(NoMedia|ReadOnly)\./,
-    reason: /ORWRITE is not implemented/,
-    countsAsRun: true,
   },
   // Broken in 1.19: the test before it leaves no session, and run alone it asserts an answer to a request
   // that it has not sent yet. Riser's own tests reset logical units.

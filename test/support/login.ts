@@ -11,6 +11,8 @@ export type Stage = (typeof Stage)[keyof typeof Stage];
 export type Keys = Record<string, string>;
 
 export interface LoginOptions {
+  /** Do not end the connection when the target ends its side. */
+  holdsOpen?: boolean;
   port: number;
   address?: string;
   /** Without one the session is a discovery session. */

@@ -102,8 +102,9 @@ export class PduSocket {
     socket.once('close', () => this.#fail(new ConnectionClosed()));
   }
 
-  static async connect(port: number, address = '127.0.0.1'): Promise<PduSocket> {
-    const socket = connect(port, address);
+  /** `holdsOpen`: when the target ends its side, this one is not ended. */
+  static async connect(port: number, address = '127.0.0.1', holdsOpen = false): Promise<PduSocket> {
+    const socket = connect({ port, host: address, allowHalfOpen: holdsOpen });
     await once(socket, 'connect');
     return new PduSocket(socket);
   }
