@@ -59,6 +59,18 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
+/** Both ends of a new connection: the accepted socket, and its peer. */
+async function connected(): Promise<[net.Socket, net.Socket]> {
+  const server = net.createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const accepted = once(server, 'connection') as Promise<[net.Socket]>;
+  const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  const [socket] = await accepted;
+  server.close();
+  return [socket, peer];
+}
+
 function byteStreamContract(
   name: string,
   skip: string | false,
@@ -72,16 +84,10 @@ function byteStreamContract(
 
     async function pair(): Promise<{ listener: Listener; stream: ByteStream; peer: net.Socket }> {
       const listener = new Listener();
-      const server = net.createServer();
-      server.listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      const accepted = once(server, 'connection') as Promise<[net.Socket]>;
-      const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-      const [socket] = await accepted;
+      const [socket, peer] = await connected();
       const stream = open(socket);
       stream.events = listener;
       listener.stream = stream;
-      server.close();
       cleanups.push(() => {
         peer.destroy();
         stream.destroy(null);
@@ -215,20 +221,12 @@ byteStreamContract('PolledStream', withoutLibc, (socket) => {
 
 describe('PolledStream', { skip: withoutLibc }, () => {
   it('leaves a descriptor alone whose number may be the next connection of somebody else', async () => {
-    const server = net.createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const accept = async (): Promise<[net.Socket, net.Socket]> => {
-      const accepted = once(server, 'connection') as Promise<[net.Socket]>;
-      const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-      return [(await accepted)[0], peer];
-    };
-    const [socket, firstPeer] = await accept();
+    const [socket, peer] = await connected();
     const listener = new Listener();
     const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
     stream.events = listener;
     listener.stream = stream;
-    firstPeer.write('x');
+    peer.write('x');
     await until(() => listener.bytes.length === 1);
     // As Node does it when the peer has ended: the descriptor is closed now, 'close' comes later.
     socket.destroy();
@@ -239,17 +237,11 @@ describe('PolledStream', { skip: withoutLibc }, () => {
     assert.equal(stream.read(Memory.allocate(10), 0, 10), 0);
     assert.equal(listener.closes, 0);
     await until(() => listener.closes === 1);
-    firstPeer.destroy();
-    server.close();
+    peer.destroy();
   });
 
   it('sends what is queued between inputs, awake and asleep', async () => {
-    const server = net.createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const accepted = once(server, 'connection') as Promise<[net.Socket]>;
-    const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-    const [socket] = await accepted;
+    const [socket, peer] = await connected();
     const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
     stream.events = new Listener();
     (stream.events as Listener).stream = stream;
@@ -263,19 +255,12 @@ describe('PolledStream', { skip: withoutLibc }, () => {
     await until(() => text === 'abc');
     stream.destroy(null);
     peer.destroy();
-    server.close();
   });
 
   it('is what this Node can offer: the descriptor of an accepted socket', async () => {
-    const server = net.createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const accepted = once(server, 'connection') as Promise<[net.Socket]>;
-    const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-    const [socket] = await accepted;
+    const [socket, peer] = await connected();
     assert.ok(tcpHandleOf(socket) !== null);
     socket.destroy();
     peer.destroy();
-    server.close();
   });
 });
