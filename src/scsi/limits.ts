@@ -10,7 +10,7 @@
  */
 export const MAXIMUM_TRANSFER_BYTES = 8 << 20;
 
-/** MAXIMUM TRANSFER LENGTH for a block size in bytes: READ, WRITE, VERIFY, WRITE AND VERIFY. */
+/** MAXIMUM TRANSFER LENGTH for a block size in bytes: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE. */
 export function maximumTransferBlocks(blockSize: number): number {
   return MAXIMUM_TRANSFER_BYTES / blockSize;
 }

@@ -19,7 +19,7 @@ export interface OperationTraits {
   writesMedium?: boolean;
   /**
    * Runs alone: it starts when every older task of the task set has ended, and no other task, not even
-   * a HEAD OF QUEUE one, starts before it has (COMPARE AND WRITE is one uninterrupted operation).
+   * a HEAD OF QUEUE one, starts before it has (COMPARE AND WRITE and ORWRITE are uninterrupted operations).
    */
   exclusive?: boolean;
 }

@@ -6,7 +6,7 @@
  * takes for either.
  */
 
-import { BlockOp, BlockStatus } from '../../block/device.js';
+import { BlockOp } from '../../block/device.js';
 import type { ScatterList } from '../../util/memory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
@@ -14,6 +14,8 @@ import { Sense } from '../sense.js';
 import type { Task } from '../task.js';
 import { DPO, FUA, FUA_NV, GROUP_NUMBER, isInRange, logicalBlockAddress } from './block-range.js';
 import { failMiscompare, firstDifference } from './compare.js';
+import { pieceRead, readMedium } from './medium-pieces.js';
+import { writeDone } from './read-write.js';
 
 /** NUMBER OF LOGICAL BLOCKS, one byte: it cannot exceed MAXIMUM COMPARE AND WRITE LENGTH. */
 const NUMBER_OF_BLOCKS = 13;
@@ -38,34 +40,20 @@ function start(task: Task, unit: LogicalUnit): void {
     unit.fail(task, Sense.INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
     return;
   }
-  task.offset = lba * unit.blockSize;
-  task.length = length;
   task.fua = (task.cdb[1]! & FUA) !== 0;
   unit.requestData(task, 2 * length);
 }
 
 function received(task: Task, unit: LogicalUnit): void {
-  if (unit.device.lend(task.scratch, task.offset, task.length, false)) {
-    compare(task, unit);
-    return;
-  }
-  if (!task.allocateScratch(task.length)) {
-    unit.busy(task);
-    return;
-  }
-  task.op = BlockOp.READ;
-  task.swapBuffers();
-  unit.startDevice(task);
+  readMedium(task, unit, task.data.length / 2, compare);
 }
 
 function deviceDone(task: Task, unit: LogicalUnit): void {
-  if (task.op === BlockOp.READ) task.swapBuffers();
-  if (task.status !== BlockStatus.GOOD) unit.failMedium(task);
-  else if (task.op === BlockOp.READ) compare(task, unit);
-  else unit.good(task);
+  if (task.op === BlockOp.READ) pieceRead(task, unit, compare);
+  else writeDone(task, unit);
 }
 
-/** `task.length` bytes of the medium are in `task.scratch`. */
+/** The range is one piece: 255 blocks are never more than that. */
 function compare(task: Task, unit: LogicalUnit): void {
   const difference = firstDifference(task.data, 0, task.scratch, 0, task.length);
   if (difference >= 0) {

@@ -3,10 +3,11 @@
  * COMPARE AND WRITE do.
  */
 
-import type { ScatterList } from '../../util/memory.js';
+import type { Memory, ScatterList } from '../../util/memory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import { Sense } from '../sense.js';
 import type { Task } from '../task.js';
+import { walkBoth } from './walk-both.js';
 
 /**
  * The first difference between `length` bytes of `a` from `aOffset` on and of `b` from `bOffset` on:
@@ -19,34 +20,15 @@ export function firstDifference(
   bOffset: number,
   length: number,
 ): number {
-  let i = 0;
-  let j = 0;
-  while (i < a.count && aOffset >= a.lengths[i]!) aOffset -= a.lengths[i++]!;
-  while (j < b.count && bOffset >= b.lengths[j]!) bOffset -= b.lengths[j++]!;
-  for (let same = 0; same < length;) {
-    const part = Math.min(a.lengths[i]! - aOffset, b.lengths[j]! - bOffset, length - same);
-    const aBytes = a.regions[i]!.bytes;
-    const bBytes = b.regions[j]!.bytes;
-    const aStart = a.offsets[i]! + aOffset;
-    const bStart = b.offsets[j]! + bOffset;
-    if (aBytes.compare(bBytes, bStart, bStart + part, aStart, aStart + part) !== 0) {
-      let k = 0;
-      while (aBytes[aStart + k] === bBytes[bStart + k]) k++;
-      return same + k;
-    }
-    same += part;
-    aOffset += part;
-    bOffset += part;
-    if (aOffset === a.lengths[i]!) {
-      i++;
-      aOffset = 0;
-    }
-    if (bOffset === b.lengths[j]!) {
-      j++;
-      bOffset = 0;
-    }
-  }
-  return -1;
+  return walkBoth(a, aOffset, b, bOffset, length, differenceInParts);
+}
+
+/** How many bytes before the first difference are the same, or -1 when all are. */
+function differenceInParts(a: Memory, aStart: number, b: Memory, bStart: number, length: number): number {
+  if (a.bytes.compare(b.bytes, bStart, bStart + length, aStart, aStart + length) === 0) return -1;
+  let same = 0;
+  while (a.bytes[aStart + same] === b.bytes[bStart + same]) same++;
+  return same;
 }
 
 /** End `task` with MISCOMPARE; INFORMATION is the offset in its Data-Out of the first byte that differs. */

@@ -6,6 +6,7 @@ import { cacheOperations } from './cache.js';
 import { compareAndWriteOperations } from './compare-and-write.js';
 import { inquiryOperations } from './inquiry.js';
 import { modeOperations } from './mode.js';
+import { orwriteOperations } from './orwrite.js';
 import { provisioningOperations } from './provisioning.js';
 import { readWriteOperations } from './read-write.js';
 import { reportOperations } from './report.js';
@@ -19,6 +20,7 @@ const OPERATIONS: readonly Operation[] = [
   ...compareAndWriteOperations,
   ...inquiryOperations,
   ...modeOperations,
+  ...orwriteOperations,
   ...provisioningOperations,
   ...readWriteOperations,
   ...reportOperations,

@@ -69,6 +69,13 @@ const compareAndWrite: fc.Arbitrary<Step> = fc
     }
   });
 
+const orWrite: fc.Arbitrary<Step> = fc.tuple(ranges, letters).map(([[lba, blocks], letter]) => (pair) => {
+  const data = Buffer.alloc(blocks * pair.blockSize, letter);
+  assert.equal(pair.run(cdb16(0x8b, 0, lba, blocks), data).outcome, 'GOOD');
+  const medium = part(pair, lba, blocks);
+  for (let i = 0; i < medium.length; i++) medium[i]! |= letter;
+});
+
 const verify: fc.Arbitrary<Step> = fc.tuple(ranges, letters).map(([[lba, blocks], letter]) => (pair) => {
   const data = Buffer.alloc(blocks * pair.blockSize, letter);
   const task = pair.run(cdb10(0x2f, 0x02, lba, blocks), data);
@@ -81,7 +88,9 @@ const read: fc.Arbitrary<Step> = ranges.map(([lba, blocks]) => (pair) => {
   assert.ok(task.dataIn.equals(part(pair, lba, blocks)));
 });
 
-const steps = fc.array(fc.oneof(write, writeSame, unmap, compareAndWrite, verify, read), { maxLength: 30 });
+const steps = fc.array(fc.oneof(write, writeSame, unmap, compareAndWrite, orWrite, verify, read), {
+  maxLength: 30,
+});
 
 function makePairs(blockSize: 512 | 4096): Record<string, Pair> {
   const size = BLOCKS * blockSize;

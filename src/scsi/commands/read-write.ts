@@ -114,7 +114,8 @@ function writeReceived(task: Task, unit: LogicalUnit): void {
   else unit.startDevice(task);
 }
 
-function writeDone(task: Task, unit: LogicalUnit): void {
+/** What a command does that has nothing to do after its write. */
+export function writeDone(task: Task, unit: LogicalUnit): void {
   if (task.status !== BlockStatus.GOOD) unit.failMedium(task);
   else unit.good(task);
 }
@@ -137,9 +138,27 @@ export function isAcceptable(task: Task, unit: LogicalUnit, lba: number, blocks:
  * whole, blocks, these are written with GOOD, and the overflow residual tells what is missing (RFC 7143
  * 11.4.5.2); one that announces part of a block is refused by requestData.
  */
-export function lengthToReceive(task: Task, blockSize: number): number {
+function lengthToReceive(task: Task, blockSize: number): number {
   const limit = task.dataOutLimit;
   return limit < task.transferLength && limit % blockSize === 0 ? limit : task.transferLength;
+}
+
+/** The start of a command that takes the blocks of a WRITE into buffers, to use them before they are written. */
+export function requestBlocks(task: Task, unit: LogicalUnit): void {
+  const blocks = blockCountField(task.cdb);
+  if (!isAcceptable(task, unit, logicalBlockAddress(task.cdb), blocks)) return;
+  task.transferLength = blocks * unit.blockSize;
+  const length = lengthToReceive(task, unit.blockSize);
+  if (length === 0) unit.good(task);
+  else unit.requestData(task, length);
+}
+
+/** Write all of `task.data` from the CDB's logical block address on; `task.fua` is set. */
+export function writeBlocks(task: Task, unit: LogicalUnit): void {
+  task.op = BlockOp.WRITE;
+  task.offset = logicalBlockAddress(task.cdb) * unit.blockSize;
+  task.length = task.data.length;
+  unit.startDevice(task);
 }
 
 /** A READ needs nothing for FUA: no cache here ever holds other data than the medium's readers get. */
