@@ -258,3 +258,21 @@ test('a transport that takes no lent memory gets bytes of its own, and gives suc
   target.run(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(512, 'x') });
   assert.deepEqual(reading.dataIn, Buffer.alloc(512, 'w'), 'nothing changes under a digest');
 });
+
+test('a READ with FUA flushes the cache before it reads', () => {
+  const { target, device } = slowTarget({ size: 1 << 20 }, false);
+  assert.equal(target.run(cdb10(0x28, FUA, 3, 2)).outcome, 'GOOD');
+  assert.equal(target.run(cdb10(0x28, 0, 3, 2)).outcome, 'GOOD');
+  assert.deepEqual(
+    device.submitted.map(({ op }) => op),
+    [BlockOp.FLUSH, BlockOp.READ, BlockOp.READ],
+  );
+});
+
+test('a READ with FUA fails when the cache cannot be flushed', () => {
+  const { target, device } = slowTarget({ size: 1 << 20 }, false);
+  device.fault = (io) => (io.op === BlockOp.FLUSH ? BlockStatus.MEDIUM_ERROR : BlockStatus.GOOD);
+  const task = target.run(cdb10(0x28, FUA, 0, 1));
+  assert.equal(task.outcome, senseText(Sense.WRITE_ERROR));
+  assert.equal(task.dataIn.length, 0);
+});

@@ -33,6 +33,7 @@ const RECEIVES_INTO_BUFFERS = 0;
 const RECEIVES_INTO_DEVICE = 1;
 
 function startRead(task: Task, unit: LogicalUnit): void {
+  task.fua = (task.cdb[1]! & FUA) !== 0;
   read(task, unit, blockCountField(task.cdb));
 }
 
@@ -53,6 +54,7 @@ function read(task: Task, unit: LogicalUnit, blocks: number): void {
     return;
   }
   const offset = lba * blockSize;
+  task.offset = offset;
   if (task.mayLend && unit.device.lend(task.data, offset, wanted, false)) {
     task.dataInLength = wanted;
     unit.good(task);
@@ -60,21 +62,31 @@ function read(task: Task, unit: LogicalUnit, blocks: number): void {
   }
   if (!task.allocate(wanted)) {
     unit.busy(task);
-    return;
+  } else if (task.fua) {
+    // What is read must be on the medium, so what is newer in the cache goes there first.
+    task.op = BlockOp.FLUSH;
+    task.length = 0;
+    unit.startDevice(task);
+  } else {
+    readIntoBuffer(task, unit);
   }
+}
+
+function readIntoBuffer(task: Task, unit: LogicalUnit): void {
   task.op = BlockOp.READ;
-  task.offset = offset;
-  task.length = wanted;
+  task.length = task.data.length;
   unit.startDevice(task);
 }
 
 function readDone(task: Task, unit: LogicalUnit): void {
   if (task.status !== BlockStatus.GOOD) {
     unit.failMedium(task);
-    return;
+  } else if (task.op === BlockOp.FLUSH) {
+    readIntoBuffer(task, unit);
+  } else {
+    task.dataInLength = task.length;
+    unit.good(task);
   }
-  task.dataInLength = task.length;
-  unit.good(task);
 }
 
 function startWrite(task: Task, unit: LogicalUnit): void {
