@@ -12,7 +12,6 @@ export {
   type ParsedName,
   parseIscsiName,
   receiveIscsiName,
-  targetPortName,
 } from './names.js';
 export { LoginStatus, loginStatusOf } from './login/status.js';
 export {

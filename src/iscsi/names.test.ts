@@ -8,7 +8,6 @@ import {
   normalizeIscsiName,
   parseIscsiName,
   receiveIscsiName,
-  targetPortName,
 } from './names.js';
 
 /** RFC 7143 4.2.7.4 to 4.2.7.6, 13.4, 13.5. */
@@ -117,5 +116,4 @@ test('ISID and SCSI port names (RFC 7143 4.4.2)', () => {
     initiatorPortName('iqn.2001-04.com.example:host', isid),
     'iqn.2001-04.com.example:host,i,0x00023d00000a',
   );
-  assert.equal(targetPortName('iqn.2001-04.com.example:disk', 1), 'iqn.2001-04.com.example:disk,t,0x0001');
 });

@@ -87,8 +87,3 @@ export function formatIsid(isid: Uint8Array): string {
 export function initiatorPortName(initiatorName: string, isidHex: string): string {
   return `${initiatorName},i,0x${isidHex}`;
 }
-
-/** SCSI name of a target port (RFC 7143 4.4.2): name, `,t,0x` and the portal group tag, 0-65535. */
-export function targetPortName(targetName: string, portalGroupTag: number): string {
-  return `${targetName},t,0x${portalGroupTag.toString(16).padStart(4, '0')}`;
-}

@@ -3,7 +3,7 @@
  * among them, used from its start again whenever the queue has run empty.
  */
 
-import { copyBytes, Memory, type ScatterList } from '../../util/memory.js';
+import { Memory, type ScatterList } from '../../util/memory.js';
 import type { IoVector } from '../../util/posix/iovec.js';
 import type { DataTransfer } from '../datamover.js';
 
@@ -149,10 +149,4 @@ export class SendQueue {
     this.#first = 0;
     this.#mask = 2 * size - 1;
   }
-}
-
-/** Copy `data` into a reservation of `queue` and zero its padding. */
-export function fillReservation(queue: SendQueue, data: Uint8Array, length: number, padded: number): void {
-  copyBytes(data, 0, queue.region.bytes, queue.offset, length);
-  queue.region.bytes.fill(0, queue.offset + length, queue.offset + padded);
 }

@@ -1,11 +1,11 @@
 /**
- * The Datamover over TCP (RFC 7143 over a byte stream): frames PDUs, checks digests, puts solicited
- * Data-Out where it belongs, and makes Data-In and R2T PDUs. Everything that one read brought is
+ * The Datamover over TCP (RFC 7143 over a byte stream): frames PDUs, checks digests, and puts solicited
+ * Data-Out where it belongs; `pdu-writer.ts` makes what leaves. Everything that one read brought is
  * handled before one gathered write answers it.
  */
 
-import { DataIn, DataOut, Bhs, BHS_LENGTH, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
-import { FINAL, DATA_IN_STATUS, Opcode, OPCODE_MASK, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import { Bhs, BHS_LENGTH, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
+import { FINAL, Opcode, OPCODE_MASK, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { copyBytes, Memory } from '../../util/memory.js';
 import { RiserError } from '../../util/errors.js';
 import {
@@ -18,7 +18,8 @@ import {
   type Numbering,
 } from '../datamover.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
-import { appendDigest, digestMatches, listDigest } from './digest.js';
+import { digestMatches } from './digest.js';
+import { PduWriter } from './pdu-writer.js';
 import { type R2T, R2TTable } from './r2t-table.js';
 
 /** Before login is over a peer may send this much in a data segment (RFC 7143 13.12). */
@@ -44,7 +45,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
   readonly #events: DatamoverEvents;
   readonly #stream: ByteStream;
   #parameters = LOGIN_PARAMETERS;
-  #numbering: Numbering | null = null;
+  readonly #writer: PduWriter;
 
   /** Received bytes `#start` .. `#end` of the buffer are not handled yet. PDUs stay aligned to 4 bytes. */
   #receive = Memory.allocate(LOGIN_DATA_SEGMENT + PDU_OVERHEAD);
@@ -65,12 +66,13 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
   constructor(stream: ByteStream, events: DatamoverEvents) {
     this.#stream = stream;
     this.#events = events;
+    this.#writer = new PduWriter(stream.queue, this.#parameters);
     stream.events = this;
   }
 
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
-    this.#parameters = parameters;
-    this.#numbering = numbering;
+    this.noticeKeyValues(parameters);
+    this.#writer.numbering = numbering;
     const larger = Memory.allocate(parameters.maxRecvDataSegmentLength + PDU_OVERHEAD + BATCH);
     // Behind the login request that is being handled there may already be more.
     copyBytes(this.#receive.bytes, this.#start, larger.bytes, this.#start, this.#end - this.#start);
@@ -79,6 +81,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
 
   noticeKeyValues(parameters: ConnectionParameters): void {
     this.#parameters = parameters;
+    this.#writer.parameters = parameters;
   }
 
   // ---- input ----
@@ -299,23 +302,7 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
   // ---- output ----
 
   sendControl(header: Buffer, data: Uint8Array | null, length: number): void {
-    if (this.#isTerminated) return;
-    const queue = this.#stream.queue;
-    const padded = (length + 3) & ~3;
-    const headerDigest = this.#parameters.headerDigest ? DIGEST_LENGTH : 0;
-    const dataDigest = this.#parameters.dataDigest && length > 0 ? DIGEST_LENGTH : 0;
-    Bhs.totalAHSLength.set(header, 0);
-    Bhs.dataSegmentLength.set(header, length);
-    queue.reserve(BHS_LENGTH + headerDigest + padded + dataDigest);
-    const bytes = queue.region.bytes;
-    const at = queue.offset;
-    copyBytes(header, 0, bytes, at, BHS_LENGTH);
-    if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
-    if (length === 0) return;
-    const dataAt = at + BHS_LENGTH + headerDigest;
-    copyBytes(data!, 0, bytes, dataAt, length);
-    for (let i = length; i < padded; i++) bytes[dataAt + i] = 0;
-    if (dataDigest > 0) appendDigest(bytes, dataAt, padded);
+    if (!this.#isTerminated) this.#writer.sendControl(header, data, length);
   }
 
   putData(
@@ -325,62 +312,13 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
     residualFlags: number,
     residual: number,
   ): void {
-    if (this.#isTerminated) {
-      this.#events.buffersReleased(transfer);
-      return;
-    }
-    const parameters = this.#parameters;
-    const numbering = this.#numbering!;
-    const queue = this.#stream.queue;
-    let offset = 0;
-    let burstLeft = parameters.maxBurstLength;
-    do {
-      const part = Math.min(length - offset, parameters.maxSendDataSegmentLength, burstLeft);
-      const isLast = offset + part === length;
-      burstLeft -= part;
-      const padding = -part & 3;
-      const headerDigest = parameters.headerDigest ? DIGEST_LENGTH : 0;
-      queue.reserve(BHS_LENGTH + headerDigest);
-      const bytes = queue.region.bytes;
-      const at = queue.offset;
-      // A burst ends with the F bit (RFC 7143 11.7.1).
-      const flags = (isLast ? DATA_IN_STATUS | residualFlags : 0) | (isLast || burstLeft === 0 ? FINAL : 0);
-      putWord(bytes, at, (Opcode.DATA_IN << 24) | (flags << 16) | (isLast ? status : 0));
-      putWord(bytes, at + 4, part);
-      putWord(bytes, at + 8, 0);
-      putWord(bytes, at + 12, 0);
-      putWord(bytes, at + 16, transfer.initiatorTaskTag);
-      putWord(bytes, at + 20, RESERVED_TAG);
-      putWord(bytes, at + DataIn.statSN.offset, isLast ? numbering.takeStatSN() : 0);
-      putWord(bytes, at + DataIn.expCmdSN.offset, numbering.expectedCmdSN());
-      putWord(bytes, at + DataIn.maxCmdSN.offset, numbering.maxCmdSN());
-      putWord(bytes, at + DataIn.dataSN.offset, transfer.dataSN++);
-      putWord(bytes, at + DataIn.bufferOffset.offset, offset);
-      putWord(bytes, at + DataIn.residualCount.offset, isLast ? residual : 0);
-      if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
-      const hasTail = padding > 0 || parameters.dataDigest;
-      queue.pushList(transfer.buffer, offset, part, isLast ? transfer : null);
-      if (hasTail) this.#pushTail(transfer, offset, part, padding);
-      offset += part;
-      if (burstLeft === 0) burstLeft = parameters.maxBurstLength;
-    } while (offset < length);
-  }
-
-  /** Padding and data digest behind a Data-In's data. */
-  #pushTail(transfer: DataTransfer, offset: number, length: number, padding: number): void {
-    const queue = this.#stream.queue;
-    const digest = this.#parameters.dataDigest ? DIGEST_LENGTH : 0;
-    // Both are 4 bytes long at most; together they keep the slab aligned.
-    queue.reserve(padding + digest);
-    const bytes = queue.region.bytes;
-    for (let i = 0; i < padding; i++) bytes[queue.offset + i] = 0;
-    if (digest === 0) return;
-    listDigest(transfer.buffer, offset, length, padding, bytes, queue.offset + padding);
+    if (this.#isTerminated) this.#events.buffersReleased(transfer);
+    else this.#writer.putData(transfer, length, status, residualFlags, residual);
   }
 
   getData(transfer: DataTransfer): void {
     transfer.solicitedReceived = 0;
-    this.#solicit(transfer);
+    if (!this.#isTerminated) this.#solicit(transfer);
   }
 
   #solicit(transfer: DataTransfer): void {
@@ -393,32 +331,8 @@ export class TcpDatamover implements Datamover, ByteStreamEvents {
       const r2t = this.#r2ts.take(transfer, transfer.solicitOffset, length);
       transfer.outstandingR2Ts++;
       transfer.solicitOffset += length;
-      this.#sendR2T(r2t, transfer, length);
+      this.#writer.sendR2T(r2t, transfer, length);
     }
-  }
-
-  /** RFC 7143 11.8 */
-  #sendR2T(r2t: R2T, transfer: DataTransfer, length: number): void {
-    if (this.#isTerminated) return;
-    const numbering = this.#numbering!;
-    const queue = this.#stream.queue;
-    const headerDigest = this.#parameters.headerDigest ? DIGEST_LENGTH : 0;
-    queue.reserve(BHS_LENGTH + headerDigest);
-    const bytes = queue.region.bytes;
-    const at = queue.offset;
-    putWord(bytes, at, (Opcode.R2T << 24) | (FINAL << 16));
-    putWord(bytes, at + 4, 0);
-    putWord(bytes, at + 8, transfer.lunHigh);
-    putWord(bytes, at + 12, transfer.lunLow);
-    putWord(bytes, at + 16, transfer.initiatorTaskTag);
-    putWord(bytes, at + 20, r2t.tag);
-    putWord(bytes, at + 24, numbering.peekStatSN());
-    putWord(bytes, at + 28, numbering.expectedCmdSN());
-    putWord(bytes, at + 32, numbering.maxCmdSN());
-    putWord(bytes, at + 36, transfer.dataSN++);
-    putWord(bytes, at + 40, r2t.nextOffset);
-    putWord(bytes, at + 44, length);
-    if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
   }
 
   abandon(transfer: DataTransfer): void {
@@ -458,13 +372,6 @@ const DROPPED: R2T = {
   hasFailed: true,
   directLength: 0,
 };
-
-function putWord(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value >>> 24;
-  bytes[offset + 1] = value >>> 16;
-  bytes[offset + 2] = value >>> 8;
-  bytes[offset + 3] = value;
-}
 
 function copyHeader(bytes: Uint8Array, offset: number, header: Uint8Array): void {
   for (let i = 0; i < BHS_LENGTH; i++) header[i] = bytes[offset + i]!;

@@ -47,8 +47,6 @@ export const ResponseFlag = {
 
 /** Data-In, byte 1: the PDU carries status (RFC 7143 11.7.1). */
 export const DATA_IN_STATUS = 0x01;
-/** Data-In, byte 1: acknowledge requested. */
-export const DATA_IN_ACKNOWLEDGE = 0x40;
 
 /** Response field of a SCSI Response (RFC 7143 11.4.3). */
 export const ScsiResponse = { COMPLETED: 0x00, TARGET_FAILURE: 0x01 } as const;

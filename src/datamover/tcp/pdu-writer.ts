@@ -1,0 +1,125 @@
+/**
+ * Makes the PDUs that leave: control-type ones from a given header, Data-In and R2T from a transfer. Each
+ * is queued as a header in the queue's slab and the data where it lies; digests are made here.
+ */
+
+import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
+import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import { putU32 } from '../../util/fields.js';
+import { copyBytes } from '../../util/memory.js';
+import type { ConnectionParameters, DataTransfer, Numbering } from '../datamover.js';
+import { appendDigest, listDigest } from './digest.js';
+import type { R2T } from './r2t-table.js';
+import type { SendQueue } from './send-queue.js';
+
+export class PduWriter {
+  parameters: ConnectionParameters;
+  /** Set before the first Data-In or R2T. */
+  numbering!: Numbering;
+  readonly #queue: SendQueue;
+
+  constructor(queue: SendQueue, parameters: ConnectionParameters) {
+    this.#queue = queue;
+    this.parameters = parameters;
+  }
+
+  /** See {@link Datamover.sendControl}. */
+  sendControl(header: Buffer, data: Uint8Array | null, length: number): void {
+    const queue = this.#queue;
+    const padded = (length + 3) & ~3;
+    const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
+    const dataDigest = this.parameters.dataDigest && length > 0 ? DIGEST_LENGTH : 0;
+    Bhs.totalAHSLength.set(header, 0);
+    Bhs.dataSegmentLength.set(header, length);
+    queue.reserve(BHS_LENGTH + headerDigest + padded + dataDigest);
+    const bytes = queue.region.bytes;
+    const at = queue.offset;
+    copyBytes(header, 0, bytes, at, BHS_LENGTH);
+    if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
+    if (length === 0) return;
+    const dataAt = at + BHS_LENGTH + headerDigest;
+    copyBytes(data!, 0, bytes, dataAt, length);
+    for (let i = length; i < padded; i++) bytes[dataAt + i] = 0;
+    if (dataDigest > 0) appendDigest(bytes, dataAt, padded);
+  }
+
+  /** See {@link Datamover.putData}. */
+  putData(
+    transfer: DataTransfer,
+    length: number,
+    status: number,
+    residualFlags: number,
+    residual: number,
+  ): void {
+    const parameters = this.parameters;
+    const numbering = this.numbering;
+    const queue = this.#queue;
+    let offset = 0;
+    let burstLeft = parameters.maxBurstLength;
+    do {
+      const part = Math.min(length - offset, parameters.maxSendDataSegmentLength, burstLeft);
+      const isLast = offset + part === length;
+      burstLeft -= part;
+      const padding = -part & 3;
+      const headerDigest = parameters.headerDigest ? DIGEST_LENGTH : 0;
+      queue.reserve(BHS_LENGTH + headerDigest);
+      const bytes = queue.region.bytes;
+      const at = queue.offset;
+      // A burst ends with the F bit (RFC 7143 11.7.1).
+      const flags = (isLast ? DATA_IN_STATUS | residualFlags : 0) | (isLast || burstLeft === 0 ? FINAL : 0);
+      putU32(bytes, at, (Opcode.DATA_IN << 24) | (flags << 16) | (isLast ? status : 0));
+      putU32(bytes, at + 4, part);
+      putU32(bytes, at + 8, 0);
+      putU32(bytes, at + 12, 0);
+      putU32(bytes, at + 16, transfer.initiatorTaskTag);
+      putU32(bytes, at + 20, RESERVED_TAG);
+      putU32(bytes, at + DataIn.statSN.offset, isLast ? numbering.takeStatSN() : 0);
+      putU32(bytes, at + DataIn.expCmdSN.offset, numbering.expectedCmdSN());
+      putU32(bytes, at + DataIn.maxCmdSN.offset, numbering.maxCmdSN());
+      putU32(bytes, at + DataIn.dataSN.offset, transfer.dataSN++);
+      putU32(bytes, at + DataIn.bufferOffset.offset, offset);
+      putU32(bytes, at + DataIn.residualCount.offset, isLast ? residual : 0);
+      if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
+      const hasTail = padding > 0 || parameters.dataDigest;
+      queue.pushList(transfer.buffer, offset, part, isLast ? transfer : null);
+      if (hasTail) this.#pushTail(transfer, offset, part, padding);
+      offset += part;
+      if (burstLeft === 0) burstLeft = parameters.maxBurstLength;
+    } while (offset < length);
+  }
+
+  /** Ask for `length` bytes under the tag of `r2t` (RFC 7143 11.8). */
+  sendR2T(r2t: R2T, transfer: DataTransfer, length: number): void {
+    const numbering = this.numbering;
+    const queue = this.#queue;
+    const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
+    queue.reserve(BHS_LENGTH + headerDigest);
+    const bytes = queue.region.bytes;
+    const at = queue.offset;
+    putU32(bytes, at, (Opcode.R2T << 24) | (FINAL << 16));
+    putU32(bytes, at + 4, 0);
+    putU32(bytes, at + 8, transfer.lunHigh);
+    putU32(bytes, at + 12, transfer.lunLow);
+    putU32(bytes, at + 16, transfer.initiatorTaskTag);
+    putU32(bytes, at + 20, r2t.tag);
+    putU32(bytes, at + 24, numbering.peekStatSN());
+    putU32(bytes, at + 28, numbering.expectedCmdSN());
+    putU32(bytes, at + 32, numbering.maxCmdSN());
+    putU32(bytes, at + 36, transfer.dataSN++);
+    putU32(bytes, at + 40, r2t.nextOffset);
+    putU32(bytes, at + 44, length);
+    if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
+  }
+
+  /** Padding and data digest behind a Data-In's data. */
+  #pushTail(transfer: DataTransfer, offset: number, length: number, padding: number): void {
+    const queue = this.#queue;
+    const digest = this.parameters.dataDigest ? DIGEST_LENGTH : 0;
+    // Both are 4 bytes long at most; together they keep the slab aligned.
+    queue.reserve(padding + digest);
+    const bytes = queue.region.bytes;
+    for (let i = 0; i < padding; i++) bytes[queue.offset + i] = 0;
+    if (digest === 0) return;
+    listDigest(transfer.buffer, offset, length, padding, bytes, queue.offset + padding);
+  }
+}
