@@ -1,6 +1,6 @@
 /**
  * Logins as initiators in the field send them, and what Riser answers. libiscsi 1.19 and QEMU as seen on the
- * wire, open-iscsi after its sources, Windows after its documented defaults.
+ * wire, open-iscsi after its sources; Windows from memory, not from a capture.
  */
 
 import assert from 'node:assert/strict';
