@@ -115,7 +115,6 @@ export class PduWriter {
   #pushTail(transfer: DataTransfer, offset: number, length: number, padding: number): void {
     const queue = this.#queue;
     const digest = this.parameters.dataDigest ? DIGEST_LENGTH : 0;
-    // Both are 4 bytes long at most; together they keep the slab aligned.
     queue.reserve(padding + digest);
     const bytes = queue.region.bytes;
     for (let i = 0; i < padding; i++) bytes[queue.offset + i] = 0;

@@ -81,6 +81,10 @@ export class PolledStream extends NodeStream implements Polled {
     return this.queue.count > 0 && !this.isNodeWriting;
   }
 
+  get isReading(): boolean {
+    return !this.isCongested;
+  }
+
   poll(): void {
     if (this.isSending) this.#send();
     if (!this.isClosed) this.events.readable();

@@ -17,6 +17,8 @@ export interface Polled {
   readonly isClosed: boolean;
   /** Whether bytes wait to be sent. */
   readonly isSending: boolean;
+  /** Whether input is welcome; what is not would keep the socket ready, and us busy, for nothing. */
+  readonly isReading: boolean;
   /** Move what can be moved. */
   poll(): void;
   /** Stop being polled: wait for the event loop. */
@@ -108,7 +110,8 @@ export class Poller {
     for (let i = 0; i < awake.length; i++) {
       const polled = awake[i]!;
       view.setInt32(i * POLLFD_BYTES, polled.isClosed ? -1 : polled.fd, true);
-      view.setInt16(i * POLLFD_BYTES + EVENTS, polled.isSending ? POLLIN | POLLOUT : POLLIN, true);
+      const events = (polled.isReading ? POLLIN : 0) | (polled.isSending ? POLLOUT : 0);
+      view.setInt16(i * POLLFD_BYTES + EVENTS, events, true);
     }
     for (let left = EMPTY_POLLS; left > 0; left--) {
       const ready = this.#libc.poll(address, awake.length, 0);

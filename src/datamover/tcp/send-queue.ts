@@ -32,7 +32,7 @@ export class SendQueue {
 
   /**
    * Queue `length` bytes of queue-owned memory for the caller to fill in at `region` and `offset`,
-   * before the next call. `length` is a multiple of 4.
+   * before the next call.
    */
   reserve(length: number): void {
     if (length > HEADER_SLAB) {

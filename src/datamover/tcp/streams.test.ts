@@ -10,7 +10,7 @@ import { DataTransfer } from '../datamover.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { NodeStream } from './node-stream.js';
 import { PolledStream, tcpHandleOf } from './polled-stream.js';
-import { Poller } from './poller.js';
+import { Poller, TrafficMeter } from './poller.js';
 
 class Transfer extends DataTransfer {
   readonly buffer = new ScatterList();
@@ -237,6 +237,40 @@ describe('PolledStream', { skip: withoutLibc }, () => {
     assert.equal(stream.read(Memory.allocate(10), 0, 10), 0);
     assert.equal(listener.closes, 0);
     await until(() => listener.closes === 1);
+    peer.destroy();
+  });
+
+  it('is not polled for input that is not welcome, and goes to sleep', async () => {
+    const [socket, peer] = await connected();
+    const handle = tcpHandleOf(socket)!;
+    handle.readStop();
+    const { fd } = handle;
+    peer.write('not welcome now');
+    const meter = new TrafficMeter();
+    for (const isReading of [true, false]) {
+      // What arrives is never read, so the socket stays ready.
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      let polls = 0;
+      let isAsleep = false;
+      const polled = {
+        fd,
+        isReading,
+        isSending: false,
+        get isClosed() {
+          return polls === 100;
+        },
+        poll: () => {
+          polls++;
+        },
+        sleep: () => {
+          isAsleep = true;
+        },
+      };
+      new Poller(libc!, true).wake(polled, meter);
+      await until(() => isAsleep || polled.isClosed);
+      assert.deepEqual([polls, isAsleep], isReading ? [100, false] : [0, true]);
+    }
+    socket.destroy();
     peer.destroy();
   });
 
