@@ -9,6 +9,21 @@ packages=(
   e2fsprogs         # mkfs.ext4, e2fsck
   strace            # which system calls were made before an acknowledgement
   tgt               # tgtd, for the benchmark
+
+  # The lab: its guest is run by these,
+  qemu-system-x86   # the machine
+  tshark            # the dissectors that captures are checked with
+  # and built by these.
+  mmdebstrap
+  squashfs-tools-ng # tar2sqfs
+  linux-source-6.1  # the source of siw
+  linux-headers-amd64
+  busybox-static
+  cpio
+  kmod
+  make
+  gcc
+  xz-utils
 )
 
 missing=()

@@ -1,24 +1,24 @@
 /**
  * Runs the tests: all of them, or those whose path contains one of the arguments.
  *
- *     npm test                      everything
+ *     npm test                      everything, the lab's scenarios last
  *     npm test -- src/scsi cli      only files with `src/scsi` or `cli` in their path
  *
  * Node 20 has no globs for `--test`, so the files are collected here. With RISER_REQUIRE_PEERS=1 a
  * skipped test fails the run.
  */
 
-import { join } from 'node:path';
-import { run } from 'node:test';
-import { spec } from 'node:test/reporters';
+import { runScenarios, SCENARIOS } from '../lab/run-scenarios.js';
 import { filesBelow, ROOT } from './support/files.js';
 import { peersRequired } from './support/peers.js';
+import { runFiles, type Results } from './support/run-files.js';
 
-/** Milliseconds after which a run that hangs is given up. */
-const LONGEST_RUN = 25 * 60_000;
+/** Milliseconds after which tests that hang are given up. */
+const LONGEST_RUN = 15 * 60_000;
 
+process.chdir(ROOT);
 const wanted = process.argv.slice(2);
-const files = ['src', 'test']
+const files = ['src', 'test', 'lab']
   .flatMap((folder) => filesBelow(folder, '.test.ts'))
   .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
 if (files.length === 0) {
@@ -26,20 +26,16 @@ if (files.length === 0) {
   process.exit(1);
 }
 
-process.chdir(ROOT);
-const skipped: string[] = [];
-const results = run({ files: files.map((file) => join(ROOT, file)), concurrency: 2, timeout: LONGEST_RUN });
-results.on('test:pass', ({ name, skip }) => {
-  if (skip === undefined || skip === false) return;
-  skipped.push(typeof skip === 'string' ? `${name}: ${skip}` : name);
-});
-results.on('test:fail', () => (process.exitCode = 1));
-results.on('end', () => {
-  if (!peersRequired || skipped.length === 0) return;
+const scenarios = files.filter((file) => file.startsWith(SCENARIOS));
+const others = files.filter((file) => !scenarios.includes(file));
+const results: Results[] = [];
+if (others.length > 0) results.push(await runFiles(others, 2, LONGEST_RUN));
+if (scenarios.length > 0) results.push(await runScenarios(scenarios));
+
+const skipped = results.flatMap((result) => result.skipped);
+if (peersRequired && skipped.length > 0) {
+  console.error(`RISER_REQUIRE_PEERS=1 forbids skipping, but ${skipped.length} tests were skipped:`);
+  for (const line of skipped) console.error(`  ${line}`);
+}
+if (results.some(({ failed }) => failed.length > 0) || (peersRequired && skipped.length > 0))
   process.exitCode = 1;
-  process.on('exit', () => {
-    console.error(`RISER_REQUIRE_PEERS=1 forbids skipping, but ${skipped.length} tests were skipped:`);
-    for (const line of skipped) console.error(`  ${line}`);
-  });
-});
-results.pipe(new spec()).pipe(process.stdout);

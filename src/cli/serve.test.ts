@@ -25,7 +25,7 @@ after(async () => {
 const file = (name: string) => join(folder, name);
 
 function riser(args: string[], env?: NodeJS.ProcessEnv): CliProcess {
-  const process = new CliProcess(args, env);
+  const process = new CliProcess(args, env === undefined ? {} : { env });
   started.add(process);
   void process.ended().then(() => started.delete(process));
   return process;

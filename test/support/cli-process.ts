@@ -2,6 +2,7 @@
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from './files.js';
 
@@ -20,6 +21,23 @@ export interface Outcome {
   stderr: string;
 }
 
+export interface CliOptions {
+  /** Added to the environment. */
+  env?: NodeJS.ProcessEnv;
+  /** The script of the command, with options of Node before it; `riser` from the sources when absent. */
+  program?: readonly string[];
+  /** What it prints is appended to this file too. */
+  logFile?: string;
+}
+
+/** What must not outlive a test that fails. */
+const running = new Set<ChildProcessWithoutNullStreams>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+const FROM_SOURCE = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
+
 /** A running `riser`. */
 export class CliProcess {
   readonly child: ChildProcessWithoutNullStreams;
@@ -29,18 +47,27 @@ export class CliProcess {
   #stderr = '';
   #isOver = false;
 
-  /** Run `riser` with `args`; `env` is added to the environment. */
-  constructor(args: string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'src/cli/main.ts'), ...args], {
+  /** Run `riser` with `args`. */
+  constructor(args: readonly string[], { env = {}, program = FROM_SOURCE, logFile }: CliOptions = {}) {
+    this.child = spawn(process.execPath, [...program, ...args], {
       cwd: ROOT,
       env: { ...process.env, ...env },
     });
+    running.add(this.child);
+    const log = (text: string): void => {
+      if (logFile !== undefined) appendFileSync(logFile, text);
+    };
     this.child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
+      log(text);
       this.#wake();
     });
-    this.child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr += text;
+      log(text);
+    });
     this.#ended = once(this.child, 'close').then(([exitCode]) => {
+      running.delete(this.child);
       this.#isOver = true;
       this.#wake();
       return { exitCode: exitCode as number | null, stdout: this.#stdout, stderr: this.#stderr };

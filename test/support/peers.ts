@@ -27,14 +27,17 @@ export const peersRequired = process.env['RISER_REQUIRE_PEERS'] === '1';
  * @throws Error when it is missing and RISER_REQUIRE_PEERS=1
  */
 export function peer(program: string, debianPackage: string): Peer {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-  for (const folder of folders) {
-    const path = join(folder, program);
-    if (isExecutable(path)) return { path, skip: false };
-  }
+  const path = findProgram(program);
+  if (path !== null) return { path, skip: false };
   const reason = `${program} is not installed: apt-get install ${debianPackage}`;
   if (peersRequired) throw new Error(reason);
   return { path: '', skip: reason };
+}
+
+/** Absolute path of a program in PATH or in the folders of system programs; null when it is not there. */
+export function findProgram(program: string): string | null {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.map((folder) => join(folder, program)).find(isExecutable) ?? null;
 }
 
 function isExecutable(path: string): boolean {

@@ -1,0 +1,54 @@
+/** What tshark's dissectors think of the packets that were captured. */
+
+import { runToSuccess } from '../../test/support/run-program.js';
+
+/** A packet in which a dissector found something wrong. */
+interface Finding {
+  frame: number;
+  /** The dissector, such as `iSCSI`. */
+  protocol: string;
+  text: string;
+}
+
+export interface Inspection {
+  /** PDUs of iSCSI in the capture. */
+  pdus: number;
+  /** A line for each malformed packet. */
+  malformed: string[];
+}
+
+/** Read the capture `file`, in which iSCSI runs on `ports`. */
+export async function inspectCapture(file: string, ports: readonly number[]): Promise<Inspection> {
+  const decode = ports.flatMap((port) => ['-d', `tcp.port==${port},iscsi`]);
+  const tshark = (...args: string[]): Promise<string> =>
+    runToSuccess('tshark', ['-n', '-r', file, ...decode, ...args]);
+  const opcodes = await tshark('-Y', 'iscsi', '-T', 'fields', '-e', 'iscsi.opcode');
+  const details = await tshark('-Y', '_ws.malformed', '-V');
+  return {
+    pdus: opcodes.split(/[\n,]/).filter((opcode) => opcode !== '').length,
+    malformed: findings(details)
+      .filter((finding) => !isCutAtItsAllocationLength(finding))
+      .map(({ frame, protocol, text }) => `frame ${frame}, ${protocol}:\n${text}`),
+  };
+}
+
+/** The malformed packets in what `tshark -V` prints. */
+function findings(details: string): Finding[] {
+  return details.split(/^(?=Frame \d+: )/m).flatMap((packet) => {
+    const frame = Number(/^Frame (\d+)/.exec(packet)?.[1]);
+    return [...packet.matchAll(/\[Malformed Packet: (.*?)\]/g)].map((match) => {
+      const start = packet.lastIndexOf('\niSCSI', match.index);
+      return { frame, protocol: match[1]!, text: packet.slice(start === -1 ? 0 : start, match.index).trim() };
+    });
+  });
+}
+
+/**
+ * The SCSI dissector reads on where an answer ends because the initiator asked for no more: Linux first asks
+ * for four bytes of a VPD page. Such an answer has no underflow; what a target itself cuts short has one.
+ */
+function isCutAtItsAllocationLength({ protocol, text }: Finding): boolean {
+  return (
+    protocol === 'SCSI' && text.includes('SCSI Data In') && text.includes('No residual underflow occurred')
+  );
+}

@@ -1,0 +1,73 @@
+/** Riser on the host, as it was built, at addresses that the guest knows by the same name. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { CliProcess } from '../../test/support/cli-process.js';
+import { ROOT } from '../../test/support/files.js';
+import { freePort } from '../../test/support/free-port.js';
+
+/** The built command; `npm run lab:broken` puts a damaged copy in its place. */
+const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/riser.cjs');
+
+/** A logical unit as the configuration file has it. */
+export type LunSettings = Record<string, unknown>;
+
+export const TARGET = 'iqn.2026-11.lab:riser';
+
+export class HostRiser {
+  readonly #folder: string;
+  readonly #configuration: string;
+  #process: CliProcess;
+  readonly port: number;
+
+  private constructor(folder: string, configuration: string, port: number) {
+    this.#folder = folder;
+    this.#configuration = configuration;
+    this.port = port;
+    this.#process = this.#spawn();
+  }
+
+  /**
+   * Serve {@link TARGET} with `luns`, LUN 0 first, at 127.0.0.2 and, with two links, at 127.0.0.3, on one port.
+   *
+   * @param folder where its images and its log are
+   */
+  static async start(folder: string, luns: readonly LunSettings[], links: 1 | 2): Promise<HostRiser> {
+    const port = await freePort('127.0.0.2');
+    const portals = Array.from({ length: links }, (_, link) => `127.0.0.${2 + link}:${port}`);
+    const targets = [{ name: TARGET, luns: luns.map((settings, lun) => ({ lun, ...settings })) }];
+    const configuration = join(folder, 'riser.yaml');
+    writeFileSync(configuration, JSON.stringify({ portals, targets }));
+    const riser = new HostRiser(folder, configuration, port);
+    await riser.#process.logged('ready');
+    return riser;
+  }
+
+  /** The portal behind a network card, as open-iscsi writes it. */
+  portal(link: 0 | 1 = 0): string {
+    return `127.0.0.${2 + link}:${this.port}`;
+  }
+
+  /** Everything in its log since it was started last. */
+  get log(): string {
+    return this.#process.stdout;
+  }
+
+  /** End it with `signal`, and start it again `pause` milliseconds later at the same place. */
+  async restart(signal: NodeJS.Signals, pause = 0): Promise<void> {
+    await this.stop(signal);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    this.#process = this.#spawn();
+    await this.#process.logged('ready');
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    await this.#process.stop(signal);
+  }
+
+  #spawn(): CliProcess {
+    const args = ['serve', '--config', this.#configuration, '--json-logs'];
+    return new CliProcess(args, { program: [PROGRAM], logFile: join(this.#folder, 'riser.log') });
+  }
+}

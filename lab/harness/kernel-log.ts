@@ -1,0 +1,24 @@
+/** What in a kernel's log tells that something went wrong. */
+
+/** An I/O error that reached a file system or a program, or a fault of the kernel itself. */
+const FAULTS: readonly RegExp[] = [
+  /I\/O error/,
+  /critical (medium|target|space allocation) error/,
+  /(EXT4-fs|JBD2).*(error|abort)/i,
+  /XFS .*(error|corrupt|shut(ting)? ?down)/i,
+  /FAILED Result: hostbyte/,
+  /blocked for more than \d+ seconds/,
+  /soft lockup|rcu.*detected stalls|BUG:|WARNING: CPU|Oops|Kernel panic|general protection fault/,
+];
+
+/** The lines of `log` that tell a fault, in order. */
+export function kernelFaults(log: string): string[] {
+  return log.split('\n').filter((line) => FAULTS.some((fault) => fault.test(line)));
+}
+
+/** What a kernel said when it died, from the first sign on; empty if it did not. */
+export function kernelPanic(console: string): string {
+  const lines = console.split('\n');
+  const first = lines.findIndex((line) => /BUG:|Oops|Kernel panic|general protection fault/.test(line));
+  return first === -1 ? '' : lines.slice(first, first + 30).join('\n');
+}

@@ -1,0 +1,46 @@
+/** The kernel's initiator in the guest, as an administrator uses it. */
+
+import type { Guest } from './guest.js';
+import { type HostRiser, TARGET } from './host-riser.js';
+
+/** Start iscsid, and let it discover what `riser` serves; every node record gets `settings`, such as `node.x=y`. */
+export async function discover(
+  guest: Guest,
+  riser: HostRiser,
+  settings: Record<string, string> = {},
+): Promise<string> {
+  const updates = Object.entries(settings).map(
+    ([name, value]) => `iscsiadm -m node -T ${TARGET} -o update -n '${name}' -v '${value}'`,
+  );
+  return guest.sh(`
+    modprobe iscsi_tcp
+    pidof -q iscsid || iscsid
+    iscsiadm -m discovery -t st -p ${riser.portal()}
+    ${updates.join('\n')}`);
+}
+
+/**
+ * Log in at every portal that was discovered, and wait for the disks.
+ *
+ * @returns the disk of each LUN in order, such as `/dev/sda`; with several portals, that of the first
+ */
+export async function login(guest: Guest, riser: HostRiser, luns = 1): Promise<string[]> {
+  const links = Array.from({ length: luns }, (_, lun) => disk(riser, lun));
+  // udev makes the links a moment after iscsiadm returns.
+  const found = await guest.sh(`
+    iscsiadm -m node -T ${TARGET} --login >/dev/null
+    for disk in ${links.join(' ')}; do
+      for _ in $(seq 100); do [ -e $disk ] && break; sleep 0.1; done
+      readlink -e $disk
+    done`);
+  return found.split('\n');
+}
+
+/** End the sessions. */
+export async function logout(guest: Guest): Promise<void> {
+  await guest.sh(`iscsiadm -m node -T ${TARGET} --logout >/dev/null`);
+}
+
+function disk(riser: HostRiser, lun: number): string {
+  return `/dev/disk/by-path/ip-${riser.portal()}-iscsi-${TARGET}-lun-${lun}`;
+}

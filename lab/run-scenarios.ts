@@ -1,0 +1,40 @@
+/** Prepares what the scenarios need, runs them one after the other, and says where a failed one left its logs. */
+
+import { rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+import { runToSuccess } from '../test/support/run-program.js';
+import { ROOT } from '../test/support/files.js';
+import { type Results, runFiles } from '../test/support/run-files.js';
+import { buildGuest, whatIsMissing } from './guest-image.js';
+import { RESULTS } from './harness/scenario.js';
+
+/** The folder of the scenarios' files, `NAME.test.ts`, from the root. */
+export const SCENARIOS = 'lab/scenarios/';
+
+/** Milliseconds after which the scenarios together are given up. */
+const LONGEST_RUN = 20 * 60_000;
+
+/** The name of a scenario, which is its file's. */
+export function scenarioName(file: string): string {
+  return basename(file, '.test.ts');
+}
+
+/**
+ * Run the scenarios in `files`, one guest at a time. The guest is built first if need be, and Riser too: the
+ * host and the guest run it as users do. Where packages are missing each scenario is skipped with the reason.
+ */
+export async function runScenarios(files: readonly string[], { keep = false } = {}): Promise<Results> {
+  if (whatIsMissing() === null) {
+    await buildGuest();
+    await runToSuccess('npm', ['run', '--silent', 'build']);
+  }
+  const results = await runFiles(files, 1, LONGEST_RUN);
+  for (const file of files) {
+    const name = scenarioName(file);
+    if (results.failed.length === 0 && !keep) rmSync(join(RESULTS, name), { recursive: true, force: true });
+  }
+  for (const name of results.failed)
+    console.error(`${name} left its logs in ${join(RESULTS, name).replace(ROOT, '')}`);
+  return results;
+}
