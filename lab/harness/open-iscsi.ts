@@ -22,14 +22,25 @@ export async function discover(
 /**
  * Log in at every portal that was discovered, and wait for the disks.
  *
- * @returns the disk of each LUN in order, such as `/dev/sda`; with several portals, that of the first
+ * @returns the disk of each LUN in order, such as `/dev/sda`, through the portal behind the first network card
  */
 export async function login(guest: Guest, riser: HostRiser, luns = 1): Promise<string[]> {
-  const links = Array.from({ length: luns }, (_, lun) => disk(riser, lun));
-  // udev makes the links a moment after iscsiadm returns.
+  await guest.sh(`iscsiadm -m node -T ${TARGET} --login >/dev/null`);
+  return findDisks(guest, riser, luns);
+}
+
+/** The disks of a session through the portal behind a network card. */
+export async function findDisks(
+  guest: Guest,
+  riser: HostRiser,
+  luns = 1,
+  link: 0 | 1 = 0,
+): Promise<string[]> {
+  const path = `/dev/disk/by-path/ip-${riser.portal(link)}-iscsi-${TARGET}-lun-`;
+  const names = Array.from({ length: luns }, (_, lun) => `${path}${lun}`);
+  // udev makes the names a moment after iscsiadm returns.
   const found = await guest.sh(`
-    iscsiadm -m node -T ${TARGET} --login >/dev/null
-    for disk in ${links.join(' ')}; do
+    for disk in ${names.join(' ')}; do
       for _ in $(seq 100); do [ -e $disk ] && break; sleep 0.1; done
       readlink -e $disk
     done`);
@@ -39,8 +50,4 @@ export async function login(guest: Guest, riser: HostRiser, luns = 1): Promise<s
 /** End the sessions. */
 export async function logout(guest: Guest): Promise<void> {
   await guest.sh(`iscsiadm -m node -T ${TARGET} --logout >/dev/null`);
-}
-
-function disk(riser: HostRiser, lun: number): string {
-  return `/dev/disk/by-path/ip-${riser.portal()}-iscsi-${TARGET}-lun-${lun}`;
 }

@@ -32,7 +32,10 @@ export class QemuSocket {
     socket.once('close', () => {
       for (const { reject } of this.#waiting.splice(0)) reject(new Error('QEMU has closed the socket'));
     });
-    createInterface({ input: socket }).on('line', (line) => this.#receive(line));
+    const lines = createInterface({ input: socket });
+    lines.on('line', (line) => this.#receive(line));
+    // It repeats the socket's.
+    lines.on('error', () => undefined);
   }
 
   /** Connect to the socket at `path`, which QEMU makes a moment after it starts; gives up when `signal` is aborted. */

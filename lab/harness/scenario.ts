@@ -68,6 +68,11 @@ export class Lab {
     return join(this.folder, name);
   }
 
+  /** What is in a file of the scenario's folder. */
+  read(name: string): Buffer {
+    return readFileSync(this.file(name));
+  }
+
   /** End everything. */
   async close(): Promise<void> {
     await this.#guest?.shutDown();
