@@ -1,5 +1,6 @@
 /** A running guest, and the shell in it. */
 
+import { once } from 'node:events';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -154,24 +155,29 @@ export class Guest {
   }
 
   async #connect(): Promise<void> {
-    const limit = AbortSignal.timeout(BOOT_LIMIT * 1000);
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(new Error(`not within ${BOOT_LIMIT} s`)), BOOT_LIMIT * 1000);
     const gone = this.#qemu.exited().then(() => {
       throw new Error('QEMU ended');
     });
     gone.catch(() => undefined);
-    const late = new Promise<never>((_resolve, reject) => {
-      limit.addEventListener('abort', () => reject(new Error(`not within ${BOOT_LIMIT} s`)), { once: true });
-    });
+    const late = once(limit.signal, 'abort').then(() => limit.signal.throwIfAborted());
     const connected = async (): Promise<void> => {
-      this.#monitor = await QemuSocket.connect(join(this.#sockets, 'monitor'), limit);
+      this.#monitor = await QemuSocket.connect(join(this.#sockets, 'monitor'), limit.signal);
       await this.#monitor.request('qmp_capabilities');
-      this.#agent = await QemuSocket.connect(join(this.#sockets, 'agent'), limit);
+      this.#agent = await QemuSocket.connect(join(this.#sockets, 'agent'), limit.signal);
       // The answer comes when the agent has started.
       await this.#agent.request('guest-sync', { id: 1 });
     };
     const connecting = connected();
     connecting.catch(() => undefined);
-    await Promise.race([connecting, gone, late]);
+    try {
+      await Promise.race([connecting, gone, late]);
+    } finally {
+      clearTimeout(timer);
+      // Whoever still waits for a socket gives up.
+      limit.abort();
+    }
   }
 
   /** Ask the agent; when the guest dies meanwhile, the error says of what. */

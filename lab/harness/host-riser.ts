@@ -8,7 +8,7 @@ import { ROOT } from '../../test/support/files.js';
 import { freePort } from '../../test/support/free-port.js';
 
 /** The built command; `npm run lab:broken` puts a damaged copy in its place. */
-const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/riser.cjs');
+export const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/riser.cjs');
 
 /** A logical unit as the configuration file has it. */
 export type LunSettings = Record<string, unknown>;

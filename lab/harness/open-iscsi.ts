@@ -40,14 +40,15 @@ export async function findDisks(
   const names = Array.from({ length: luns }, (_, lun) => `${path}${lun}`);
   // udev makes the names a moment after iscsiadm returns.
   const found = await guest.sh(`
-    for disk in ${names.join(' ')}; do
-      for _ in $(seq 100); do [ -e $disk ] && break; sleep 0.1; done
-      readlink -e $disk
-    done`);
+    udevadm wait --timeout=60 ${names.join(' ')}
+    readlink -e ${names.join(' ')}`);
   return found.split('\n');
 }
 
 /** End the sessions. */
 export async function logout(guest: Guest): Promise<void> {
-  await guest.sh(`iscsiadm -m node -T ${TARGET} --logout >/dev/null`);
+  // udev looks at a disk anew whenever a program that wrote to it has closed it, and may not find it gone.
+  await guest.sh(`
+    udevadm settle
+    iscsiadm -m node -T ${TARGET} --logout >/dev/null`);
 }

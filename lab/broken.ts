@@ -1,0 +1,149 @@
+/**
+ * `npm run lab:broken`: shows that the scenarios can fail. Each takes a copy of the built Riser that is damaged
+ * in one place, and must fail with a report that names the damage.
+ *
+ *     npm run lab:broken               all of them, one after the other
+ *     npm run lab:broken -- io resize  those of some scenarios
+ */
+
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { ROOT } from '../test/support/files.js';
+import { runProgram, runToSuccess } from '../test/support/run-program.js';
+
+interface Damage {
+  scenario: string;
+  /** What is wrong with this Riser. */
+  what: string;
+  /** Below `dist`. */
+  file: string;
+  /** Text of the file, there once, and what takes its place. */
+  from: string;
+  to: string;
+  /** What the report must say. */
+  says: RegExp;
+}
+
+const ASTRAY = {
+  file: 'block/thread-pool-io.js',
+  from: 'this.#remaining(), position,',
+  to: 'this.#remaining(), Math.random() < 0.02 ? position + 4096 : position,',
+};
+const EVERYTHING_IS_EQUAL = { file: 'scsi/commands/compare.js', from: '=== 0)', to: '=== 0 || true)' };
+
+const DAMAGES: readonly Damage[] = [
+  {
+    scenario: 'login',
+    what: 'SendTargets tells another portal group',
+    file: 'iscsi/target/discovery.js',
+    from: ',${portalGroupTag}',
+    to: ',7',
+    says: /✖ discovery tells the target and its portal/,
+  },
+  {
+    scenario: 'login',
+    what: 'the digest of Data-In is wrong',
+    file: 'datamover/tcp/digest.js',
+    from: 'target.writeUInt32LE(crc, ',
+    to: 'target.writeUInt32LE(crc ^ 1, ',
+    says: /✖ file systems .* digests CRC32C/,
+  },
+  {
+    scenario: 'login',
+    what: 'a VPD page says that it is longer than it is',
+    file: 'scsi/vital-product-data.js',
+    from: 'putU16(header, 2, body.length)',
+    to: 'putU16(header, 2, body.length + 40)',
+    says: /✖ tshark finds no malformed packet[^]*frame \d+, SCSI/,
+  },
+  { scenario: 'restart', what: 'some writes go astray', ...ASTRAY, says: /verify: bad/ },
+  {
+    scenario: 'io',
+    what: 'a byte of a large write is kept wrong',
+    file: 'block/memory.js',
+    from: 'io.data.read(offset - io.offset, bytes, start, part);',
+    to: 'io.data.read(offset - io.offset, bytes, start, part), part > 65536 && (bytes[start + 999] ^= 1);',
+    says: /✖ memory: write, blocks of 4m[^]*verify: bad/,
+  },
+  {
+    scenario: 'commands',
+    what: 'all blocks compare equal',
+    ...EVERYTHING_IS_EQUAL,
+    says: /✖ sg_compare_and_write[^]*✖ sg_verify/,
+  },
+  {
+    scenario: 'multipath',
+    what: 'the logical unit has another identifier each time',
+    file: 'scsi/vital-product-data.js',
+    from: 'DesignatorType.NAA, identity.naa)',
+    to: 'DesignatorType.NAA, Buffer.concat([identity.naa.subarray(0, 7), Buffer.from([Math.random() * 256])]))',
+    says: /✖ multipathd finds one disk/,
+  },
+  {
+    scenario: 'resize',
+    what: 'the new size of an image goes unnoticed',
+    file: 'block/file.js',
+    from: 'if (size === this.#size)',
+    to: 'if (size > 0)',
+    says: /✖ ext4: the guest sees 640 MiB[^]*✖ xfs: the guest sees 640 MiB/,
+  },
+  {
+    scenario: 'power-cut',
+    what: 'some writes go astray',
+    ...ASTRAY,
+    says: /✖ after a new boot the file systems are clean/,
+  },
+  {
+    scenario: 'guest-riser',
+    what: 'reads come from another place',
+    file: 'block/memory.js',
+    from: 'io.data.write(moved, chunk.memory.bytes, start, part)',
+    to: 'io.data.write(moved, chunk.memory.bytes, start ^ 512, part)',
+    says: /✖ what the guest's kernel writes, the host reads/,
+  },
+  {
+    scenario: 'conformance',
+    what: 'all blocks compare equal',
+    ...EVERYTHING_IS_EQUAL,
+    says: /Verify16[^]*CompareAndWrite|CompareAndWrite[^]*Verify16/,
+  },
+];
+
+const LIMIT = 10 * 60_000;
+const COPY = join(ROOT, '.cache/lab/broken');
+
+process.chdir(ROOT);
+await runToSuccess('npm', ['run', '--silent', 'build']);
+const wanted = process.argv.slice(2);
+for (const damage of DAMAGES.filter(({ scenario }) => wanted.length === 0 || wanted.includes(scenario))) {
+  const name = `${damage.scenario}: ${damage.what}`;
+  const complaint = await prove(damage);
+  console.log(complaint === null ? `✔ noticed: ${name}` : `✖ ${name}: ${complaint}`);
+  if (complaint !== null) process.exitCode = 1;
+}
+
+/** Run the scenario with the damage; null if it fails as it should. */
+async function prove({ scenario, file, from, to, says }: Damage): Promise<string | null> {
+  rmSync(COPY, { recursive: true, force: true });
+  cpSync(join(ROOT, 'dist'), join(COPY, 'dist'), { recursive: true });
+  cpSync(join(ROOT, 'package.json'), join(COPY, 'package.json'));
+  const path = join(COPY, 'dist', file);
+  const parts = readFileSync(path, 'utf8').split(from);
+  if (parts.length !== 2) return `dist/${file} has ${parts.length - 1} times: ${from}`;
+  writeFileSync(path, parts.join(to));
+
+  const program = join(COPY, 'dist/cli/riser.cjs');
+  const command = [
+    `RISER_LAB_PROGRAM=${program}`,
+    process.execPath,
+    '--import',
+    'tsx',
+    'lab/run.ts',
+    scenario,
+  ];
+  const { status, stdout, stderr } = await runProgram('env', command, LIMIT);
+  rmSync(COPY, { recursive: true, force: true });
+  if (status === 0) return 'the scenario passed';
+  return says.test(stdout) ? null : `the report does not say ${String(says)}:\n${stdout}${stderr}`;
+}
