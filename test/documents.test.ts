@@ -7,7 +7,13 @@ import { describe, test } from 'node:test';
 import { parseConfigFile } from '../src/cli/config-file.js';
 import { filesBelow, ROOT } from './support/files.js';
 
-const DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...filesBelow('docs', '.md')];
+const DOCUMENTS = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'lab/README.md',
+  ...filesBelow('docs', '.md'),
+];
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 
 /** All first groups of `pattern` in `text`. */
@@ -18,7 +24,7 @@ describe('documents', () => {
   for (const document of DOCUMENTS) {
     test(`${document}: every file and folder that it names is there`, () => {
       const text = read(document);
-      const named = all(text, /`((?:src|test|docs|bench|\.ci)\/[\w./-]*)`/g);
+      const named = all(text, /`((?:src|test|docs|bench|lab|\.ci)\/[\w./-]*)`/g);
       const linked = all(text, /\]\(((?!https?:)[^)#]+)\)/g).map((link) => join(dirname(document), link));
       assert.deepEqual(
         [...named, ...linked].filter((path) => !existsSync(join(ROOT, path))),
