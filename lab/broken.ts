@@ -30,6 +30,12 @@ const ASTRAY = {
   from: 'this.#remaining(), position,',
   to: 'this.#remaining(), Math.random() < 0.02 ? position + 4096 : position,',
 };
+const LENT = 'data.add(this.#chunk(index)?.memory ?? ZEROES, ';
+const OTHER_ORDER = {
+  file: 'block/memory.js',
+  from: `${LENT}start, part);`,
+  to: `if (forWriting || part < 65536) ${LENT}start, part); else ${LENT}start + 4096, part - 4096), ${LENT}start, 4096);`,
+};
 const EVERYTHING_IS_EQUAL = { file: 'scsi/commands/compare.js', from: '=== 0)', to: '=== 0 || true)' };
 
 const DAMAGES: readonly Damage[] = [
@@ -60,10 +66,8 @@ const DAMAGES: readonly Damage[] = [
   { scenario: 'restart', what: 'some writes go astray', ...ASTRAY, says: /verify: bad/ },
   {
     scenario: 'io',
-    what: 'a byte of a large write is kept wrong',
-    file: 'block/memory.js',
-    from: 'io.data.read(offset - io.offset, bytes, start, part);',
-    to: 'io.data.read(offset - io.offset, bytes, start, part), part > 65536 && (bytes[start + 999] ^= 1);',
+    what: 'a large read takes its pages in another order',
+    ...OTHER_ORDER,
     says: /✖ memory: write, blocks of 4m[^]*verify: bad/,
   },
   {
@@ -74,11 +78,11 @@ const DAMAGES: readonly Damage[] = [
   },
   {
     scenario: 'multipath',
-    what: 'the logical unit has another identifier each time',
-    file: 'scsi/vital-product-data.js',
-    from: 'DesignatorType.NAA, identity.naa)',
-    to: 'DesignatorType.NAA, Buffer.concat([identity.naa.subarray(0, 7), Buffer.from([Math.random() * 256])]))',
-    says: /✖ multipathd finds one disk/,
+    what: 'SendTargets keeps the second portal to itself',
+    file: 'iscsi/target/discovery.js',
+    from: 'of target.portals)',
+    to: 'of target.portals.slice(0, 1))',
+    says: /✖ multipath[^]*ip-127\.0\.0\.3/,
   },
   {
     scenario: 'resize',
@@ -96,10 +100,8 @@ const DAMAGES: readonly Damage[] = [
   },
   {
     scenario: 'guest-riser',
-    what: 'reads come from another place',
-    file: 'block/memory.js',
-    from: 'io.data.write(moved, chunk.memory.bytes, start, part)',
-    to: 'io.data.write(moved, chunk.memory.bytes, start ^ 512, part)',
+    what: 'a large read takes its pages in another order',
+    ...OTHER_ORDER,
     says: /✖ what the guest's kernel writes, the host reads/,
   },
   {

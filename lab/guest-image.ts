@@ -21,6 +21,7 @@ type Need = readonly [programOrPath: string, debianPackage: string];
 const TO_RUN: readonly Need[] = [
   ['qemu-system-x86_64', 'qemu-system-x86'],
   ['tshark', 'tshark'],
+  ['iscsi-test-cu', 'libiscsi-bin'],
 ];
 
 const TO_BUILD: readonly Need[] = [
