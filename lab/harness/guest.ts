@@ -14,7 +14,7 @@ import { QemuSocket } from './qemu-socket.js';
 const BOOT_LIMIT = 90;
 const SHUT_DOWN_LIMIT = 20;
 /** Seconds that a script may take unless it says otherwise. */
-const SCRIPT_LIMIT = 60;
+const SCRIPT_LIMIT = 120;
 const POLL_MS = 100;
 
 /** How a script in the guest ended. */
@@ -25,7 +25,7 @@ export interface ScriptResult {
 }
 
 export interface ScriptOptions {
-  /** Seconds after which the guest is taken to hang; default 60. */
+  /** Seconds after which the guest is taken to hang; default 120. */
   limit?: number;
 }
 

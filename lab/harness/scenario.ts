@@ -20,7 +20,7 @@ import type { Hardware } from './qemu.js';
 export const RESULTS = join(ROOT, '.cache/lab/results');
 
 export type ScenarioOptions = Partial<Hardware> & {
-  /** Seconds for the whole of it; default 300. */
+  /** Seconds for the whole of it; default 600. */
   limit?: number;
   /** Lines of the kernel's log that are expected here. */
   expected?: RegExp;
@@ -100,7 +100,7 @@ export class Lab {
  * });
  */
 export function scenario(name: string, options: ScenarioOptions, define: (lab: Lab) => void): void {
-  const { limit = 300, expected, ...hardware } = options;
+  const { limit = 600, expected, ...hardware } = options;
   const lab = new Lab(name, { links: 1, memory: 1024, capture: false, forward: [], ...hardware });
   const missing = whatIsMissing();
   describe(name, { skip: missing ?? false, timeout: limit * 1000 }, () => {

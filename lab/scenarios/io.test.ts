@@ -17,7 +17,7 @@ const ACCESSES = [
 
 const LUNS = ['file', 'memory'] as const;
 
-scenario('io', { limit: 600 }, (lab) => {
+scenario('io', {}, (lab) => {
   let disks: string[];
 
   before(async () => {

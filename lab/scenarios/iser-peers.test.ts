@@ -42,7 +42,7 @@ async function complaints(guest: Guest): Promise<string[]> {
   return lines.filter((line) => /^\w+ *:(emerg|alert|crit|err) |detected conn error/.test(line));
 }
 
-scenario('iser-peers', { limit: 600 }, (lab) => {
+scenario('iser-peers', {}, (lab) => {
   before(() => addRdmaDevices(lab.guest));
 
   for (const [name, start] of Object.entries(TARGETS)) {

@@ -26,7 +26,7 @@ defaults {
 // A path may fail; what is above it may not.
 const expected = /dev sd[a-z]|\[sd[a-z]\]/;
 
-scenario('multipath', { links: 2, limit: 400, expected }, (lab) => {
+scenario('multipath', { links: 2, expected }, (lab) => {
   /** The paths' disks, such as `sda`: through eth0 and through eth1. */
   const paths: string[] = [];
 
