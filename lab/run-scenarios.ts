@@ -1,4 +1,4 @@
-/** Prepares what the scenarios need, runs them one after the other, and says where a failed one left its logs. */
+/** Prepares what the scenarios need, runs them, and says where a failed one left its logs. */
 
 import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -12,6 +12,9 @@ import { RESULTS } from './harness/scenario.js';
 /** The folder of the scenarios' files, `NAME.test.ts`, from the root. */
 export const SCENARIOS = 'lab/scenarios/';
 
+/** A guest has two processors and keeps about one busy: two guests fill a machine of two cores. */
+const GUESTS_AT_A_TIME = 2;
+
 /** Milliseconds after which the scenarios together are given up. */
 const LONGEST_RUN = 20 * 60_000;
 
@@ -21,7 +24,7 @@ export function scenarioName(file: string): string {
 }
 
 /**
- * Run the scenarios in `files`, one guest at a time. The guest is built first if need be, and Riser too: the
+ * Run the scenarios in `files`. The guest is built first if need be, and Riser too: the
  * host and the guest run it as users do. Where packages are missing each scenario is skipped with the reason.
  */
 export async function runScenarios(files: readonly string[], { keep = false } = {}): Promise<Results> {
@@ -29,7 +32,7 @@ export async function runScenarios(files: readonly string[], { keep = false } = 
     await buildGuest();
     await runToSuccess('npm', ['run', '--silent', 'build']);
   }
-  const results = await runFiles(files, 1, LONGEST_RUN);
+  const results = await runFiles(files, GUESTS_AT_A_TIME, LONGEST_RUN);
   for (const file of files) {
     const name = scenarioName(file);
     if (results.failed.length === 0 && !keep) rmSync(join(RESULTS, name), { recursive: true, force: true });
