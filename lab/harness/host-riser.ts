@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { CliProcess } from '../../test/support/cli-process.js';
 import { ROOT } from '../../test/support/files.js';
 import { freePort } from '../../test/support/free-port.js';
+import { END_WITH_THIS_PROCESS } from './qemu.js';
 
 /** The built command; `npm run lab:broken` puts a damaged copy in its place. */
 export const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/riser.cjs');
@@ -68,6 +69,10 @@ export class HostRiser {
 
   #spawn(): CliProcess {
     const args = ['serve', '--config', this.#configuration, '--json-logs'];
-    return new CliProcess(args, { program: [PROGRAM], logFile: join(this.#folder, 'riser.log') });
+    return new CliProcess(args, {
+      program: [PROGRAM],
+      wrapper: END_WITH_THIS_PROCESS,
+      logFile: join(this.#folder, 'riser.log'),
+    });
   }
 }

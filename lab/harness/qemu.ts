@@ -19,6 +19,9 @@ export interface Hardware {
   forward: readonly (readonly [host: number, guest: number])[];
 }
 
+/** In front of a command: the kernel kills it when this process ends, in whatever way. */
+export const END_WITH_THIS_PROCESS: readonly string[] = ['setpriv', '--pdeathsig', 'KILL'];
+
 /** QEMU with its guest; `folder` is /lab in the guest, `sockets` a folder with a short path. */
 export class Qemu {
   readonly #process: ChildProcess;
@@ -27,14 +30,10 @@ export class Qemu {
   console = '';
 
   constructor(folder: string, sockets: string, hardware: Hardware) {
-    // The kernel ends QEMU when this process ends, in whatever way.
-    this.#process = spawn(
-      'setpriv',
-      ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...qemuArguments(folder, sockets, hardware)],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const [command, ...rest] = [...END_WITH_THIS_PROCESS, 'qemu-system-x86_64'];
+    this.#process = spawn(command, [...rest, ...qemuArguments(folder, sockets, hardware)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.#exit = once(this.#process, 'close');
     const log = createWriteStream(join(folder, 'console.log'), { flags: 'a' });
     const take = (chunk: Buffer): void => {
@@ -67,10 +66,11 @@ function qemuArguments(
   const args = [
     ...['-accel', 'tcg,thread=multi', '-machine', 'q35'],
     // tgt's iSER takes huge pages of 2 MiB; with pages of 1 GiB the kernel would give it none.
-    ...['-cpu', 'max,pdpe1gb=off', '-smp', '2', '-m', String(memory)],
+    // And `rep movs` of QEMU is slow: without erms the kernel copies by other means.
+    ...['-cpu', 'max,pdpe1gb=off,erms=off', '-smp', '2', '-m', String(memory)],
     ...['-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', join(guest, 'vmlinux'), '-initrd', join(guest, 'initrd.gz')],
-    ...['-append', 'console=ttyS0 quiet panic=-1 oops=panic net.ifnames=0'],
+    ...['-append', 'console=ttyS0 quiet panic=-1 oops=panic net.ifnames=0 mitigations=off'],
     ...['-drive', `file=${join(guest, 'root.sqfs')},if=virtio,format=raw,readonly=on`],
     ...['-virtfs', `local,path=${folder},mount_tag=lab,security_model=none`],
     ...['-virtfs', `local,path=${ROOT},mount_tag=riser,security_model=none,readonly=on`],

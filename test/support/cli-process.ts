@@ -26,6 +26,8 @@ export interface CliOptions {
   env?: NodeJS.ProcessEnv;
   /** The script of the command, with options of Node before it; `riser` from the sources when absent. */
   program?: readonly string[];
+  /** A command that runs another one, in front of all. */
+  wrapper?: readonly string[];
   /** What it prints is appended to this file too. */
   logFile?: string;
 }
@@ -48,8 +50,12 @@ export class CliProcess {
   #isOver = false;
 
   /** Run `riser` with `args`. */
-  constructor(args: readonly string[], { env = {}, program = FROM_SOURCE, logFile }: CliOptions = {}) {
-    this.child = spawn(process.execPath, [...program, ...args], {
+  constructor(
+    args: readonly string[],
+    { env = {}, program = FROM_SOURCE, wrapper = [], logFile }: CliOptions = {},
+  ) {
+    const [command, ...rest] = [...wrapper, process.execPath, ...program, ...args];
+    this.child = spawn(command!, rest, {
       cwd: ROOT,
       env: { ...process.env, ...env },
     });
