@@ -27,8 +27,8 @@ interface Damage {
 
 const ASTRAY = {
   file: 'block/thread-pool-io.js',
-  from: 'this.#remaining(), position,',
-  to: 'this.#remaining(), Math.random() < 0.02 ? position + 4096 : position,',
+  from: 'fs.writev(this.#owner.fd, this.#remaining(), position,',
+  to: 'fs.writev(this.#owner.fd, this.#remaining(), Math.random() < 0.02 ? position + 4096 : position,',
 };
 const LENT = 'data.add(this.#chunk(index)?.memory ?? ZEROES, ';
 const OTHER_ORDER = {
