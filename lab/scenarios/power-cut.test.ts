@@ -14,7 +14,7 @@ const FILE_SYSTEMS = [
 ] as const;
 
 /** Files that must be synced on each file system before the power is cut. */
-const ENOUGH = 15;
+const ENOUGH = 10;
 
 scenario('power-cut', {}, (lab) => {
   /** Name and checksum of each file of which the guest was told that it is stable. */
@@ -39,7 +39,7 @@ scenario('power-cut', {}, (lab) => {
       running.push(
         guest.start(
           `while true; do cp -a /usr/lib/python3 /mnt/${type}/churn; rm -r /mnt/${type}/churn; done`,
-          { limit: 300 },
+          { limit: 500 },
         ),
         guest.start(
           `cd /mnt/${type}/kept
@@ -48,11 +48,11 @@ scenario('power-cut', {}, (lab) => {
             sync $number .
             sha256sum $number >>/lab/synced-${type}
           done`,
-          { limit: 300 },
+          { limit: 500 },
         ),
       );
     }
-    const deadline = Date.now() + 200_000;
+    const deadline = Date.now() + 400_000;
     while (FILE_SYSTEMS.some(({ type }) => synced(type).length < ENOUGH)) {
       assert.ok(Date.now() < deadline, 'the guest does not sync');
       await delay(100);
