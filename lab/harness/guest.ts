@@ -32,7 +32,9 @@ export interface ScriptOptions {
 /** A script that was started and not waited for. */
 export interface RunningScript {
   /** Its standard output; rejects as {@link Guest.sh} does. */
-  done: Promise<string>;
+  readonly done: Promise<string>;
+  /** Whether it has ended, well or not. */
+  readonly isOver: boolean;
 }
 
 export class Guest {
@@ -94,8 +96,10 @@ export class Guest {
         `in the guest:\n${indent(script)}\nended with ${status}:\n${lastLines(stdout + stderr, 40)}`,
       );
     });
-    done.catch(() => undefined);
-    return { done };
+    const running = { done, isOver: false };
+    const over = (): boolean => (running.isOver = true);
+    done.then(over, over);
+    return running;
   }
 
   /** The same, for a script that may fail. */

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { CliProcess } from '../../test/support/cli-process.js';
 import { ROOT } from '../../test/support/files.js';
@@ -50,15 +51,10 @@ export class HostRiser {
     return `127.0.0.${2 + link}:${this.port}`;
   }
 
-  /** Everything in its log since it was started last. */
-  get log(): string {
-    return this.#process.stdout;
-  }
-
   /** End it with `signal`, and start it again `pause` milliseconds later at the same place. */
   async restart(signal: NodeJS.Signals, pause = 0): Promise<void> {
     await this.stop(signal);
-    await new Promise((resolve) => setTimeout(resolve, pause));
+    await delay(pause);
     this.#process = this.#spawn();
     await this.#process.logged('ready');
   }

@@ -14,7 +14,7 @@ const FILE_SYSTEMS = [
 ] as const;
 
 /** Files that must be synced on each file system before the power is cut. */
-const ENOUGH = 10;
+const ENOUGH = 25;
 
 scenario('power-cut', {}, (lab) => {
   /** Name and checksum of each file of which the guest was told that it is stable. */

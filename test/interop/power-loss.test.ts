@@ -12,12 +12,13 @@ import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { createImage } from '../../src/block/index.js';
-import type { Initiator } from '../support/initiator.js';
+import { CliProcess } from '../support/cli-process.js';
+import { Initiator } from '../support/initiator.js';
 import { ConnectionClosed } from '../support/pdu-socket.js';
 import { peer } from '../support/peers.js';
-import { RiserProcess } from '../support/riser-process.js';
 import { temporaryFolder } from '../support/temporary.js';
 
+const SERVED_NAME = 'iqn.2026-01.example.test:served';
 const SIZE = 64 * 1024 * 1024;
 const CHUNK = 4096;
 const BLOCKS = CHUNK / 512;
@@ -37,17 +38,17 @@ describe('loss of power', { skip: process.platform === 'win32' && 'Windows has n
       await createImage(image, SIZE);
       const stable: StableStamps = new Map();
       for (let run = 0; run < 3; run++) {
-        const riser = await RiserProcess.start(image);
+        const riser = serve(image);
         const enough = stable.size + 40 * (run + 1);
         let acknowledged = 0;
         const onStable = (chunk: number, stamp: number): void => {
           stable.set(chunk, stamp);
-          if (++acknowledged === enough) void riser.kill();
+          if (++acknowledged === enough) void riser.stop('SIGKILL');
         };
         const write = mode === 'FUA' ? writeWithFua : writeAndSynchronize;
-        const initiators = await Promise.all(Array.from({ length: WRITERS }, () => riser.login()));
+        const initiators = await Promise.all(Array.from({ length: WRITERS }, () => login(riser)));
         await Promise.all(initiators.map((initiator, i) => untilKilled(write(initiator, i, run, onStable))));
-        await riser.kill();
+        await riser.stop('SIGKILL');
         checkImage(image, stable);
       }
       await checkThroughRiser(image, stable);
@@ -62,11 +63,11 @@ describe('loss of power', { skip: process.platform === 'win32' && 'Windows has n
     const calls = 'trace=fdatasync,fsync,pwritev2,write,writev,sendto,sendmsg';
     // -D: the tracer is the child, so that signals reach the server itself.
     const options = ['-D', '-f', '-q', '-xx', '-s', '64', '-e', calls, '-e', 'signal=none', '-o', trace];
-    const riser = await RiserProcess.start(image, [strace.path, ...options]);
+    const riser = serve(image, [strace.path, ...options]);
     /** Whether the response has to wait for the medium, command by command. */
     const mustBeStable: boolean[] = [];
     try {
-      const initiator = await riser.login();
+      const initiator = await login(riser);
       const run = async (isStable: boolean, command: Promise<{ status: number }>): Promise<void> => {
         assert.equal((await command).status, 0);
         mustBeStable.push(isStable);
@@ -90,6 +91,15 @@ describe('loss of power', { skip: process.platform === 'win32' && 'Windows has n
     assert.ok(responses.some((response) => !response.isStable));
   });
 });
+
+function serve(image: string, wrapper: readonly string[] = []): CliProcess {
+  const args = ['serve', image, '--portal', '127.0.0.1:0', '--name', SERVED_NAME, '--json-logs'];
+  return new CliProcess(args, { wrapper });
+}
+
+async function login(riser: CliProcess): Promise<Initiator> {
+  return Initiator.login({ port: await riser.port(), targetName: SERVED_NAME });
+}
 
 async function writeWithFua(
   initiator: Initiator,
@@ -168,9 +178,9 @@ function checkImage(image: string, stable: StableStamps): void {
 }
 
 async function checkThroughRiser(image: string, stable: StableStamps): Promise<void> {
-  const riser = await RiserProcess.start(image);
+  const riser = serve(image);
   try {
-    const initiator = await riser.login();
+    const initiator = await login(riser);
     for (const [chunk, stamp] of stable) {
       checkChunk((await initiator.read(0, chunk * BLOCKS, BLOCKS)).data, chunk, stamp);
     }
