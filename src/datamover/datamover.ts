@@ -1,6 +1,6 @@
 /**
  * The Datamover contract (RFC 5047): how an iSCSI connection moves commands and data, whether by TCP
- * or by RDMA. The iSCSI layer above sees only this; `tcp/` and `iser/` implement it.
+ * or by RDMA. The iSCSI layer above sees only this; `tcp/` and `iser/` implement it, for both roles.
  *
  * The primitives keep their standard names. Where RFC 5047 passes a PDU with its attached data, a
  * 48-byte basic header segment and a buffer are passed; where it allocates a handle per task, a
@@ -61,23 +61,42 @@ export class ControlPdu {
   }
 }
 
-/** One task's data phase, in either direction. The iSCSI layer's command object extends it and is pooled. */
+/** One task's data phase. Each role's command object extends its kind of it and is pooled. */
 export abstract class DataTransfer {
   initiatorTaskTag = 0;
-  /** The LUN field as two big-endian halves: an R2T repeats it (RFC 7143 11.8). */
+  /** The LUN field as two big-endian halves: R2T and Data-Out repeat it (RFC 7143 11.7.4, 11.8). */
   lunHigh = 0;
   lunLow = 0;
   /** The task's buffer. */
   abstract readonly buffer: ScatterList;
+  /** Kept by the Datamover: R2TSN or DataSN of the next PDU of this task (RFC 7143 4.2.2.3 numbers both from 0). */
+  dataSN = 0;
+}
+
+/** A task of the target. */
+export abstract class TargetTransfer extends DataTransfer {
   /** getData: the next byte to solicit, and the end of what is to be solicited. */
   solicitOffset = 0;
   solicitEnd = 0;
   /** getData: solicited bytes that have arrived in `buffer`. */
   solicitedReceived = 0;
-  /** Kept by the Datamover: R2TSN or DataSN of the next PDU of this task (RFC 7143 4.2.2.3 numbers both from 0). */
-  dataSN = 0;
   /** Kept by the Datamover: R2Ts whose data is still to come. */
   outstandingR2Ts = 0;
+}
+
+/** A task of the initiator: its buffer is where Data-In goes, or where Data-Out comes from. */
+export abstract class InitiatorTransfer extends DataTransfer {
+  /** Whether the target may read the buffer, and whether it may write to it. */
+  isWrite = false;
+  isRead = false;
+  /** Bytes that travel in the SCSI Command itself. */
+  immediateLength = 0;
+  /** Bytes that travel unasked, immediate ones included: at most FirstBurstLength. */
+  unsolicitedLength = 0;
+  /** Kept by the Datamover: bytes of Data-In in `buffer`, or of Data-Out sent or asked for. */
+  transferred = 0;
+  /** Kept by the Datamover: parts of `buffer` that are queued for sending; it must not change meanwhile. */
+  queuedParts = 0;
 }
 
 /** What can be wrong with a task's Data-Out. */
@@ -91,35 +110,47 @@ export const DataError = {
 } as const;
 export type DataError = (typeof DataError)[keyof typeof DataError];
 
-/** What the Datamover tells the iSCSI layer (RFC 5047 8.2). */
+/** What the Datamover tells the iSCSI layer of either role (RFC 5047 8.2). */
 export interface DatamoverEvents {
   /**
-   * Control_Notify: a control-type PDU arrived. For TCP that includes unsolicited Data-Out, and the header of
-   * Data-Out that answers no R2T.
+   * Control_Notify: a control-type PDU arrived. For TCP, at the target that includes unsolicited Data-Out, and
+   * the header of Data-Out that answers no R2T; at the initiator, a Data-In that carries status, without its
+   * data, which is in the transfer's buffer.
    */
   controlNotify(pdu: ControlPdu): void;
-  /**
-   * Data_Completion_Notify: everything that getData asked for is in the transfer's buffer, or, after a
-   * dataErrorNotify, the sequence that was outstanding has ended.
-   */
-  dataCompletionNotify(transfer: DataTransfer): void;
-  /**
-   * Data-Out of this transfer broke a rule and was dropped. The data phase goes on to the end of what is
-   * outstanding (RFC 7143 7.8, 11.17.1), then dataCompletionNotify follows. `header` is the offending PDU's.
-   */
-  dataErrorNotify(transfer: DataTransfer, error: DataError, header: Buffer): void;
-  /** The bytes of the transfer's last putData have left its buffer, or will never leave. */
+  /** What was queued of the transfer's buffer has left it, or will never leave. */
   buffersReleased(transfer: DataTransfer): void;
   /** Connection_Terminate_Notify: the connection is gone; `reason` is null for an orderly end. Called once. */
   connectionTerminateNotify(reason: Error | null): void;
 }
 
-/** The primitives that the iSCSI layer invokes (RFC 5047 8.1). */
+/** What the target hears besides. */
+export interface TargetDatamoverEvents extends DatamoverEvents {
+  /**
+   * Data_Completion_Notify: everything that getData asked for is in the transfer's buffer, or, after a
+   * dataErrorNotify, the sequence that was outstanding has ended.
+   */
+  dataCompletionNotify(transfer: TargetTransfer): void;
+  /**
+   * Data-Out of this transfer broke a rule and was dropped. The data phase goes on to the end of what is
+   * outstanding (RFC 7143 7.8, 11.17.1), then dataCompletionNotify follows. `header` is the offending PDU's.
+   */
+  dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void;
+}
+
+/** What the initiator's Datamover has to know of the tasks. */
+export interface InitiatorTasks {
+  /** The active task with this tag, or null. */
+  findTask(initiatorTaskTag: number): InitiatorTransfer | null;
+  /** ExpStatSN, for what the Datamover sends by itself. */
+  expectedStatSN(): number;
+  /** ExpCmdSN and MaxCmdSN of a PDU that the Datamover has handled by itself. */
+  commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void;
+}
+
+/** The primitives that the iSCSI layer of either role invokes (RFC 5047 8.1). */
 export interface Datamover {
   readonly kind: 'tcp' | 'iser';
-
-  /** Enable_Datamover: from now on `parameters` hold and tasks may move data. */
-  enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void;
 
   /** Notice_Key_Values: `parameters` hold instead of those of enableDatamover; digests and the own limit are unchanged. */
   noticeKeyValues(parameters: ConnectionParameters): void;
@@ -130,25 +161,6 @@ export interface Datamover {
    */
   sendControl(header: Buffer, data: Uint8Array | null, length: number): void;
 
-  /**
-   * Put_Data: send the first `length` bytes of the transfer's buffer as SCSI Data-In, split as
-   * negotiated. The last PDU carries the SCSI `status` (phase collapse, RFC 7143 11.7.3) with
-   * `residualFlags` and `residual`, and takes a StatSN. `buffersReleased` follows, possibly at once.
-   */
-  putData(
-    transfer: DataTransfer,
-    length: number,
-    status: number,
-    residualFlags: number,
-    residual: number,
-  ): void;
-
-  /** Get_Data: solicit bytes `solicitOffset` .. `solicitEnd` of the transfer's buffer. */
-  getData(transfer: DataTransfer): void;
-
-  /** Forget a transfer's solicited data (its task was aborted): Data-Out that still comes is dropped. */
-  abandon(transfer: DataTransfer): void;
-
   /** Hand everything queued to the wire. */
   flush(): void;
 
@@ -157,4 +169,44 @@ export interface Datamover {
 
   /** Deallocate_Connection_Resources: close at once, dropping what is queued. Ends in connectionTerminateNotify. */
   deallocateConnectionResources(reason: Error | null): void;
+}
+
+/** The target's primitives. */
+export interface TargetDatamover extends Datamover {
+  /** Enable_Datamover: from now on `parameters` hold and tasks may move data. */
+  enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void;
+
+  /**
+   * Put_Data: send the first `length` bytes of the transfer's buffer as SCSI Data-In, split as
+   * negotiated. The last PDU carries the SCSI `status` (phase collapse, RFC 7143 11.7.3) with
+   * `residualFlags` and `residual`, and takes a StatSN. `buffersReleased` follows, possibly at once.
+   */
+  putData(
+    transfer: TargetTransfer,
+    length: number,
+    status: number,
+    residualFlags: number,
+    residual: number,
+  ): void;
+
+  /** Get_Data: solicit bytes `solicitOffset` .. `solicitEnd` of the transfer's buffer. */
+  getData(transfer: TargetTransfer): void;
+
+  /** Forget a transfer's solicited data (its task was aborted): Data-Out that still comes is dropped. */
+  abandon(transfer: TargetTransfer): void;
+}
+
+/** The initiator's primitives. */
+export interface InitiatorDatamover extends Datamover {
+  /** Enable_Datamover: from now on `parameters` hold and `tasks` may move data. */
+  enableDatamover(parameters: ConnectionParameters, tasks: InitiatorTasks): void;
+
+  /**
+   * Send_Control of a SCSI Command with its data descriptor: the transfer's immediate and unsolicited data go
+   * along, and whatever the target asks for follows without another call. Data-In is put into the transfer's
+   * buffer. What breaks the rules of the data phase ends the connection.
+   *
+   * @param ahs additional header segments, padded to 4 bytes each, or null
+   */
+  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void;
 }

@@ -1,7 +1,7 @@
 /** A portal: one TCP port on which initiators arrive (RFC 7143 4.2.6), whatever they speak. */
 
 import net from 'node:net';
-import { openTcpDatamover } from '../datamover/index.js';
+import { acceptTcp } from '../datamover/index.js';
 import { formatPortal, TargetConnection } from '../iscsi/index.js';
 import type { Logger } from '../util/logger.js';
 import type { MonotonicClock } from './clock.js';
@@ -72,7 +72,7 @@ export class Portal {
     const localAddress = socket.localAddress ?? this.address.address;
     const host = this.#host.hostFor(this, localAddress);
     const connection = new TargetConnection(host, remote, address, this.#clock.now());
-    connection.attach(openTcpDatamover(socket, connection));
+    connection.attach(acceptTcp(socket, connection));
     this.#host.connectionAccepted(connection);
   }
 }

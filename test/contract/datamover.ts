@@ -9,11 +9,11 @@ import type {
   ConnectionParameters,
   ControlPdu,
   DataError,
-  Datamover,
-  DatamoverEvents,
+  TargetDatamover,
+  TargetDatamoverEvents,
   Numbering,
 } from '../../src/datamover/datamover.js';
-import { DataTransfer } from '../../src/datamover/datamover.js';
+import { TargetTransfer } from '../../src/datamover/datamover.js';
 import { Bhs, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import { FINAL, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import { Memory, ScatterList } from '../../src/util/memory.js';
@@ -46,7 +46,7 @@ export interface DatamoverPeer {
 }
 
 export interface DatamoverHarness {
-  datamover: Datamover;
+  datamover: TargetDatamover;
   peer: DatamoverPeer;
 }
 
@@ -59,23 +59,23 @@ export const PARAMETERS: ConnectionParameters = {
   maxOutstandingR2T: 2,
 };
 
-export class RecordedEvents implements DatamoverEvents {
+export class RecordedEvents implements TargetDatamoverEvents {
   readonly controls: ReceivedPdu[] = [];
-  readonly completed: DataTransfer[] = [];
+  readonly completed: TargetTransfer[] = [];
   readonly errors: DataError[] = [];
-  readonly released: DataTransfer[] = [];
+  readonly released: TargetTransfer[] = [];
   readonly ends: (Error | null)[] = [];
 
   controlNotify(pdu: ControlPdu): void {
     this.controls.push({ header: Buffer.from(pdu.header), data: Buffer.from(pdu.data()) });
   }
-  dataCompletionNotify(transfer: DataTransfer): void {
+  dataCompletionNotify(transfer: TargetTransfer): void {
     this.completed.push(transfer);
   }
-  dataErrorNotify(_transfer: DataTransfer, error: DataError): void {
+  dataErrorNotify(_transfer: TargetTransfer, error: DataError): void {
     this.errors.push(error);
   }
-  buffersReleased(transfer: DataTransfer): void {
+  buffersReleased(transfer: TargetTransfer): void {
     this.released.push(transfer);
   }
   connectionTerminateNotify(reason: Error | null): void {
@@ -99,7 +99,7 @@ class Counting implements Numbering {
   }
 }
 
-class Transfer extends DataTransfer {
+class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();
 
   constructor(tag: number, memory: Memory) {
@@ -127,7 +127,7 @@ function header(opcode: number, tag: number): Buffer {
 }
 
 /** `open` gives a connected pair; everything the two ends send each other arrives before it is asked for. */
-export function datamoverContract(name: string, open: (events: DatamoverEvents) => DatamoverHarness): void {
+export function datamoverContract(name: string, open: (events: TargetDatamoverEvents) => DatamoverHarness): void {
   const variants: Partial<ConnectionParameters>[] = [
     {},
     { headerDigest: true, dataDigest: true },

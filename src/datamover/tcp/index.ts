@@ -3,12 +3,18 @@
 import type { Socket } from 'node:net';
 import { cpus } from 'node:os';
 import { libc } from '../../util/posix/libc.js';
-import type { Datamover, DatamoverEvents } from '../datamover.js';
+import type {
+  DatamoverEvents,
+  InitiatorDatamover,
+  TargetDatamover,
+  TargetDatamoverEvents,
+} from '../datamover.js';
 import type { ByteStream } from './byte-stream.js';
 import { NodeStream } from './node-stream.js';
 import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller } from './poller.js';
-import { TcpDatamover } from './tcp-datamover.js';
+import { TargetTcpDatamover } from './target-datamover.js';
+import { InitiatorTcpDatamover } from './initiator-datamover.js';
 
 /**
  * All connections of the process take turns in one poller. What counts is whether a client can run beside
@@ -16,9 +22,14 @@ import { TcpDatamover } from './tcp-datamover.js';
  */
 const poller = libc === null ? null : new Poller(libc, cpus().length > 1);
 
-/** A Datamover for an accepted connection. It owns the socket from now on. */
-export function openTcpDatamover(socket: Socket, events: DatamoverEvents): Datamover {
-  return new TcpDatamover(streamOf(socket), events);
+/** The target's Datamover for a connection that was accepted. It owns the socket from now on. */
+export function acceptTcp(socket: Socket, events: TargetDatamoverEvents): TargetDatamover {
+  return new TargetTcpDatamover(streamOf(socket), events);
+}
+
+/** The initiator's Datamover for a connection that was made. It owns the socket from now on. */
+export function connectTcp(socket: Socket, events: DatamoverEvents): InitiatorDatamover {
+  return new InitiatorTcpDatamover(streamOf(socket), events);
 }
 
 function streamOf(socket: Socket): ByteStream {

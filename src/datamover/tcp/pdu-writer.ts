@@ -1,13 +1,20 @@
 /**
- * Makes the PDUs that leave: control-type ones from a given header, Data-In and R2T from a transfer. Each
- * is queued as a header in the queue's slab and the data where it lies; digests are made here.
+ * Makes the PDUs that leave: control-type ones from a given header, Data-In, R2T, SCSI Command and Data-Out
+ * from a transfer. Each is queued as a header in the queue's slab and the data where it lies; digests are
+ * made here.
  */
 
-import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
+import { Bhs, BHS_LENGTH, DataIn, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
 import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { putU32 } from '../../util/fields.js';
 import { copyBytes } from '../../util/memory.js';
-import type { ConnectionParameters, DataTransfer, Numbering } from '../datamover.js';
+import type {
+  ConnectionParameters,
+  DataTransfer,
+  InitiatorTransfer,
+  Numbering,
+  TargetTransfer,
+} from '../datamover.js';
 import { appendDigest, listDigest } from './digest.js';
 import type { R2T } from './r2t-table.js';
 import type { SendQueue } from './send-queue.js';
@@ -45,7 +52,7 @@ export class PduWriter {
 
   /** See {@link Datamover.putData}. */
   putData(
-    transfer: DataTransfer,
+    transfer: TargetTransfer,
     length: number,
     status: number,
     residualFlags: number,
@@ -89,7 +96,7 @@ export class PduWriter {
   }
 
   /** Ask for `length` bytes under the tag of `r2t` (RFC 7143 11.8). */
-  sendR2T(r2t: R2T, transfer: DataTransfer, length: number): void {
+  sendR2T(r2t: R2T, transfer: TargetTransfer, length: number): void {
     const numbering = this.numbering;
     const queue = this.#queue;
     const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
@@ -111,7 +118,74 @@ export class PduWriter {
     if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
   }
 
-  /** Padding and data digest behind a Data-In's data. */
+  // ---- the initiator's ----
+
+  /** A SCSI Command with the transfer's immediate data; see {@link InitiatorDatamover.sendCommand}. */
+  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+    const queue = this.#queue;
+    const length = transfer.immediateLength;
+    const ahsLength = ahs === null ? 0 : ahs.length;
+    const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
+    Bhs.totalAHSLength.set(header, ahsLength >>> 2);
+    Bhs.dataSegmentLength.set(header, length);
+    queue.reserve(BHS_LENGTH + ahsLength + headerDigest);
+    const bytes = queue.region.bytes;
+    const at = queue.offset;
+    copyBytes(header, 0, bytes, at, BHS_LENGTH);
+    if (ahs !== null) copyBytes(ahs, 0, bytes, at + BHS_LENGTH, ahsLength);
+    if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH + ahsLength);
+    if (length > 0) this.#pushPart(transfer, 0, length, true);
+  }
+
+  /**
+   * A sequence of Data-Out: `length` bytes of the transfer's buffer from `offset` on.
+   *
+   * @param targetTransferTag the R2T's, or the reserved tag when nobody asked
+   */
+  sendDataOut(
+    transfer: InitiatorTransfer,
+    offset: number,
+    length: number,
+    targetTransferTag: number,
+    expStatSN: number,
+  ): void {
+    const { headerDigest, maxSendDataSegmentLength } = this.parameters;
+    const queue = this.#queue;
+    const digest = headerDigest ? DIGEST_LENGTH : 0;
+    const end = offset + length;
+    for (let dataSN = 0; offset < end; dataSN++) {
+      const part = Math.min(end - offset, maxSendDataSegmentLength);
+      const isLast = offset + part === end;
+      queue.reserve(BHS_LENGTH + digest);
+      const bytes = queue.region.bytes;
+      const at = queue.offset;
+      putU32(bytes, at, (Opcode.DATA_OUT << 24) | (isLast ? FINAL << 16 : 0));
+      putU32(bytes, at + 4, part);
+      putU32(bytes, at + 8, transfer.lunHigh);
+      putU32(bytes, at + 12, transfer.lunLow);
+      putU32(bytes, at + 16, transfer.initiatorTaskTag);
+      putU32(bytes, at + 20, targetTransferTag);
+      putU32(bytes, at + 24, 0);
+      putU32(bytes, at + DataOut.expStatSN.offset, expStatSN);
+      putU32(bytes, at + 32, 0);
+      putU32(bytes, at + DataOut.dataSN.offset, dataSN);
+      putU32(bytes, at + DataOut.bufferOffset.offset, offset);
+      putU32(bytes, at + 44, 0);
+      if (digest > 0) appendDigest(bytes, at, BHS_LENGTH);
+      this.#pushPart(transfer, offset, part, isLast);
+      offset += part;
+    }
+  }
+
+  /** The data segment of a PDU of the initiator; `isLast`: the transfer wants to know when it is gone. */
+  #pushPart(transfer: InitiatorTransfer, offset: number, length: number, isLast: boolean): void {
+    const padding = -length & 3;
+    if (isLast) transfer.queuedParts++;
+    this.#queue.pushList(transfer.buffer, offset, length, isLast ? transfer : null);
+    if (padding > 0 || this.parameters.dataDigest) this.#pushTail(transfer, offset, length, padding);
+  }
+
+  /** Padding and data digest behind a data segment. */
   #pushTail(transfer: DataTransfer, offset: number, length: number, padding: number): void {
     const queue = this.#queue;
     const digest = this.parameters.dataDigest ? DIGEST_LENGTH : 0;

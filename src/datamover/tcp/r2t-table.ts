@@ -3,12 +3,12 @@
  * it, so that Data-Out for an R2T that is gone is told from that of the one that has its place now.
  */
 
-import type { DataTransfer } from '../datamover.js';
+import type { TargetTransfer } from '../datamover.js';
 
 /** One outstanding R2T (RFC 7143 11.8). */
 export interface R2T {
-  /** Null: free, or abandoned in the middle of a PDU. */
-  transfer: DataTransfer | null;
+  /** Null: free. */
+  transfer: TargetTransfer | null;
   /** Target Transfer Tag. */
   tag: number;
   readonly index: number;
@@ -18,8 +18,6 @@ export interface R2T {
   nextDataSN: number;
   /** Data was lost: what still comes is dropped, up to the final PDU. */
   hasFailed: boolean;
-  /** Data segment length of the Data-Out that is being received straight into the task's buffer. */
-  directLength: number;
 }
 
 const INDEX_BITS = 16;
@@ -31,7 +29,7 @@ export class R2TTable {
   readonly #free: R2T[] = [];
 
   /** A new R2T for `length` bytes from `offset` on. */
-  take(transfer: DataTransfer, offset: number, length: number): R2T {
+  take(transfer: TargetTransfer, offset: number, length: number): R2T {
     let r2t = this.#free.pop();
     if (r2t === undefined) {
       const index = this.#all.length;
@@ -43,7 +41,6 @@ export class R2TTable {
         end: 0,
         nextDataSN: 0,
         hasFailed: false,
-        directLength: 0,
       };
       this.#all.push(r2t);
     }
@@ -68,7 +65,7 @@ export class R2TTable {
     this.#free.push(r2t);
   }
 
-  releaseAll(transfer: DataTransfer): void {
+  releaseAll(transfer: TargetTransfer): void {
     for (const r2t of this.#all) {
       if (r2t.transfer === transfer) this.release(r2t);
     }

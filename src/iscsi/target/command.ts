@@ -6,7 +6,7 @@
  * {@link Command.receiveData}, {@link Command.respond} or {@link Command.end}. Commands are pooled.
  */
 
-import { type ControlPdu, DataError, DataTransfer } from '../../datamover/datamover.js';
+import { type ControlPdu, DataError, TargetTransfer } from '../../datamover/datamover.js';
 import { type BufferPool, ScatterList } from '../../util/memory.js';
 import { RiserError } from '../../util/errors.js';
 import { Bhs, DataOut, ScsiCommand } from '../wire/headers.js';
@@ -15,7 +15,7 @@ import type { FullFeature } from './full-feature.js';
 
 const GOOD = 0;
 
-export abstract class Command extends DataTransfer {
+export abstract class Command extends TargetTransfer {
   readonly phase: FullFeature;
   readonly #pool: BufferPool;
 

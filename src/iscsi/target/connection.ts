@@ -6,9 +6,9 @@
 import type {
   ControlPdu,
   DataError,
-  Datamover,
-  DatamoverEvents,
-  DataTransfer,
+  TargetDatamover,
+  TargetDatamoverEvents,
+  TargetTransfer,
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
@@ -37,7 +37,7 @@ export interface ConnectionHost extends LoginPolicy {
   connectionClosed(connection: TargetConnection, error: Error | null): void;
 }
 
-export class TargetConnection implements DatamoverEvents {
+export class TargetConnection implements TargetDatamoverEvents {
   /** `address:port` of the initiator. */
   readonly remote: string;
   /** Null during login. */
@@ -47,7 +47,7 @@ export class TargetConnection implements DatamoverEvents {
   isClosed = false;
   readonly #host: ConnectionHost;
   readonly #openedAt: number;
-  #datamover!: Datamover;
+  #datamover!: TargetDatamover;
   #login: TargetLogin | null;
   #keepalive: Keepalive | null = null;
 
@@ -66,7 +66,7 @@ export class TargetConnection implements DatamoverEvents {
   }
 
   /** Must be called before the first input. */
-  attach(datamover: Datamover): void {
+  attach(datamover: TargetDatamover): void {
     this.#datamover = datamover;
   }
 
@@ -91,22 +91,22 @@ export class TargetConnection implements DatamoverEvents {
     this.#datamover.deallocateConnectionResources(error);
   }
 
-  // ---- DatamoverEvents ----
+  // ---- TargetDatamoverEvents ----
 
   controlNotify(pdu: ControlPdu): void {
     if (this.fullFeature !== null) this.fullFeature.controlNotify(pdu);
     else this.#loginRequest(pdu);
   }
 
-  dataCompletionNotify(transfer: DataTransfer): void {
+  dataCompletionNotify(transfer: TargetTransfer): void {
     this.fullFeature!.dataCompletionNotify(transfer);
   }
 
-  dataErrorNotify(transfer: DataTransfer, error: DataError, header: Buffer): void {
+  dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void {
     this.fullFeature!.dataErrorNotify(transfer, error, header);
   }
 
-  buffersReleased(transfer: DataTransfer): void {
+  buffersReleased(transfer: TargetTransfer): void {
     this.fullFeature!.buffersReleased(transfer);
   }
 

@@ -7,9 +7,9 @@ import type {
   ConnectionParameters,
   ControlPdu,
   DataError,
-  Datamover,
-  DatamoverEvents,
-  DataTransfer,
+  TargetDatamover,
+  TargetDatamoverEvents,
+  TargetTransfer,
   Numbering,
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
@@ -67,7 +67,7 @@ export interface FullFeatureHost {
 export type EndReason = 'logout' | 'reinstated' | 'stopped' | 'closed by the initiator';
 
 export interface FullFeatureOptions {
-  datamover: Datamover;
+  datamover: TargetDatamover;
   host: FullFeatureHost;
   parameters: OperationalParameters;
   isDiscovery: boolean;
@@ -78,8 +78,8 @@ export interface FullFeatureOptions {
   commandWindow: number;
 }
 
-export class FullFeature implements Numbering, DatamoverEvents {
-  readonly datamover: Datamover;
+export class FullFeature implements Numbering, TargetDatamoverEvents {
+  readonly datamover: TargetDatamover;
   readonly parameters: OperationalParameters;
   readonly commands: CommandTable;
   /** Set by a logout: the connection ends by agreement. */
@@ -128,7 +128,7 @@ export class FullFeature implements Numbering, DatamoverEvents {
     return this.commands.maxCmdSN;
   }
 
-  // ---- DatamoverEvents ----
+  // ---- TargetDatamoverEvents ----
 
   controlNotify(pdu: ControlPdu): void {
     this.hasHeard = true;
@@ -188,17 +188,17 @@ export class FullFeature implements Numbering, DatamoverEvents {
     }
   }
 
-  dataCompletionNotify(transfer: DataTransfer): void {
+  dataCompletionNotify(transfer: TargetTransfer): void {
     this.hasHeard = true;
     (transfer as Command).dataCompleted();
   }
 
-  dataErrorNotify(transfer: DataTransfer, error: DataError, header: Buffer): void {
+  dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void {
     (transfer as Command).loseData(error);
     this.reject(header, rejectReasonOf(error));
   }
 
-  buffersReleased(transfer: DataTransfer): void {
+  buffersReleased(transfer: TargetTransfer): void {
     (transfer as Command).buffersReleased();
   }
 

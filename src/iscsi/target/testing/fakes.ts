@@ -4,8 +4,8 @@ import {
   type ConnectionParameters,
   ControlPdu,
   type DataError,
-  type Datamover,
-  type DataTransfer,
+  type TargetDatamover,
+  type TargetTransfer,
   type Numbering,
 } from '../../../datamover/datamover.js';
 import { silentLogger } from '../../../util/logger.js';
@@ -23,19 +23,19 @@ export interface SentPdu {
 }
 
 export interface SentData {
-  transfer: DataTransfer;
+  transfer: TargetTransfer;
   length: number;
   status: number;
   residualFlags: number;
   residual: number;
 }
 
-export class FakeDatamover implements Datamover {
+export class FakeDatamover implements TargetDatamover {
   readonly kind = 'tcp';
   readonly sent: SentPdu[] = [];
   readonly data: SentData[] = [];
-  readonly solicited: { transfer: DataTransfer; from: number; to: number }[] = [];
-  readonly abandoned: DataTransfer[] = [];
+  readonly solicited: { transfer: TargetTransfer; from: number; to: number }[] = [];
+  readonly abandoned: TargetTransfer[] = [];
   parameters: ConnectionParameters | null = null;
   isTerminated = false;
   error: Error | null = null;
@@ -52,7 +52,7 @@ export class FakeDatamover implements Datamover {
     this.sent.push({ header: Buffer.from(header), data: Buffer.from((data ?? []).slice(0, length)) });
   }
   putData(
-    transfer: DataTransfer,
+    transfer: TargetTransfer,
     length: number,
     status: number,
     residualFlags: number,
@@ -61,11 +61,11 @@ export class FakeDatamover implements Datamover {
     this.numbering!.takeStatSN();
     this.data.push({ transfer, length, status, residualFlags, residual });
   }
-  getData(transfer: DataTransfer): void {
+  getData(transfer: TargetTransfer): void {
     transfer.outstandingR2Ts = 1;
     this.solicited.push({ transfer, from: transfer.solicitOffset, to: transfer.solicitEnd });
   }
-  abandon(transfer: DataTransfer): void {
+  abandon(transfer: TargetTransfer): void {
     transfer.outstandingR2Ts = 0;
     this.abandoned.push(transfer);
   }

@@ -12,12 +12,12 @@ import {
 } from '../../../test/contract/datamover.js';
 import { crc32c } from '../../util/crc32c.js';
 import { copyBytes, Memory, ScatterList } from '../../util/memory.js';
-import { type ConnectionParameters, DataTransfer, type DatamoverEvents } from '../datamover.js';
+import { type ConnectionParameters, TargetTransfer, type TargetDatamoverEvents } from '../datamover.js';
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { SendQueue } from './send-queue.js';
-import { TcpDatamover } from './tcp-datamover.js';
+import { TargetTcpDatamover } from './target-datamover.js';
 
 /** A byte stream whose other end is a function; delivers in the portions it is told to. */
 class MemoryStream implements ByteStream {
@@ -223,11 +223,11 @@ function digest(bytes: Buffer): Buffer {
   return sum;
 }
 
-function open(events: DatamoverEvents, portion = Infinity): DatamoverHarness & { peer: TcpPeer } {
+function open(events: TargetDatamoverEvents, portion = Infinity): DatamoverHarness & { peer: TcpPeer } {
   const stream = new MemoryStream();
   const peer = new TcpPeer(stream);
   peer.portion = portion;
-  const datamover = new TcpDatamover(stream, events);
+  const datamover = new TargetTcpDatamover(stream, events);
   const enable = datamover.enableDatamover.bind(datamover);
   datamover.enableDatamover = (parameters, numbering) => {
     peer.parameters = parameters;
@@ -239,7 +239,7 @@ function open(events: DatamoverEvents, portion = Infinity): DatamoverHarness & {
 datamoverContract('tcp', open);
 datamoverContract('tcp, 7 bytes at a time', (events) => open(events, 7));
 
-class Transfer extends DataTransfer {
+class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();
 }
 
@@ -247,17 +247,17 @@ const numbering = { takeStatSN: () => 1, peekStatSN: () => 1, expectedCmdSN: () 
 
 function started(parameters: Partial<ConnectionParameters> = {}): {
   events: RecordedEvents;
-  datamover: TcpDatamover;
+  datamover: TargetTcpDatamover;
   peer: TcpPeer;
 } {
   const events = new RecordedEvents();
   const { datamover, peer } = open(events);
   datamover.enableDatamover({ ...PARAMETERS, ...parameters }, numbering);
-  return { events, datamover: datamover as TcpDatamover, peer };
+  return { events, datamover: datamover as TargetTcpDatamover, peer };
 }
 
 /** A transfer of 8000 bytes whose first R2T has tag `tag`. */
-function solicited(datamover: TcpDatamover, peer: TcpPeer): { transfer: Transfer; tag: number } {
+function solicited(datamover: TargetTcpDatamover, peer: TcpPeer): { transfer: Transfer; tag: number } {
   const transfer = new Transfer();
   transfer.initiatorTaskTag = 11;
   transfer.buffer.add(Memory.allocate(8000), 0, 8000);
@@ -267,7 +267,7 @@ function solicited(datamover: TcpDatamover, peer: TcpPeer): { transfer: Transfer
   return { transfer, tag: peer.lastTransferTag };
 }
 
-describe('TcpDatamover', () => {
+describe('TargetTcpDatamover', () => {
   it('refuses a data segment longer than it declared, before it takes memory for it', () => {
     const { events, peer } = started();
     const header = Buffer.alloc(48);

@@ -1,0 +1,161 @@
+/**
+ * The initiator's side of the TCP Datamover: puts Data-In into the tasks' buffers, and answers R2Ts.
+ *
+ * Riser's initiator negotiates DataPDUInOrder and DataSequenceInOrder, so whatever is out of order is a
+ * violation. Each costs the connection: a target that has lost count of one task cannot be trusted with others,
+ * and the session recovers by a new connection (RFC 7143 7.1, ErrorRecoveryLevel 0).
+ */
+
+import { Bhs, DataIn, R2T, ScsiResponse } from '../../iscsi/wire/headers.js';
+import { DATA_IN_STATUS, Opcode, OPCODE_MASK, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import type {
+  ConnectionParameters,
+  ControlPdu,
+  DatamoverEvents,
+  DataTransfer,
+  InitiatorDatamover,
+  InitiatorTasks,
+  InitiatorTransfer,
+} from '../datamover.js';
+import type { ByteStream } from './byte-stream.js';
+import { type Placement, TcpDatamover } from './tcp-datamover.js';
+
+interface DataInPlacement extends Placement {
+  transfer: InitiatorTransfer | null;
+}
+
+export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> implements InitiatorDatamover {
+  readonly #events: DatamoverEvents;
+  #tasks: InitiatorTasks | null = null;
+  /** One data PDU is received at a time. */
+  readonly #placement: DataInPlacement = { transfer: null };
+
+  constructor(stream: ByteStream, events: DatamoverEvents) {
+    super(stream, events, Opcode.DATA_IN);
+    this.#events = events;
+  }
+
+  enableDatamover(parameters: ConnectionParameters, tasks: InitiatorTasks): void {
+    this.enable(parameters);
+    this.#tasks = tasks;
+  }
+
+  override released(owner: DataTransfer): void {
+    const transfer = owner as InitiatorTransfer;
+    if (--transfer.queuedParts === 0) this.#events.buffersReleased(transfer);
+  }
+
+  protected override terminated(): void {
+    this.#placement.transfer = null;
+  }
+
+  // ---- input ----
+
+  protected override isPlaced(): boolean {
+    return this.#tasks !== null;
+  }
+
+  protected override accept(pdu: ControlPdu): DataInPlacement | null {
+    const header = pdu.header;
+    const transfer = this.#tasks!.findTask(Bhs.initiatorTaskTag.get(header));
+    if (transfer === null) {
+      this.violation('DATA_IN_UNASKED', 'Data-In for a task that does not exist');
+    } else if (!transfer.isRead) {
+      this.violation('DATA_IN_UNASKED', 'Data-In for a task that reads nothing');
+    } else if (pdu.dataDigestFailed) {
+      this.violation('DATA_DIGEST', 'Data-In with a data digest that does not match');
+    } else if (DataIn.dataSN.get(header) !== transfer.dataSN) {
+      this.violation(
+        'DATA_IN_SEQUENCE',
+        `Data-In with DataSN ${DataIn.dataSN.get(header)} instead of ${transfer.dataSN}`,
+      );
+    } else if (
+      pdu.dataLength > 0 &&
+      (DataIn.bufferOffset.get(header) !== transfer.transferred ||
+        transfer.transferred + pdu.dataLength > transfer.buffer.length)
+    ) {
+      this.violation(
+        'DATA_IN_RANGE',
+        `Data-In for bytes ${DataIn.bufferOffset.get(header)} to ${DataIn.bufferOffset.get(header) + pdu.dataLength} of a task ` +
+          `that is at byte ${transfer.transferred} of ${transfer.buffer.length}`,
+      );
+    } else {
+      this.#placement.transfer = transfer;
+      return this.#placement;
+    }
+    return null;
+  }
+
+  protected override dataArrived(placement: DataInPlacement, pdu: ControlPdu, length: number): void {
+    const transfer = placement.transfer!;
+    const header = pdu.header;
+    placement.transfer = null;
+    transfer.dataSN++;
+    transfer.transferred += length;
+    if ((header[1]! & DATA_IN_STATUS) !== 0) {
+      // The status is the layer above's, the data is where it belongs.
+      pdu.dataLength = 0;
+      this.#events.controlNotify(pdu);
+    } else {
+      this.#tasks!.commandNumbersNotify(DataIn.expCmdSN.get(header), DataIn.maxCmdSN.get(header));
+    }
+  }
+
+  protected override control(pdu: ControlPdu): void {
+    if (this.#tasks !== null && (pdu.header[0]! & OPCODE_MASK) === Opcode.R2T)
+      this.#readyToTransfer(pdu.header);
+    else super.control(pdu);
+  }
+
+  /** RFC 7143 11.8 */
+  #readyToTransfer(header: Buffer): void {
+    const tasks = this.#tasks!;
+    const transfer = tasks.findTask(Bhs.initiatorTaskTag.get(header));
+    const offset = R2T.bufferOffset.get(header);
+    const length = R2T.desiredDataTransferLength.get(header);
+    const tag = R2T.targetTransferTag.get(header);
+    if (transfer === null || !transfer.isWrite) {
+      this.violation('R2T_UNASKED', 'an R2T for a task that writes nothing');
+    } else if (R2T.r2tSN.get(header) !== transfer.dataSN) {
+      this.violation(
+        'R2T_SEQUENCE',
+        `an R2T with R2TSN ${R2T.r2tSN.get(header)} instead of ${transfer.dataSN}`,
+      );
+    } else if (
+      tag === RESERVED_TAG ||
+      length === 0 ||
+      length > this.parameters.maxBurstLength ||
+      offset !== transfer.transferred ||
+      offset + length > transfer.buffer.length
+    ) {
+      this.violation(
+        'R2T_RANGE',
+        `an R2T for bytes ${offset} to ${offset + length} of a task that is at byte ${transfer.transferred} of ${transfer.buffer.length}`,
+      );
+    } else {
+      transfer.dataSN++;
+      transfer.transferred += length;
+      this.writer.sendDataOut(transfer, offset, length, tag, tasks.expectedStatSN());
+      tasks.commandNumbersNotify(ScsiResponse.expCmdSN.get(header), ScsiResponse.maxCmdSN.get(header));
+    }
+  }
+
+  // ---- output ----
+
+  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+    if (this.isTerminated) return;
+    const { immediateLength, unsolicitedLength } = transfer;
+    transfer.dataSN = 0;
+    transfer.transferred = transfer.isWrite ? unsolicitedLength : 0;
+    this.writer.sendCommand(header, ahs, transfer);
+    if (unsolicitedLength > immediateLength) {
+      this.writer.sendDataOut(
+        transfer,
+        immediateLength,
+        unsolicitedLength - immediateLength,
+        RESERVED_TAG,
+        this.#tasks!.expectedStatSN(),
+      );
+    }
+  }
+}
