@@ -23,7 +23,7 @@ export {
   type Stage,
   type TaskReporting,
 } from './login/keys.js';
-export { type Offer, TARGET_OFFER } from './login/offer.js';
+export { INITIATOR_OFFER, type Offer, TARGET_OFFER } from './login/offer.js';
 export { Negotiation, type NegotiationOptions, type Received } from './login/negotiation.js';
 export type {
   AuthenticationExchange,
@@ -46,6 +46,28 @@ export {
   TargetLogin,
   type TargetLoginOptions,
 } from './login/target-login.js';
+export {
+  type InitiatorAuthentication,
+  InitiatorLogin,
+  type InitiatorLoginOptions,
+  type InitiatorLoginOutcome,
+  type InitiatorLoginResult,
+  LoginRefused,
+  type LoginRequestPdu,
+} from './login/initiator-login.js';
+export {
+  InitiatorConnection,
+  type InitiatorConnectionHost,
+  type InitiatorLimits,
+} from './initiator/connection.js';
+export {
+  type Answer,
+  type ControlRequests,
+  PING_LIMIT,
+  type TaskManagementOptions,
+} from './initiator/control-requests.js';
+export { type AsyncNotice, InitiatorFullFeature, type InitiatorHost } from './initiator/full-feature.js';
+export { InitiatorTask, SENSE_LIMIT } from './initiator/task.js';
 export { Command } from './target/command.js';
 export { type ConnectionHost, type ConnectionLimits, TargetConnection } from './target/connection.js';
 export { type EndReason, FullFeature, type FullFeatureHost } from './target/full-feature.js';

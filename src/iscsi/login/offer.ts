@@ -1,4 +1,4 @@
-/** What one side brings into a negotiation, and what Riser's target brings. */
+/** What one side brings into a negotiation, and what Riser's target and initiator bring. */
 
 import { DEFAULT_PARAMETERS, type OperationalParameters, type TaskReporting } from './keys.js';
 
@@ -45,4 +45,39 @@ export const TARGET_OFFER: Offer = {
   iSCSIProtocolLevel: 1,
   rdmaExtensions: false,
   sends: ['MaxRecvDataSegmentLength'],
+};
+
+/**
+ * What Riser's initiator offers: one connection, everything in order, no recovery below the session, as much
+ * unsolicited data as a target takes.
+ */
+export const INITIATOR_OFFER: Offer = {
+  ...DEFAULT_PARAMETERS,
+  headerDigest: ['None', 'CRC32C'],
+  dataDigest: ['None', 'CRC32C'],
+  taskReporting: ['RFC3720'],
+  initialR2T: false,
+  immediateData: true,
+  initiatorMaxRecvDataSegmentLength: 262144,
+  maxBurstLength: 1048576,
+  firstBurstLength: 262144,
+  defaultTime2Wait: 2,
+  defaultTime2Retain: 0,
+  maxOutstandingR2T: 8,
+  sends: [
+    'HeaderDigest',
+    'DataDigest',
+    'MaxConnections',
+    'InitialR2T',
+    'ImmediateData',
+    'MaxRecvDataSegmentLength',
+    'MaxBurstLength',
+    'FirstBurstLength',
+    'DefaultTime2Wait',
+    'DefaultTime2Retain',
+    'ErrorRecoveryLevel',
+    'DataPDUInOrder',
+    'DataSequenceInOrder',
+    'MaxOutstandingR2T',
+  ],
 };

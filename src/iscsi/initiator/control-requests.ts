@@ -1,0 +1,225 @@
+/**
+ * The requests of an initiator that are no SCSI commands, each waiting for its answer: task management, text,
+ * pings and logout (RFC 7143 11.5, 11.10, 11.14, 11.18). All are sent for immediate delivery, so that a closed
+ * command window does not hold them up.
+ */
+
+import type { ControlPdu } from '../../datamover/datamover.js';
+import { RiserError } from '../../util/errors.js';
+import {
+  Bhs,
+  LogoutRequest,
+  LogoutResponse,
+  NopOut,
+  TaskManagementRequest,
+  TextRequest,
+  TextResponse,
+} from '../wire/headers.js';
+import {
+  FINAL,
+  LogoutReason,
+  Opcode,
+  OPCODE_MASK,
+  RESERVED_TAG,
+  TaskManagementFunction,
+  TaskManagementResponse,
+  TextFlag,
+} from '../wire/opcodes.js';
+import { buildText, parseText, TextAssembler, type TextPair } from '../wire/text.js';
+import type { InitiatorFullFeature } from './full-feature.js';
+import type { InitiatorTask } from './task.js';
+
+/** How a control request ended: what the target answered, or why there is no answer. */
+export type Answer<T> = (result: T | RiserError) => void;
+
+/** Milliseconds that a target has for an answer; then the connection is given up. */
+const CONTROL_TIMEOUT_MS = 15_000;
+/** Tags of control requests have bit 31 set, which those of tasks have not. */
+const FIRST_TAG = 0x8000_0000;
+/** The longest data of a ping, bytes. */
+export const PING_LIMIT = 8192;
+
+interface Pending {
+  readonly responseOpcode: Opcode;
+  /** Milliseconds on the clock of `tick`; null until the first tick has seen it. */
+  deadline: number | null;
+  answered(pdu: ControlPdu): void;
+  failed(error: RiserError): void;
+}
+
+export interface TaskManagementOptions {
+  function: TaskManagementFunction;
+  /** The eight bytes of the LUN as two big-endian halves. */
+  lunHigh?: number;
+  lunLow?: number;
+  /** ABORT TASK, QUERY TASK */
+  referencedTask?: InitiatorTask;
+}
+
+export class ControlRequests {
+  readonly #phase: InitiatorFullFeature;
+  readonly #pending = new Map<number, Pending>();
+  #lastTag = FIRST_TAG;
+
+  constructor(phase: InitiatorFullFeature) {
+    this.#phase = phase;
+  }
+
+  /** A task management function (RFC 7143 11.5); the answer is one of {@link TaskManagementResponse}. */
+  manageTasks(options: TaskManagementOptions, answer: Answer<number>): void {
+    const tag = this.#expect(
+      Opcode.TASK_MANAGEMENT_RESPONSE,
+      (pdu) => {
+        answer(pdu.header[2]!);
+      },
+      answer,
+    );
+    const header = this.#phase.beginImmediate(Opcode.TASK_MANAGEMENT_REQUEST, tag);
+    Bhs.flags.set(header, FINAL | options.function);
+    Bhs.lunHigh.set(header, options.lunHigh ?? 0);
+    Bhs.lunLow.set(header, options.lunLow ?? 0);
+    TaskManagementRequest.referencedTaskTag.set(
+      header,
+      options.referencedTask?.initiatorTaskTag ?? RESERVED_TAG,
+    );
+    TaskManagementRequest.refCmdSN.set(header, options.referencedTask?.cmdSN ?? 0);
+    this.#send(header, null);
+  }
+
+  /** ABORT TASK; `answer` hears whether the target will not execute the task any more. */
+  abortTask(task: InitiatorTask, answer: (isAborted: boolean) => void): void {
+    const { lunHigh, lunLow } = task;
+    const options = { function: TaskManagementFunction.ABORT_TASK, lunHigh, lunLow, referencedTask: task };
+    this.manageTasks(options, (response) => {
+      answer(
+        response === TaskManagementResponse.FUNCTION_COMPLETE ||
+          response === TaskManagementResponse.TASK_DOES_NOT_EXIST,
+      );
+    });
+  }
+
+  /** A text request, SendTargets above all (RFC 7143 11.10): all pairs of the answer, however many PDUs it takes. */
+  text(pairs: readonly TextPair[], answer: Answer<readonly TextPair[]>): void {
+    this.#textRequest(buildText(pairs), RESERVED_TAG, new TextAssembler(), answer);
+  }
+
+  #textRequest(
+    data: Buffer,
+    targetTransferTag: number,
+    assembler: TextAssembler,
+    answer: Answer<readonly TextPair[]>,
+  ): void {
+    const tag = this.#expect(
+      Opcode.TEXT_RESPONSE,
+      (pdu) => {
+        this.#textResponse(pdu, assembler, answer);
+      },
+      answer,
+    );
+    const header = this.#phase.beginImmediate(Opcode.TEXT_REQUEST, tag);
+    TextRequest.targetTransferTag.set(header, targetTransferTag);
+    this.#send(header, data);
+  }
+
+  #textResponse(pdu: ControlPdu, assembler: TextAssembler, answer: Answer<readonly TextPair[]>): void {
+    const flags = Bhs.flags.get(pdu.header);
+    const transferTag = TextResponse.targetTransferTag.get(pdu.header);
+    if (!assembler.append(pdu.data())) {
+      answer(this.#broken('a text that is too long'));
+    } else if ((flags & TextFlag.FINAL) !== 0) {
+      const text = parseText(assembler.take());
+      answer('error' in text ? this.#broken(`a text that cannot be read: ${text.error}`) : text.pairs);
+    } else if (transferTag === RESERVED_TAG || pdu.dataLength === 0) {
+      answer(this.#broken('a text that neither ends nor goes on'));
+    } else {
+      // RFC 7143 11.10.4: an empty request with the tag of the answer asks for its next part.
+      this.#textRequest(Buffer.alloc(0), transferTag, assembler, answer);
+    }
+  }
+
+  /** NOP-Out (RFC 7143 11.18): the answer is the ping's data as it came back. */
+  ping(data: Buffer, answer: Answer<Buffer>): void {
+    const tag = this.#expect(
+      Opcode.NOP_IN,
+      (pdu) => {
+        answer(Buffer.from(pdu.data()));
+      },
+      answer,
+    );
+    const header = this.#phase.beginImmediate(Opcode.NOP_OUT, tag);
+    NopOut.targetTransferTag.set(header, RESERVED_TAG);
+    this.#send(header, data);
+  }
+
+  /** End the session (RFC 7143 11.14); the answer is one of {@link LogoutResponse}. The target closes then. */
+  logout(answer: Answer<number>): void {
+    const tag = this.#expect(
+      Opcode.LOGOUT_RESPONSE,
+      (pdu) => {
+        answer(LogoutResponse.response.get(pdu.header));
+      },
+      answer,
+    );
+    const header = this.#phase.beginImmediate(Opcode.LOGOUT_REQUEST, tag);
+    Bhs.flags.set(header, FINAL | LogoutReason.CLOSE_SESSION);
+    LogoutRequest.cid.set(header, 0);
+    this.#send(header, null);
+  }
+
+  // ---- the connection's ----
+
+  answered(pdu: ControlPdu): void {
+    const tag = Bhs.initiatorTaskTag.get(pdu.header);
+    const pending = this.#pending.get(tag);
+    if (pending?.responseOpcode !== (pdu.header[0]! & OPCODE_MASK)) {
+      this.#phase.violation('ANSWER_UNASKED', 'an answer to no request');
+      return;
+    }
+    this.#pending.delete(tag);
+    pending.answered(pdu);
+  }
+
+  rejected(tag: number, error: RiserError): void {
+    const pending = this.#pending.get(tag);
+    this.#pending.delete(tag);
+    pending?.failed(error);
+  }
+
+  tick(now: number): void {
+    for (const pending of this.#pending.values()) {
+      pending.deadline ??= now + CONTROL_TIMEOUT_MS;
+      if (now < pending.deadline) continue;
+      this.#phase.drop(
+        new RiserError('TARGET_SILENT', `no answer within ${CONTROL_TIMEOUT_MS / 1000} s`, {
+          by: 'peer',
+          costs: 'connection',
+        }),
+      );
+      return;
+    }
+  }
+
+  terminated(error: RiserError): void {
+    const all = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const pending of all) pending.failed(error);
+  }
+
+  #expect<T>(responseOpcode: Opcode, answered: (pdu: ControlPdu) => void, answer: Answer<T>): number {
+    do this.#lastTag = this.#lastTag >= RESERVED_TAG - 1 ? FIRST_TAG : this.#lastTag + 1;
+    while (this.#pending.has(this.#lastTag));
+    this.#pending.set(this.#lastTag, { responseOpcode, deadline: null, answered, failed: answer });
+    return this.#lastTag;
+  }
+
+  #send(header: Buffer, data: Buffer | null): void {
+    this.#phase.datamover.sendControl(header, data, data?.length ?? 0);
+    this.#phase.flush();
+  }
+
+  #broken(what: string): RiserError {
+    const error = new RiserError('TEXT', `the target sent ${what}`, { by: 'peer', costs: 'connection' });
+    this.#phase.drop(error);
+    return error;
+  }
+}

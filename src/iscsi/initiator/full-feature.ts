@@ -1,0 +1,479 @@
+/**
+ * The full feature phase of a connection, initiator's side (RFC 7143 4.2, 11): tasks in, their Command PDUs
+ * queued, and what the target answers back to them. Sans-I/O: PDUs, tasks and the time come in, PDUs go out by
+ * the Datamover.
+ */
+
+import type {
+  ConnectionParameters,
+  ControlPdu,
+  DataTransfer,
+  InitiatorDatamover,
+  InitiatorTasks,
+  InitiatorTransfer,
+} from '../../datamover/datamover.js';
+import { RiserError } from '../../util/errors.js';
+import { serialAdd, serialLess, serialLessOrEqual } from '../../util/serial.js';
+import type { OperationalParameters } from '../login/keys.js';
+import type { InitiatorLoginResult } from '../login/initiator-login.js';
+import {
+  AsyncMessage,
+  Bhs,
+  BHS_LENGTH,
+  CDB_LENGTH,
+  CDB_OFFSET,
+  DataIn,
+  dumpHeader,
+  NopIn,
+  NopOut,
+  Reject,
+  ScsiCommand,
+  ScsiResponse as ScsiResponseHeader,
+} from '../wire/headers.js';
+import {
+  AhsType,
+  CommandFlag,
+  FINAL,
+  IMMEDIATE,
+  Opcode,
+  OPCODE_MASK,
+  RejectReason,
+  RESERVED_TAG,
+  ResponseFlag,
+  ScsiResponse,
+} from '../wire/opcodes.js';
+import { ControlRequests } from './control-requests.js';
+import { type InitiatorTask, InitiatorTaskState, SENSE_LIMIT } from './task.js';
+import { TaskTable } from './task-table.js';
+
+/** An Asynchronous Message (RFC 7143 11.9). */
+export interface AsyncNotice {
+  /** One of {@link AsyncEvent}, or a vendor's. */
+  readonly event: number;
+  readonly parameter1: number;
+  readonly parameter2: number;
+  readonly parameter3: number;
+}
+
+/** What a full-feature connection tells the layer above. */
+export interface InitiatorHost {
+  asyncNotice(notice: AsyncNotice): void;
+  /** Something that deserves a line in the log. */
+  remark(message: string): void;
+}
+
+export class InitiatorFullFeature implements InitiatorTasks {
+  readonly datamover: InitiatorDatamover;
+  readonly parameters: OperationalParameters;
+  readonly control: ControlRequests;
+  /** Whether anything was received since this was last cleared; the keepalive looks. */
+  hasHeard = false;
+  readonly #host: InitiatorHost;
+  readonly #tasks = new TaskTable();
+  #firstQueued: InitiatorTask | null = null;
+  #lastQueued: InitiatorTask | null = null;
+  #cmdSN: number;
+  #expCmdSN: number;
+  #maxCmdSN: number;
+  #expStatSN: number;
+  #isOver = false;
+  readonly #header = Buffer.alloc(BHS_LENGTH);
+
+  constructor(datamover: InitiatorDatamover, login: InitiatorLoginResult, host: InitiatorHost) {
+    this.datamover = datamover;
+    this.parameters = login.parameters;
+    this.#host = host;
+    this.#cmdSN = login.cmdSN;
+    this.#expCmdSN = login.cmdSN;
+    this.#maxCmdSN = login.maxCmdSN;
+    this.#expStatSN = login.expStatSN;
+    this.control = new ControlRequests(this);
+    datamover.enableDatamover(connectionParameters(login.parameters), this);
+  }
+
+  // ---- InitiatorTasks ----
+
+  findTask(initiatorTaskTag: number): InitiatorTransfer | null {
+    return this.#tasks.find(initiatorTaskTag);
+  }
+
+  expectedStatSN(): number {
+    return this.#expStatSN;
+  }
+
+  /** RFC 7143 4.2.2.1: of several PDUs in flight the highest numbers count. */
+  commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void {
+    this.hasHeard = true;
+    if (serialLess(maxCmdSN, serialAdd(expCmdSN, 0xffff_ffff))) return;
+    if (serialLess(this.#expCmdSN, expCmdSN) && serialLessOrEqual(expCmdSN, this.#cmdSN))
+      this.#expCmdSN = expCmdSN;
+    if (!serialLess(this.#maxCmdSN, maxCmdSN)) return;
+    this.#maxCmdSN = maxCmdSN;
+    this.#sendQueued();
+  }
+
+  // ---- tasks ----
+
+  /** Send a task, or queue it while the target's window is closed. Nothing leaves before {@link flush}. */
+  submit(task: InitiatorTask): void {
+    task.error = null;
+    task.status = 0;
+    task.senseLength = 0;
+    task.residual = 0;
+    task.wasSent = false;
+    task.isAborting = false;
+    if (this.#isOver) {
+      task.error = gone(null);
+      task.done();
+    } else if (this.#firstQueued === null && serialLessOrEqual(this.#cmdSN, this.#maxCmdSN)) this.#send(task);
+    else this.#enqueue(task);
+  }
+
+  flush(): void {
+    this.datamover.flush();
+  }
+
+  /** Tasks that are queued or active. */
+  get hasTasks(): boolean {
+    return this.#tasks.count > 0 || this.#firstQueued !== null;
+  }
+
+  #enqueue(task: InitiatorTask): void {
+    task.state = InitiatorTaskState.QUEUED;
+    task.nextQueued = null;
+    if (this.#lastQueued === null) this.#firstQueued = task;
+    else this.#lastQueued.nextQueued = task;
+    this.#lastQueued = task;
+  }
+
+  #sendQueued(): void {
+    while (this.#firstQueued !== null && serialLessOrEqual(this.#cmdSN, this.#maxCmdSN)) {
+      const task = this.#firstQueued;
+      this.#firstQueued = task.nextQueued;
+      if (this.#firstQueued === null) this.#lastQueued = null;
+      task.nextQueued = null;
+      this.#send(task);
+    }
+  }
+
+  #send(task: InitiatorTask): void {
+    this.#tasks.add(task);
+    task.state = InitiatorTaskState.ACTIVE;
+    task.wasSent = true;
+    task.cmdSN = this.#cmdSN;
+    this.#planData(task);
+    const header = this.#begin(Opcode.SCSI_COMMAND, task.initiatorTaskTag);
+    const waits = task.unsolicitedLength > task.immediateLength;
+    Bhs.flags.set(
+      header,
+      (waits ? 0 : FINAL) |
+        (task.isRead ? CommandFlag.READ : 0) |
+        (task.isWrite ? CommandFlag.WRITE : 0) |
+        task.attribute,
+    );
+    Bhs.lunHigh.set(header, task.lunHigh);
+    Bhs.lunLow.set(header, task.lunLow);
+    ScsiCommand.expectedDataTransferLength.set(header, task.buffer.length);
+    ScsiCommand.cmdSN.set(header, this.#cmdSN);
+    ScsiCommand.expStatSN.set(header, this.#expStatSN);
+    for (let i = 0; i < CDB_LENGTH; i++) header[CDB_OFFSET + i] = task.cdb[i]!;
+    this.#cmdSN = serialAdd(this.#cmdSN, 1);
+    this.datamover.sendCommand(header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
+  }
+
+  /** What goes with the command and behind it unasked (RFC 7143 13.10, 13.11, 13.14). */
+  #planData(task: InitiatorTask): void {
+    task.immediateLength = 0;
+    task.unsolicitedLength = 0;
+    if (!task.isWrite) return;
+    const { immediateData, initialR2T, firstBurstLength, targetMaxRecvDataSegmentLength } = this.parameters;
+    const burst = Math.min(task.buffer.length, firstBurstLength);
+    if (immediateData) task.immediateLength = Math.min(burst, targetMaxRecvDataSegmentLength);
+    task.unsolicitedLength = initialR2T ? task.immediateLength : burst;
+  }
+
+  /** The task has its outcome: it is over as soon as nothing of its buffer is waiting to be sent. */
+  #end(task: InitiatorTask): void {
+    this.#tasks.remove(task);
+    if (task.queuedParts > 0) {
+      task.state = InitiatorTaskState.ENDING;
+      return;
+    }
+    task.state = InitiatorTaskState.IDLE;
+    task.done();
+  }
+
+  buffersReleased(transfer: DataTransfer): void {
+    const task = transfer as InitiatorTask;
+    if (task.state !== InitiatorTaskState.ENDING) return;
+    task.state = InitiatorTaskState.IDLE;
+    task.done();
+  }
+
+  // ---- giving up ----
+
+  /**
+   * Give a task up: one that waits is over at once, an active one when the target has agreed, or has answered
+   * it first. Its error is then `error`.
+   */
+  abort(task: InitiatorTask, error: RiserError): void {
+    if (task.state === InitiatorTaskState.QUEUED) {
+      this.#unqueue(task);
+      task.error = error;
+      task.state = InitiatorTaskState.IDLE;
+      task.done();
+    } else if (task.state === InitiatorTaskState.ACTIVE && !task.isAborting) {
+      task.isAborting = true;
+      this.control.abortTask(task, (isAborted) => {
+        task.isAborting = false;
+        if (!isAborted || this.#tasks.find(task.initiatorTaskTag) !== task) return;
+        task.error = error;
+        this.#end(task);
+      });
+      this.flush();
+    }
+  }
+
+  #unqueue(task: InitiatorTask): void {
+    let before: InitiatorTask | null = null;
+    for (let at = this.#firstQueued; at !== task && at !== null; at = at.nextQueued) before = at;
+    if (before === null) this.#firstQueued = task.nextQueued;
+    else before.nextQueued = task.nextQueued;
+    if (this.#lastQueued === task) this.#lastQueued = before;
+    task.nextQueued = null;
+  }
+
+  /** End tasks whose time is over. */
+  tick(now: number): void {
+    if (!this.hasTasks) return;
+    for (const task of this.#tasks.all()) if (now >= task.deadline) this.abort(task, timedOut());
+    for (let task = this.#firstQueued; task !== null;) {
+      const next: InitiatorTask | null = task.nextQueued;
+      if (now >= task.deadline) this.abort(task, timedOut());
+      task = next;
+    }
+  }
+
+  /** The connection is gone, and the Datamover has let go of all buffers: every task ends. */
+  terminated(reason: Error | null): void {
+    this.#isOver = true;
+    const error = gone(reason);
+    const active = this.#tasks.all();
+    let queued = this.#firstQueued;
+    this.#firstQueued = null;
+    this.#lastQueued = null;
+    for (const task of active) {
+      task.error = error;
+      task.queuedParts = 0;
+      this.#end(task);
+    }
+    while (queued !== null) {
+      const next: InitiatorTask | null = queued.nextQueued;
+      queued.nextQueued = null;
+      queued.error = error;
+      queued.state = InitiatorTaskState.IDLE;
+      queued.done();
+      queued = next;
+    }
+    this.control.terminated(error);
+  }
+
+  // ---- input ----
+
+  controlNotify(pdu: ControlPdu): void {
+    this.hasHeard = true;
+    const header = pdu.header;
+    const opcode = header[0]! & OPCODE_MASK;
+    // A ping shows the next StatSN without taking it (RFC 7143 11.19.1).
+    const isPing = opcode === Opcode.NOP_IN && Bhs.initiatorTaskTag.get(header) === RESERVED_TAG;
+    const statSN = ScsiResponseHeader.statSN.get(header);
+    if (!isPing) {
+      if (statSN !== this.#expStatSN) {
+        this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(header)}`);
+        return;
+      }
+      this.#expStatSN = serialAdd(statSN, 1);
+    }
+    if (pdu.dataDigestFailed) {
+      // Its status is lost; without recovery within a connection there is no way to get it again (RFC 7143 7.8).
+      this.violation('DATA_DIGEST', `a data digest that does not match: ${dumpHeader(header)}`);
+      return;
+    }
+    this.commandNumbersNotify(
+      ScsiResponseHeader.expCmdSN.get(header),
+      ScsiResponseHeader.maxCmdSN.get(header),
+    );
+    switch (opcode) {
+      case Opcode.SCSI_RESPONSE:
+        this.#scsiResponse(pdu);
+        break;
+      case Opcode.DATA_IN:
+        this.#collapsedStatus(header);
+        break;
+      case Opcode.NOP_IN:
+        if (isPing) this.#answerPing(header);
+        else this.control.answered(pdu);
+        break;
+      case Opcode.TASK_MANAGEMENT_RESPONSE:
+      case Opcode.TEXT_RESPONSE:
+      case Opcode.LOGOUT_RESPONSE:
+        this.control.answered(pdu);
+        break;
+      case Opcode.ASYNC_MESSAGE:
+        this.#host.asyncNotice({
+          event: AsyncMessage.asyncEvent.get(header),
+          parameter1: AsyncMessage.parameter1.get(header),
+          parameter2: AsyncMessage.parameter2.get(header),
+          parameter3: AsyncMessage.parameter3.get(header),
+        });
+        break;
+      case Opcode.REJECT:
+        this.#rejected(pdu);
+        break;
+      default:
+        this.violation('OPCODE', `a PDU that no target sends: ${dumpHeader(header)}`);
+        return;
+    }
+  }
+
+  /** RFC 7143 11.4 */
+  #scsiResponse(pdu: ControlPdu): void {
+    const header = pdu.header;
+    const task = this.#tasks.find(Bhs.initiatorTaskTag.get(header));
+    if (task === null) {
+      this.violation('RESPONSE_UNASKED', `a response for no task: ${dumpHeader(header)}`);
+      return;
+    }
+    if (ScsiResponseHeader.response.get(header) !== ScsiResponse.COMPLETED) {
+      task.error = new RiserError('TARGET_FAILURE', 'the target could not carry the command out', {
+        by: 'peer',
+        costs: 'task',
+      });
+    }
+    task.status = ScsiResponseHeader.status.get(header);
+    takeResidual(task, header[1]!, ScsiResponseHeader.residualCount.get(header));
+    if (pdu.dataLength >= 2) takeSense(task, pdu);
+    this.#end(task);
+  }
+
+  /** The status that the last Data-In carries (RFC 7143 11.7.3). */
+  #collapsedStatus(header: Buffer): void {
+    const task = this.#tasks.find(Bhs.initiatorTaskTag.get(header))!;
+    task.status = DataIn.status.get(header);
+    takeResidual(task, header[1]!, DataIn.residualCount.get(header));
+    this.#end(task);
+  }
+
+  /** RFC 7143 11.18.1 */
+  #answerPing(ping: Buffer): void {
+    const tag = NopIn.targetTransferTag.get(ping);
+    if (tag === RESERVED_TAG) return;
+    const header = this.#begin(Opcode.NOP_OUT | IMMEDIATE, RESERVED_TAG);
+    Bhs.flags.set(header, FINAL);
+    Bhs.lunHigh.set(header, NopIn.lunHigh.get(ping));
+    Bhs.lunLow.set(header, NopIn.lunLow.get(ping));
+    NopOut.targetTransferTag.set(header, tag);
+    this.#number(header);
+    this.datamover.sendControl(header, null, 0);
+  }
+
+  /** RFC 7143 11.17: the header of what was rejected comes back as data. */
+  #rejected(pdu: ControlPdu): void {
+    const reason = Reject.reason.get(pdu.header);
+    const what = pdu.dataLength >= BHS_LENGTH ? dumpHeader(pdu.data()) : 'a PDU';
+    const message = `the target rejected, reason 0x${reason.toString(16)}, ${what}`;
+    this.#host.remark(message);
+    const tag = pdu.dataLength >= BHS_LENGTH ? Bhs.initiatorTaskTag.get(pdu.data()) : RESERVED_TAG;
+    const task = this.#tasks.find(tag);
+    const error = new RiserError('REJECTED', message, { by: 'peer', costs: 'task' });
+    // What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.8).
+    if (reason === RejectReason.DATA_DIGEST_ERROR) this.drop(error);
+    else if (task !== null && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SCSI_COMMAND) {
+      task.error = error;
+      this.#end(task);
+    } else if (task === null) this.control.rejected(tag, error);
+  }
+
+  // ---- output ----
+
+  /** A header for the next PDU, cleared; valid until the next call. `opcode`: with the I bit where it is due. */
+  #begin(opcode: number, initiatorTaskTag: number): Buffer {
+    const header = this.#header.fill(0);
+    header[0] = opcode;
+    Bhs.initiatorTaskTag.set(header, initiatorTaskTag);
+    return header;
+  }
+
+  /** A header of an immediate request, which carries the next CmdSN without taking it. */
+  beginImmediate(opcode: Opcode, initiatorTaskTag: number): Buffer {
+    const header = this.#begin(opcode | IMMEDIATE, initiatorTaskTag);
+    Bhs.flags.set(header, FINAL);
+    this.#number(header);
+    return header;
+  }
+
+  #number(header: Buffer): void {
+    ScsiCommand.cmdSN.set(header, this.#cmdSN);
+    ScsiCommand.expStatSN.set(header, this.#expStatSN);
+  }
+
+  /** The target broke a rule after which the connection cannot go on. */
+  violation(code: string, what: string): void {
+    this.drop(new RiserError(code, `the target sent ${what}`, { by: 'peer', costs: 'connection' }));
+  }
+
+  drop(error: RiserError): void {
+    this.datamover.deallocateConnectionResources(error);
+  }
+}
+
+/** RFC 7143 11.4.5. What was not moved was not moved, whatever the target says of it. */
+function takeResidual(task: InitiatorTask, flags: number, count: number): void {
+  const { length } = task.buffer;
+  const missing = length - task.transferred;
+  if ((flags & ResponseFlag.UNDERFLOW) !== 0) task.residual = Math.max(missing, Math.min(count, length));
+  else if (missing > 0) task.residual = missing;
+  else if ((flags & ResponseFlag.OVERFLOW) !== 0) task.residual = -count;
+}
+
+/** RFC 7143 11.4.7.2: SenseLength, then the sense data. */
+function takeSense(task: InitiatorTask, pdu: ControlPdu): void {
+  const data = pdu.data();
+  task.senseLength = Math.min(data.readUInt16BE(0), data.length - 2, SENSE_LIMIT);
+  data.copy(task.sense, 0, 2, 2 + task.senseLength);
+}
+
+/** RFC 7143 11.2.2.3: AHSLength counts the reserved byte; the whole is padded to four bytes. */
+function extendedCdb(tail: Uint8Array): Buffer {
+  const ahs = Buffer.alloc((4 + tail.length + 3) & ~3);
+  ahs.writeUInt16BE(tail.length + 1, 0);
+  ahs[2] = AhsType.EXTENDED_CDB;
+  ahs.set(tail, 4);
+  return ahs;
+}
+
+function gone(reason: Error | null): RiserError {
+  return new RiserError(
+    'CONNECTION_LOST',
+    reason === null ? 'the target closed the connection' : `the connection is lost: ${reason.message}`,
+    { by: 'peer', costs: 'connection', cause: reason },
+  );
+}
+
+function timedOut(): RiserError {
+  return new RiserError('TASK_TIMEOUT', 'the target did not answer the command in time', {
+    by: 'peer',
+    costs: 'task',
+  });
+}
+
+function connectionParameters(parameters: OperationalParameters): ConnectionParameters {
+  return {
+    headerDigest: parameters.headerDigest,
+    dataDigest: parameters.dataDigest,
+    maxSendDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
+    maxRecvDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
+    maxBurstLength: parameters.maxBurstLength,
+    maxOutstandingR2T: parameters.maxOutstandingR2T,
+  };
+}
