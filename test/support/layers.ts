@@ -24,7 +24,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   datamover: ['iscsi/wire', 'util'],
   iscsi: ['datamover', 'iscsi/wire', 'util'],
   target: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
-  cli: ['target', 'scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
+  initiator: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
+  cli: ['target', 'initiator', 'scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
 };
 
 /** Layers of protocol code: bytes, events and the time come in, bytes and events go out. */

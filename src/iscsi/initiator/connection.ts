@@ -33,7 +33,7 @@ export interface InitiatorLimits {
 export interface InitiatorConnectionHost extends InitiatorHost {
   /** Tasks may be submitted from now on. */
   loggedIn(phase: InitiatorFullFeature, result: InitiatorLoginResult): void;
-  /** The connection is gone; every task has been told. A login that failed ends so too. Called once. */
+  /** The connection is gone, and its tasks are about to be told. A login that failed ends so too. Called once. */
   connectionClosed(reason: Error | null): void;
 }
 
@@ -117,8 +117,8 @@ export class InitiatorConnection implements DatamoverEvents {
   connectionTerminateNotify(reason: Error | null): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.fullFeature?.terminated(reason);
     this.#host.connectionClosed(reason);
+    this.fullFeature?.terminated(reason);
   }
 
   #loginResponse(pdu: ControlPdu): void {

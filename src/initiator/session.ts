@@ -1,0 +1,481 @@
+/**
+ * A session with a target that survives its connections (RFC 7143 4.4.3): when one is lost, it logs in again
+ * with the same ISID, which ends what the target still held of the old one, and sends again what may be.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connectTcp } from '../datamover/index.js';
+import {
+  type AsyncNotice,
+  type InitiatorAuthentication,
+  InitiatorConnection,
+  type InitiatorFullFeature,
+  type InitiatorLimits,
+  type InitiatorLoginResult,
+  INITIATOR_OFFER,
+  LoginRefused,
+  type LoginStatus as Status,
+  LoginStatus,
+  type OperationalParameters,
+  type TaskManagementOptions,
+  type TextPair,
+} from '../iscsi/index.js';
+import { AsyncEvent } from '../iscsi/wire/opcodes.js';
+import type { ParsedSense } from '../scsi/client/index.js';
+import { RiserError } from '../util/errors.js';
+import { type Logger, silentLogger } from '../util/logger.js';
+import { dial } from './dial.js';
+import { parseTargetAddress } from './discovery.js';
+import type { ClientTask, TaskPath } from './task.js';
+import type { PortalAddress } from './url.js';
+
+export interface SessionLimits extends InitiatorLimits {
+  /** How long a TCP connection may take to come about, milliseconds. */
+  connectTimeoutMs: number;
+  /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
+  recoveryTimeoutMs: number;
+}
+
+export const DEFAULT_SESSION_LIMITS: SessionLimits = {
+  connectTimeoutMs: 10_000,
+  loginTimeoutMs: 15_000,
+  keepaliveIntervalMs: 5_000,
+  keepaliveTimeoutMs: 5_000,
+  recoveryTimeoutMs: 120_000,
+};
+
+export interface SessionOptions {
+  portal: PortalAddress;
+  /** Null: a discovery session. */
+  targetName: string | null;
+  initiatorName: string;
+  /** Six bytes; a random one (RFC 7143 11.12.5, type 2) by default. */
+  isid?: Buffer;
+  authentication?: InitiatorAuthentication | null;
+  /** Ask for CRC32C digests; a target may decline. */
+  headerDigest?: boolean;
+  dataDigest?: boolean;
+  limits?: Partial<SessionLimits>;
+  log?: Logger;
+  /** Gives up connecting. */
+  signal?: AbortSignal | null;
+}
+
+/** What the owner of a session may want to hear of. */
+export interface SessionEvents {
+  /** The connection is lost, and being made anew. */
+  disconnected(reason: RiserError): void;
+  /** It is there again. */
+  reconnected(): void;
+  /** The target reported a unit attention condition to a task, which goes on. */
+  unitAttention(task: ClientTask, sense: ParsedSense): void;
+}
+
+/** Redirections that are followed in a row. */
+const REDIRECTIONS = 5;
+/** Pauses between attempts to connect again, milliseconds: the first after the one at once, and the longest. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+const TICK_MS = 500;
+
+export class Session implements TaskPath {
+  /** Set to hear of it. */
+  events: SessionEvents | null = null;
+  readonly #options: SessionOptions;
+  readonly #limits: SessionLimits;
+  readonly #log: Logger;
+  readonly #isid: Buffer;
+  #portal: PortalAddress;
+  #connection: InitiatorConnection | null = null;
+  #phase: InitiatorFullFeature | null = null;
+  #login: InitiatorLoginResult | null = null;
+  /** Tasks that wait for a connection, in order. */
+  #waiting: ClientTask[] = [];
+  /** Tasks that wait for a busy target. */
+  readonly #delayed = new Set<ClientTask>();
+  /** Why there is no connection, and since when. */
+  #lost: { reason: RiserError; since: number } | null = null;
+  #end: RiserError | null = null;
+  #isRecovering = false;
+  readonly #closing = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+  #isFlushDue = false;
+  readonly #flush = (): void => {
+    this.#isFlushDue = false;
+    this.#phase?.flush();
+  };
+
+  private constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_SESSION_LIMITS, ...options.limits };
+    this.#log = options.log ?? silentLogger;
+    this.#portal = options.portal;
+    this.#isid = options.isid ?? randomIsid();
+  }
+
+  /**
+   * Connect and log in.
+   *
+   * @throws RiserError `CONNECT`, `LOGIN_REFUSED`, `AUTHENTICATION`, `LOGIN_TIMEOUT`, `LOGIN_PROTOCOL`; the
+   * signal's reason when it is aborted
+   */
+  static async open(options: SessionOptions): Promise<Session> {
+    const session = new Session(options);
+    await session.#connect(options.signal ?? null);
+    return session;
+  }
+
+  /** What was negotiated last. */
+  get parameters(): OperationalParameters {
+    return this.#login!.parameters;
+  }
+
+  get login(): InitiatorLoginResult {
+    return this.#login!;
+  }
+
+  /** Where it is connected to; after a redirection not where it was told to connect. */
+  get portal(): PortalAddress {
+    return this.#portal;
+  }
+
+  get isConnected(): boolean {
+    return this.#phase !== null;
+  }
+
+  // ---- TaskPath ----
+
+  submit(task: ClientTask): void {
+    task.path = this;
+    const phase = this.#phase;
+    if (phase === null) {
+      this.#wait(task);
+      return;
+    }
+    task.deadline = performance.now() + task.timeoutMs;
+    phase.submit(task);
+    if (this.#isFlushDue) return;
+    // All that is submitted in one turn leaves together.
+    this.#isFlushDue = true;
+    queueMicrotask(this.#flush);
+  }
+
+  submitLater(task: ClientTask, delayMs: number): void {
+    if (this.#end !== null) {
+      task.fail(this.#end);
+      return;
+    }
+    this.#delayed.add(task);
+    task.waitTimer = setTimeout(() => {
+      this.#delayed.delete(task);
+      task.waitTimer = null;
+      this.submit(task);
+    }, delayMs);
+  }
+
+  cancel(task: ClientTask, error: RiserError): void {
+    const at = this.#waiting.indexOf(task);
+    if (at >= 0) {
+      this.#waiting.splice(at, 1);
+      task.fail(error);
+    } else if (this.#delayed.delete(task)) {
+      clearTimeout(task.waitTimer!);
+      task.waitTimer = null;
+      task.fail(error);
+    } else this.#phase?.abort(task, error);
+  }
+
+  unitAttention(task: ClientTask, sense: ParsedSense): void {
+    this.events?.unitAttention(task, sense);
+  }
+
+  #wait(task: ClientTask): void {
+    if (this.#end !== null) task.fail(this.#end);
+    else if (this.#hasGivenUp) task.fail(this.#lost!.reason);
+    else this.#waiting.push(task);
+  }
+
+  /** Whether the target has been away for so long that commands fail; the search for it goes on. */
+  get #hasGivenUp(): boolean {
+    return this.#lost !== null && performance.now() - this.#lost.since >= this.#limits.recoveryTimeoutMs;
+  }
+
+  // ---- control requests ----
+
+  /** All pairs that the target answers to a text request, such as `SendTargets=All` (RFC 7143 11.10). */
+  text(pairs: readonly TextPair[]): Promise<readonly TextPair[]> {
+    return this.#ask((phase, answer) => {
+      phase.control.text(pairs, answer);
+    });
+  }
+
+  /** A task management function; resolves with the target's response code (RFC 7143 11.6.1). */
+  manageTasks(options: TaskManagementOptions): Promise<number> {
+    return this.#ask((phase, answer) => {
+      phase.control.manageTasks(options, answer);
+    });
+  }
+
+  /** NOP-Out; resolves with the data as it came back, at most 8192 bytes. */
+  ping(data: Buffer): Promise<Buffer> {
+    return this.#ask((phase, answer) => {
+      phase.control.ping(data, answer);
+    });
+  }
+
+  #ask<T>(send: (phase: InitiatorFullFeature, answer: (result: T | RiserError) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#phase === null) {
+        reject(this.#end ?? this.#lost?.reason ?? ended());
+        return;
+      }
+      send(this.#phase, (result) => {
+        if (result instanceof RiserError) reject(result);
+        else resolve(result);
+      });
+    });
+  }
+
+  // ---- the end ----
+
+  /** Log out and close. What is under way fails `SESSION_CLOSED`; so does everything after. */
+  async close(): Promise<void> {
+    if (this.#end !== null) return;
+    if (this.#phase !== null) {
+      const answered = this.#ask<number>((phase, answer) => {
+        phase.control.logout(answer);
+      }).catch(() => undefined);
+      this.#end = ended();
+      await answered;
+    }
+    this.#finish(ended());
+  }
+
+  /** End at once, without a logout. */
+  destroy(error: RiserError = ended()): void {
+    this.#finish(error);
+  }
+
+  #finish(error: RiserError): void {
+    this.#end ??= error;
+    this.#closing.abort(error);
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    this.#connection?.drop(null);
+    this.#failAll(error);
+  }
+
+  #failAll(error: RiserError): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const task of waiting) task.fail(error);
+    if (this.#end === null) return;
+    for (const task of this.#delayed) {
+      clearTimeout(task.waitTimer!);
+      task.waitTimer = null;
+      task.fail(error);
+    }
+    this.#delayed.clear();
+  }
+
+  // ---- connections ----
+
+  /** One attempt, redirections followed. */
+  async #connect(signal: AbortSignal | null): Promise<void> {
+    let portal = this.#options.portal;
+    for (let hops = 0; ; hops++) {
+      try {
+        await this.#logIn(portal, signal);
+        this.#portal = portal;
+        return;
+      } catch (error) {
+        const redirect = error instanceof LoginRefused && isMoved(error.status) ? error.redirect : null;
+        if (redirect === null) throw error;
+        if (hops === REDIRECTIONS) {
+          throw new RiserError('REDIRECTED', `redirected more than ${REDIRECTIONS} times in a row`, {
+            by: 'peer',
+            costs: 'session',
+            cause: error,
+          });
+        }
+        this.#log.info(`the target is redirected to ${redirect}`);
+        portal = parseTargetAddress(redirect);
+      }
+    }
+  }
+
+  /** Connect to `portal` and log in; the connection serves the session from then on. */
+  async #logIn(portal: PortalAddress, signal: AbortSignal | null): Promise<void> {
+    const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
+    await new Promise<void>((resolve, reject) => {
+      let isLoggedIn = false;
+      const onAbort = (): void => {
+        connection.drop(signal!.reason as Error);
+      };
+      const connection: InitiatorConnection = new InitiatorConnection(
+        {
+          loggedIn: (phase, result) => {
+            isLoggedIn = true;
+            signal?.removeEventListener('abort', onAbort);
+            this.#isUp(connection, phase, result);
+            resolve();
+          },
+          connectionClosed: (reason) => {
+            signal?.removeEventListener('abort', onAbort);
+            if (isLoggedIn) this.#isDown(connection, reason);
+            else {
+              clearInterval(timer);
+              reject(reason ?? closedDuringLogin());
+            }
+          },
+          asyncNotice: (notice) => {
+            this.#noticed(connection, notice);
+          },
+          remark: (message) => {
+            this.#log.warn(message);
+          },
+        },
+        {
+          initiatorName,
+          targetName,
+          isid: this.#isid,
+          initialCmdSN: 1,
+          authentication,
+          offer: {
+            ...INITIATOR_OFFER,
+            ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
+            ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
+          },
+        },
+        this.#limits,
+        performance.now(),
+      );
+      const timer = setInterval(() => {
+        connection.tick(performance.now());
+      }, TICK_MS);
+      this.#timer = timer;
+      signal?.addEventListener('abort', onAbort, { once: true });
+      connection.start(connectTcp(socket, connection));
+    });
+  }
+
+  #isUp(connection: InitiatorConnection, phase: InitiatorFullFeature, login: InitiatorLoginResult): void {
+    const isAgain = this.#login !== null;
+    this.#connection = connection;
+    this.#phase = phase;
+    this.#login = login;
+    this.#lost = null;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    if (isAgain) {
+      this.#log.info('connected again');
+      this.events?.reconnected();
+    }
+    for (const task of waiting) this.submit(task);
+  }
+
+  #isDown(connection: InitiatorConnection, cause: Error | null): void {
+    if (this.#connection !== connection) return;
+    this.#connection = null;
+    this.#phase = null;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    if (this.#end !== null) return;
+    const reason = new RiserError(
+      'CONNECTION_LOST',
+      cause === null ? 'the target closed the connection' : `the connection is lost: ${cause.message}`,
+      { by: 'peer', costs: 'connection', cause },
+    );
+    this.#lost = { reason, since: performance.now() };
+    this.#log.warn(reason.message);
+    this.events?.disconnected(reason);
+    void this.#recover();
+  }
+
+  /** Look for the target until it is there again, or the session is closed. */
+  async #recover(): Promise<void> {
+    if (this.#isRecovering) return;
+    this.#isRecovering = true;
+    const { signal } = this.#closing;
+    let pause = 0;
+    while (this.#end === null && this.#phase === null) {
+      try {
+        await delay(pause * (0.75 + Math.random() / 2), undefined, { signal });
+        await this.#connect(signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        const failure = error as Error;
+        this.#log.debug(`not connected again yet: ${failure.message}`);
+        if (failure instanceof RiserError && isFinal(failure)) {
+          this.#finish(failure);
+          break;
+        }
+        if (this.#hasGivenUp) this.#failAll(unreachable(this.#limits.recoveryTimeoutMs, failure));
+      }
+      pause = Math.min(Math.max(pause * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
+    }
+    this.#isRecovering = false;
+    // It may have been lost again while the last lines ran.
+    if (this.#end === null && this.#phase === null) void this.#recover();
+  }
+
+  /** RFC 7143 11.9.1 */
+  #noticed(connection: InitiatorConnection, notice: AsyncNotice): void {
+    switch (notice.event) {
+      case AsyncEvent.LOGOUT_REQUESTED:
+        this.#log.info('the target asks for a logout');
+        connection.fullFeature!.control.logout(() => undefined);
+        break;
+      case AsyncEvent.CONNECTION_WILL_DROP:
+      case AsyncEvent.SESSION_WILL_DROP:
+        this.#log.info('the target is about to close the connection');
+        break;
+      case AsyncEvent.NEGOTIATION_REQUESTED:
+        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1).
+        connection.fullFeature!.control.text([], () => undefined);
+        break;
+      default:
+        this.#log.debug(`asynchronous event ${notice.event}`);
+    }
+  }
+}
+
+/** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
+function randomIsid(): Buffer {
+  const isid = randomBytes(6);
+  isid[0] = 0x80;
+  return isid;
+}
+
+function isMoved(status: Status | null): boolean {
+  return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+}
+
+/** Whether trying again is useless, or even harmful: whoever is refused for a secret must not go on guessing. */
+function isFinal(error: RiserError): boolean {
+  if (error.code === 'AUTHENTICATION') return true;
+  if (!(error instanceof LoginRefused) || error.status === null) return false;
+  return (
+    error.status === LoginStatus.AUTHENTICATION_FAILURE ||
+    error.status === LoginStatus.AUTHORIZATION_FAILURE ||
+    error.status === LoginStatus.TARGET_REMOVED
+  );
+}
+
+function closedDuringLogin(): RiserError {
+  return new RiserError('LOGIN_CLOSED', 'the target closed the connection during login', {
+    by: 'peer',
+    costs: 'session',
+  });
+}
+
+function unreachable(afterMs: number, cause: Error): RiserError {
+  const message = `the target could not be reached again within ${afterMs / 1000} s: ${cause.message}`;
+  return new RiserError('UNREACHABLE', message, { by: 'peer', costs: 'session', cause });
+}
+
+function ended(): RiserError {
+  return new RiserError('SESSION_CLOSED', 'the session is closed', { by: 'local', costs: 'session' });
+}

@@ -1,0 +1,128 @@
+/**
+ * A task that does not give up at the first trouble: what may be sent again is, by the rules in
+ * {@link ClientTask.done}; everything else is reported as what it is.
+ */
+
+import { InitiatorTask } from '../iscsi/index.js';
+import { parseSense, type ParsedSense } from '../scsi/client/index.js';
+import { SenseKey, Status } from '../scsi/index.js';
+import { RiserError } from '../util/errors.js';
+
+/** Where a task goes: a session, or a choice of several. */
+export interface TaskPath {
+  /** Send the task, now or when there is a connection; `completed` follows in any case. */
+  submit(task: ClientTask): void;
+  /** The same after `delayMs` milliseconds. */
+  submitLater(task: ClientTask, delayMs: number): void;
+  /** Give the task up: `completed` follows, with `error` unless the target was faster. */
+  cancel(task: ClientTask, error: RiserError): void;
+  /** A unit attention condition was reported instead of carrying a command out (SAM-5 5.14). */
+  unitAttention(task: ClientTask, sense: ParsedSense): void;
+}
+
+/** Unit attention conditions that a command may meet before it is carried out. */
+const UNIT_ATTENTIONS = 16;
+/** Times that a command is sent again because it was aborted, or the unit is becoming ready. */
+const RETRIES = 10;
+/** Times that a busy target is asked again: about a minute. */
+const BUSY_RETRIES = 36;
+/** Waits for a target that is busy, milliseconds: the first, and the longest. */
+const FIRST_WAIT_MS = 10;
+const LONGEST_WAIT_MS = 2000;
+/** LOGICAL UNIT IS IN PROCESS OF BECOMING READY */
+const BECOMING_READY = 0x0401;
+
+export abstract class ClientTask extends InitiatorTask {
+  /** Set by the path that has it. */
+  path!: TaskPath;
+  /**
+   * Whether the command may be carried out twice: reads, and writes at fixed places. What was sent when a
+   * connection got lost is sent again only if it is.
+   */
+  isIdempotent = false;
+  /** Milliseconds that the target has for one attempt. */
+  timeoutMs = 60_000;
+  /** Set while it waits outside a connection. */
+  waitTimer: NodeJS.Timeout | null = null;
+  #unitAttentions = 0;
+  #retries = 0;
+  #busyRetries = 0;
+  #waitMs = FIRST_WAIT_MS;
+
+  /** The outcome is here: `error`, or `status` and what comes with it. */
+  protected abstract completed(): void;
+
+  /** A new life: forget what the last one went through. */
+  protected renew(): void {
+    this.#unitAttentions = 0;
+    this.#retries = 0;
+    this.#busyRetries = 0;
+    this.#waitMs = FIRST_WAIT_MS;
+  }
+
+  override done(): void {
+    if (this.error !== null) this.#lost(this.error);
+    else if (this.status === Status.GOOD) this.completed();
+    else if (this.#isBusy && this.#busyRetries++ < BUSY_RETRIES) this.#again();
+    else if (this.status === Status.CHECK_CONDITION) this.#checkCondition();
+    else this.completed();
+  }
+
+  /** End with `error`, in whatever state it was outside a connection. */
+  fail(error: RiserError): void {
+    this.error = error;
+    this.completed();
+  }
+
+  get parsedSense(): ParsedSense | null {
+    return parseSense(this.sense.subarray(0, this.senseLength));
+  }
+
+  get #isBusy(): boolean {
+    return this.status === Status.BUSY || this.status === Status.TASK_SET_FULL;
+  }
+
+  #lost(error: RiserError): void {
+    if (error.code !== 'CONNECTION_LOST') {
+      this.completed();
+    } else if (!this.wasSent || this.isIdempotent) {
+      this.path.submit(this);
+    } else {
+      this.fail(
+        new RiserError(
+          'OUTCOME_UNKNOWN',
+          'the connection was lost while the command was under way: it may have been carried out, or not',
+          { by: 'peer', costs: 'task', cause: error },
+        ),
+      );
+    }
+  }
+
+  #checkCondition(): void {
+    const sense = this.parsedSense;
+    if (sense === null) {
+      this.completed();
+    } else if (sense.key === SenseKey.UNIT_ATTENTION && this.#unitAttentions < UNIT_ATTENTIONS) {
+      // The command was not carried out (SAM-5 5.14): whatever it is, it may be sent again.
+      this.#unitAttentions++;
+      this.path.unitAttention(this, sense);
+      this.path.submit(this);
+    } else if (sense.key === SenseKey.ABORTED_COMMAND && this.isIdempotent && this.#retries < RETRIES) {
+      this.#retries++;
+      this.#again();
+    } else if (
+      sense.key === SenseKey.NOT_READY &&
+      ((sense.asc << 8) | sense.ascq) === BECOMING_READY &&
+      this.#retries < RETRIES
+    ) {
+      this.#retries++;
+      this.#again();
+    } else this.completed();
+  }
+
+  #again(): void {
+    const delay = this.#waitMs;
+    this.#waitMs = Math.min(delay * 2, LONGEST_WAIT_MS);
+    this.path.submitLater(this, delay);
+  }
+}
