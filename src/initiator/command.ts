@@ -121,7 +121,5 @@ export function aborted(cause: unknown): RiserError {
 
 function statusText(status: number): string {
   const name = Object.entries(Status).find(([, value]) => value === status)?.[0];
-  return name === undefined
-    ? `status 0x${status.toString(16)}`
-    : name.toLowerCase().replaceAll('_', ' ');
+  return name === undefined ? `status 0x${status.toString(16)}` : name.toLowerCase().replaceAll('_', ' ');
 }

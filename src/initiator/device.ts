@@ -1,6 +1,6 @@
 /**
- * A LUN as a {@link BlockDevice}: what reads and writes in bulk goes this way, by callbacks and reused tasks,
- * without a promise.
+ * A LUN as a {@link BlockDevice}: what reads and writes in bulk goes this way, by callbacks and tasks that are
+ * used again, without a promise.
  */
 
 import {
@@ -9,31 +9,127 @@ import {
   type BlockIo,
   BlockOp,
   BlockStatus,
-  type Extent,
 } from '../block/index.js';
-import { cdbs, type Capacity, type LbaStatus, parseLbaStatus } from '../scsi/client/index.js';
-import { SenseKey, Status } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
-import { putU16, putU32, putU64 } from '../util/fields.js';
-import { Memory } from '../util/memory.js';
-import { ClientTask, type TaskPath } from './task.js';
+import type { UnitTraits } from './traits.js';
+import { DeviceTask } from './device-task.js';
+import type { TaskPath } from './task.js';
 
-/** What a logical unit can do; see `lun.ts` for where it comes from. */
-export interface UnitTraits {
-  readonly capacity: Capacity;
-  readonly readOnly: boolean;
-  /** Whether UNMAP, and WRITE SAME(16) with and without the UNMAP bit, may be used. */
-  readonly unmap: boolean;
-  readonly writeSame: boolean;
-  readonly writeSameUnmaps: boolean;
-  readonly extents: boolean;
-  /** Whether 16-byte READ and WRITE are known; a unit without READ CAPACITY(16) gets 10-byte ones. */
-  readonly longCommands: boolean;
-  /** Blocks of one READ or WRITE, at least 1. */
-  readonly maximumTransfer: number;
-  /** Blocks of one UNMAP descriptor, and of one WRITE SAME. */
-  readonly maximumUnmap: number;
-  readonly maximumWriteSame: number;
-  /** Blocks. */
-  readonly unmapGranularity: number;
+export interface LunDeviceOptions {
+  /** For people: the URL without its secret. */
+  description: string;
+  lun: Uint8Array;
+  traits: UnitTraits;
+  /** Reads the traits anew. */
+  inspect: () => Promise<UnitTraits>;
+  /** Lets go of the sessions. */
+  release: () => Promise<void>;
+}
+
+export class LunDevice implements BlockDevice {
+  readonly description: string;
+  events: BlockDeviceEvents | null = null;
+  /** Eight bytes. */
+  readonly lun: Uint8Array;
+  readonly path: TaskPath;
+  traits: UnitTraits;
+  readonly #inspect: () => Promise<UnitTraits>;
+  readonly #release: () => Promise<void>;
+  readonly #free: DeviceTask[] = [];
+  readonly #all: DeviceTask[] = [];
+  #active = 0;
+  #isClosed = false;
+  /** Called when the last operation is over. */
+  #idle: (() => void) | null = null;
+
+  constructor(path: TaskPath, options: LunDeviceOptions) {
+    this.path = path;
+    this.description = options.description;
+    this.lun = options.lun;
+    this.traits = options.traits;
+    this.#inspect = options.inspect;
+    this.#release = options.release;
+  }
+
+  get blockSize(): number {
+    return this.traits.capacity.blockSize;
+  }
+
+  get size(): number {
+    return this.traits.capacity.blocks * this.traits.capacity.blockSize;
+  }
+
+  get readOnly(): boolean {
+    return this.traits.readOnly;
+  }
+
+  get unmapGranularity(): number {
+    const { unmap, writeSameUnmaps, unmapGranularity } = this.traits;
+    return unmap || writeSameUnmaps ? Math.max(1, unmapGranularity) * this.blockSize : 0;
+  }
+
+  submit(io: BlockIo): boolean {
+    io.status = BlockStatus.GOOD;
+    io.cause = null;
+    if (this.#isClosed) return io.fail(BlockStatus.NOT_READY, io.offset, closed());
+    if (io.offset < 0 || io.length < 0 || io.offset + io.length > this.size)
+      return io.fail(BlockStatus.OUT_OF_RANGE, io.offset);
+    if ((io.offset | io.length) % this.blockSize !== 0) return io.fail(BlockStatus.OUT_OF_RANGE, io.offset);
+    const isReading = io.op === BlockOp.READ || io.op === BlockOp.EXTENTS || io.op === BlockOp.FLUSH;
+    if (this.readOnly && !isReading) return io.fail(BlockStatus.READ_ONLY, io.offset);
+    if (io.op === BlockOp.EXTENTS) {
+      io.extents.length = 0;
+      if (!this.traits.extents && io.length > 0) return io.addExtent(io.length, true);
+    }
+    if (io.length === 0 && io.op !== BlockOp.FLUSH) return true;
+    const task = this.#free.pop() ?? this.#create();
+    this.#active++;
+    return task.begin(io);
+  }
+
+  #create(): DeviceTask {
+    const task = new DeviceTask(this);
+    this.#all.push(task);
+    return task;
+  }
+
+  /** Give `io` up: it ends with NOT_READY and `error` as its cause, unless the target was faster. */
+  cancel(io: BlockIo, error: RiserError): void {
+    const task = this.#all.find((one) => one.io === io);
+    if (task !== undefined) this.path.cancel(task, error);
+  }
+
+  /** The task is over; called by it. */
+  release(task: DeviceTask): void {
+    this.#free.push(task);
+    this.#active--;
+    if (this.#active === 0) this.#idle?.();
+  }
+
+  /** A file's memory can be lent, a remote one cannot. */
+  lend(): boolean {
+    return false;
+  }
+
+  async refresh(): Promise<void> {
+    if (this.#isClosed) return;
+    const before = this.size;
+    this.traits = await this.#inspect();
+    if (this.size !== before) this.events?.resized();
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#active > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    await this.#release();
+  }
+}
+
+function closed(): RiserError {
+  return new RiserError('DEVICE_CLOSED', 'the LUN is closed', { by: 'local', costs: 'task' });
 }

@@ -131,6 +131,10 @@ export class Session implements TaskPath {
     return this.#login!.parameters;
   }
 
+  get targetName(): string | null {
+    return this.#options.targetName;
+  }
+
   get login(): InitiatorLoginResult {
     return this.#login!;
   }

@@ -46,6 +46,14 @@ export function modeSense10(cdb: Buffer, page: number, subpage: number, length: 
   putU16(cdb, 7, length);
 }
 
+/** Whether a command without service actions is known, and which bits of its CDB are. */
+export function reportSupportedOperationCode(cdb: Buffer, opcode: number, length: number): void {
+  begin(cdb, OpCode.MAINTENANCE_IN, ServiceAction.REPORT_SUPPORTED_OPERATION_CODES);
+  cdb[2] = 1;
+  cdb[3] = opcode;
+  putU32(cdb, 6, length);
+}
+
 export function readCapacity10(cdb: Buffer): void {
   begin(cdb, OpCode.READ_CAPACITY_10);
 }

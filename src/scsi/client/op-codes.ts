@@ -15,7 +15,12 @@ export const OpCode = {
   WRITE_SAME_16: 0x93,
   SERVICE_ACTION_IN_16: 0x9e,
   REPORT_LUNS: 0xa0,
+  MAINTENANCE_IN: 0xa3,
 } as const;
 
-/** Service actions of SERVICE ACTION IN(16). */
-export const ServiceAction = { READ_CAPACITY_16: 0x10, GET_LBA_STATUS: 0x12 } as const;
+/** Service actions of SERVICE ACTION IN(16) and of MAINTENANCE IN. */
+export const ServiceAction = {
+  READ_CAPACITY_16: 0x10,
+  GET_LBA_STATUS: 0x12,
+  REPORT_SUPPORTED_OPERATION_CODES: 0x0c,
+} as const;
