@@ -53,8 +53,8 @@ export class CommandFailed extends RiserError {
 
 class SingleCommand extends ClientTask {
   readonly #settle: (task: SingleCommand) => void;
-  constructor(settle: (task: SingleCommand) => void) {
-    super();
+  constructor(path: TaskPath, settle: (task: SingleCommand) => void) {
+    super(path);
     this.#settle = settle;
   }
   protected override completed(): void {
@@ -85,7 +85,7 @@ export function sendCommand(
     const onAbort = (): void => {
       path.cancel(task, aborted(signal!.reason));
     };
-    const task = new SingleCommand(() => {
+    const task = new SingleCommand(path, () => {
       signal?.removeEventListener('abort', onAbort);
       if (task.error !== null) {
         reject((task.error.code === 'ABORTED' ? signal?.reason : task.error) as Error);

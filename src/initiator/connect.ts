@@ -4,12 +4,16 @@ import { hostname } from 'node:os';
 import type { InitiatorAuthentication } from '../iscsi/index.js';
 import { encodeLun } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
+import { getU32 } from '../util/fields.js';
 import type { Logger } from '../util/logger.js';
 import { sendCommand } from './command.js';
 import { LunDevice } from './device.js';
+import { discover } from './discovery.js';
 import { Lun } from './lun.js';
-import { Session, type SessionLimits, type SessionOptions } from './session.js';
-import { inspectUnit, type Send } from './traits.js';
+import { Multipath, MultipathPolicy } from './multipath.js';
+import { DEFAULT_SESSION_LIMITS, Session, type SessionLimits, type SessionOptions } from './session.js';
+import type { TaskPath } from './task.js';
+import { inspectUnit, type UnitTraits } from './traits.js';
 import { type IscsiUrl, parseIscsiUrl } from './url.js';
 
 export interface ConnectOptions {
@@ -20,6 +24,8 @@ export interface ConnectOptions {
   dataDigest?: boolean;
   limits?: Partial<SessionLimits>;
   log?: Logger;
+  /** Use every portal that the target tells, and spread tasks like this; only the URL's by default. */
+  multipath?: MultipathPolicy;
   /** Gives up connecting. */
   signal?: AbortSignal;
   authentication?: InitiatorAuthentication;
@@ -42,7 +48,7 @@ export function sessionOptions(url: IscsiUrl, options: ConnectOptions): SessionO
       remedy: 'The same target is reached over TCP by iscsi://.',
     });
   }
-  const { initiatorName = defaultInitiatorName(), ...rest } = options;
+  const { initiatorName = defaultInitiatorName(), multipath: _, ...rest } = options;
   return { portal: url.portal, targetName: url.targetName, initiatorName, ...rest };
 }
 
@@ -59,43 +65,116 @@ export function sessionOptions(url: IscsiUrl, options: ConnectOptions): SessionO
  */
 export async function connect(url: string, options: ConnectOptions = {}): Promise<Lun> {
   const parsed = parseIscsiUrl(url);
-  if (parsed.targetName === null || parsed.lun === null) {
+  const { targetName, lun } = parsed;
+  if (targetName === null || lun === null) {
     throw new RiserError('URL', 'the URL names no LUN', {
       by: 'local',
       costs: 'task',
       remedy: 'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0; riser ls lists what there is.',
     });
   }
-  const session = await Session.open(sessionOptions(parsed, options));
+  const settings = sessionOptions(parsed, options);
+  const sessions =
+    options.multipath === undefined ? [await Session.open(settings)] : await openPaths(settings, targetName);
+  const close = async (): Promise<void> => {
+    await Promise.all(sessions.map((session) => session.close()));
+  };
   try {
-    return await openLun(session, parsed.lun, {
-      ...(options.signal !== undefined && { signal: options.signal }),
-    });
+    return await openLun(sessions, lun, { ...options, release: close });
   } catch (error) {
-    await session.close();
+    await close();
     throw error;
   }
 }
 
+/** A session by each portal that the target tells; those that cannot be reached now are looked for on. */
+async function openPaths(settings: SessionOptions, targetName: string): Promise<Session[]> {
+  const targets = await discover(settings);
+  const portals = targets.find(({ name }) => name === targetName)?.portals ?? [settings.portal];
+  const attempts = await Promise.allSettled(portals.map((portal) => Session.open({ ...settings, portal })));
+  const opened = attempts.filter((attempt) => attempt.status === 'fulfilled');
+  if (opened.length === 0) throw (attempts[0] as PromiseRejectedResult).reason;
+  return attempts.map((attempt, i) => {
+    if (attempt.status === 'fulfilled') return attempt.value;
+    const reason = attempt.reason as RiserError;
+    settings.log?.warn(reason.message);
+    return Session.openLater({ ...settings, portal: portals[i]! }, reason);
+  });
+}
+
+export interface OpenLunOptions {
+  /** How tasks are spread, when there are several sessions; round-robin by default. */
+  multipath?: MultipathPolicy;
+  limits?: Partial<SessionLimits>;
+  signal?: AbortSignal;
+  /** Called when the LUN is closed; by default the sessions stay open. */
+  release?: () => Promise<void>;
+}
+
 /**
- * A LUN of a session that is open; closing the LUN closes the session unless `keepSession` is set.
+ * A LUN of one or several open sessions with its target.
  *
- * @throws RiserError `NO_SUCH_LUN`, `NOT_A_DISK`, `MEDIUM`
+ * @throws RiserError `NO_SUCH_LUN`, `NOT_A_DISK`, `MEDIUM`; `LUN_CHANGED` when the sessions lead to different LUNs
  */
 export async function openLun(
-  session: Session,
+  sessions: readonly Session[],
   lun: number,
-  { signal, keepSession = false }: { signal?: AbortSignal; keepSession?: boolean } = {},
+  options: OpenLunOptions = {},
 ): Promise<Lun> {
+  const { signal, release = () => Promise.resolve() } = options;
   const address = Buffer.alloc(8);
   encodeLun(lun, address, 0);
-  const send: Send = (cdb, options) => sendCommand(session, address, cdb, options);
-  const device = new LunDevice(session, {
-    description: `${session.targetName!} LUN ${lun}`,
+  const inspect = (path: TaskPath): Promise<UnitTraits> =>
+    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), signal);
+  const connected = sessions.filter((session) => session.isConnected);
+  const [traits, ...others] = await Promise.all(connected.map(inspect));
+  if (traits === undefined) throw new RangeError('no session is connected');
+  for (const other of others) checkIdentity(traits, other);
+  const recoveryTimeoutMs = options.limits?.recoveryTimeoutMs ?? DEFAULT_SESSION_LIMITS.recoveryTimeoutMs;
+  const path =
+    sessions.length === 1
+      ? sessions[0]!
+      : new Multipath(sessions, options.multipath ?? MultipathPolicy.ROUND_ROBIN, recoveryTimeoutMs);
+  const device = new LunDevice(path, {
+    description: `${sessions[0]!.targetName!} LUN ${lun}`,
     lun: address,
-    traits: await inspectUnit(send, signal),
-    inspect: () => inspectUnit(send),
-    release: () => (keepSession ? Promise.resolve() : session.close()),
+    traits,
+    inspect: () => inspect(path),
+    release,
   });
+  for (const session of sessions) {
+    session.watchers.add({
+      // A target that was started anew may serve another disk under the old name.
+      recheck: async (connection) => {
+        const now = await inspect(connection);
+        checkIdentity(device.traits, now);
+        device.adopt(now);
+      },
+      unitAttention: (task, { asc, ascq }) => {
+        const isOurs = task.lunHigh === getU32(address, 0) && task.lunLow === getU32(address, 4);
+        if (!isOurs || asc !== CAPACITY_CHANGED.asc || ascq !== CAPACITY_CHANGED.ascq) return;
+        // Whoever works on the LUN hears of a failure by their own commands.
+        device.refresh().catch(() => undefined);
+      },
+    });
+  }
   return new Lun(device);
+}
+
+/** CAPACITY DATA HAS CHANGED (SBC-3 4.10) */
+const CAPACITY_CHANGED = { asc: 0x2a, ascq: 0x09 };
+
+/** @throws RiserError `LUN_CHANGED` when two descriptions are of different logical units, by the names that they tell */
+function checkIdentity(before: UnitTraits, now: UnitTraits): void {
+  const identity = ({ description }: UnitTraits): string =>
+    [
+      description.serialNumber ?? '',
+      ...description.designators.filter(({ association }) => association === 0).map(({ value }) => value),
+    ].join(' ');
+  if (identity(before) === identity(now) && before.capacity.blockSize === now.capacity.blockSize) return;
+  throw new RiserError('LUN_CHANGED', 'the LUN is another disk than it was: it has another identity', {
+    by: 'peer',
+    costs: 'session',
+    remedy: 'Nothing was sent to it. Look at what the target serves, and connect anew.',
+  });
 }

@@ -52,7 +52,7 @@ export class DeviceTask extends ClientTask {
   #parameters: Memory | null = null;
 
   constructor(device: LunDevice) {
-    super();
+    super(device.path);
     this.#device = device;
     this.lunHigh = getU32(device.lun, 0);
     this.lunLow = getU32(device.lun, 4);
@@ -157,7 +157,7 @@ export class DeviceTask extends ClientTask {
       }
     }
     this.renew();
-    this.#device.path.submit(this);
+    this.path.submit(this);
   }
 
   #parameterMemory(): Memory {

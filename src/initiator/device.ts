@@ -112,9 +112,13 @@ export class LunDevice implements BlockDevice {
   }
 
   async refresh(): Promise<void> {
-    if (this.#isClosed) return;
+    if (!this.#isClosed) this.adopt(await this.#inspect());
+  }
+
+  /** The unit has told anew what it is. */
+  adopt(traits: UnitTraits): void {
     const before = this.size;
-    this.traits = await this.#inspect();
+    this.traits = traits;
     if (this.size !== before) this.events?.resized();
   }
 

@@ -11,17 +11,25 @@
  */
 
 export { CommandFailed, type CommandOptions, type CommandResult, sendCommand } from './command.js';
-export { connect, type ConnectOptions, defaultInitiatorName, openLun, sessionOptions } from './connect.js';
+export {
+  connect,
+  type ConnectOptions,
+  defaultInitiatorName,
+  openLun,
+  type OpenLunOptions,
+  sessionOptions,
+} from './connect.js';
 export { LunDevice } from './device.js';
 export { discover, type DiscoveredTarget, type TargetPortal, targetsOf } from './discovery.js';
 export { type Abortable, Lun, type StreamOptions, type WriteOptions } from './lun.js';
 export {
   DEFAULT_SESSION_LIMITS,
   Session,
-  type SessionEvents,
   type SessionLimits,
   type SessionOptions,
+  type SessionWatcher,
 } from './session.js';
+export { Multipath, MultipathPolicy } from './multipath.js';
 export type { TaskPath } from './task.js';
 export { ClientTask } from './task.js';
 export type { UnitDescription, UnitTraits } from './traits.js';

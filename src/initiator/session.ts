@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectTcp } from '../datamover/index.js';
 import {
@@ -25,6 +26,7 @@ import { AsyncEvent } from '../iscsi/wire/opcodes.js';
 import type { ParsedSense } from '../scsi/client/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
+import { ConnectionPath } from './connection-path.js';
 import { dial } from './dial.js';
 import { parseTargetAddress } from './discovery.js';
 import type { ClientTask, TaskPath } from './task.js';
@@ -62,14 +64,18 @@ export interface SessionOptions {
   signal?: AbortSignal | null;
 }
 
-/** What the owner of a session may want to hear of. */
-export interface SessionEvents {
+/** What those who use a session may want to hear of. */
+export interface SessionWatcher {
   /** The connection is lost, and being made anew. */
-  disconnected(reason: RiserError): void;
+  disconnected?(reason: RiserError): void;
+  /** A connection was made anew, and nothing goes by it yet; rejects when nothing must. */
+  recheck?(path: TaskPath): Promise<void>;
   /** It is there again. */
-  reconnected(): void;
+  reconnected?(): void;
+  /** The session has ended, and will not come back. */
+  ended?(reason: RiserError): void;
   /** The target reported a unit attention condition to a task, which goes on. */
-  unitAttention(task: ClientTask, sense: ParsedSense): void;
+  unitAttention?(task: ClientTask, sense: ParsedSense): void;
 }
 
 /** Redirections that are followed in a row. */
@@ -78,10 +84,17 @@ const REDIRECTIONS = 5;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5000;
 const TICK_MS = 500;
+const PEER_COSTS_SESSION = { by: 'peer', costs: 'session' } as const;
+
+interface LoggedIn {
+  readonly connection: InitiatorConnection;
+  readonly phase: InitiatorFullFeature;
+  readonly login: InitiatorLoginResult;
+}
 
 export class Session implements TaskPath {
-  /** Set to hear of it. */
-  events: SessionEvents | null = null;
+  /** Who hears of it. */
+  readonly watchers = new Set<SessionWatcher>();
   readonly #options: SessionOptions;
   readonly #limits: SessionLimits;
   readonly #log: Logger;
@@ -99,7 +112,6 @@ export class Session implements TaskPath {
   #end: RiserError | null = null;
   #isRecovering = false;
   readonly #closing = new AbortController();
-  #timer: NodeJS.Timeout | null = null;
   #isFlushDue = false;
   readonly #flush = (): void => {
     this.#isFlushDue = false;
@@ -126,6 +138,14 @@ export class Session implements TaskPath {
     return session;
   }
 
+  /** A session that looks for its target until it finds it; tasks wait as they do for a lost connection. */
+  static openLater(options: SessionOptions, reason: RiserError): Session {
+    const session = new Session(options);
+    session.#lost = { reason, since: performance.now() };
+    void session.#recover();
+    return session;
+  }
+
   /** What was negotiated last. */
   get parameters(): OperationalParameters {
     return this.#login!.parameters;
@@ -148,10 +168,20 @@ export class Session implements TaskPath {
     return this.#phase !== null;
   }
 
+  /** Whether it is closed, or has failed for good. */
+  get hasEnded(): boolean {
+    return this.#end !== null;
+  }
+
+  /** Tasks under way. */
+  get tasks(): number {
+    return this.#phase?.tasks ?? 0;
+  }
+
   // ---- TaskPath ----
 
   submit(task: ClientTask): void {
-    task.path = this;
+    task.carrier = this;
     const phase = this.#phase;
     if (phase === null) {
       this.#wait(task);
@@ -191,7 +221,7 @@ export class Session implements TaskPath {
   }
 
   unitAttention(task: ClientTask, sense: ParsedSense): void {
-    this.events?.unitAttention(task, sense);
+    for (const watcher of this.watchers) watcher.unitAttention?.(task, sense);
   }
 
   #wait(task: ClientTask): void {
@@ -262,12 +292,12 @@ export class Session implements TaskPath {
   }
 
   #finish(error: RiserError): void {
+    if (this.#closing.signal.aborted) return;
     this.#end ??= error;
     this.#closing.abort(error);
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
     this.#connection?.drop(null);
     this.#failAll(error);
+    for (const watcher of this.watchers) watcher.ended?.(error);
   }
 
   #failAll(error: RiserError): void {
@@ -309,30 +339,43 @@ export class Session implements TaskPath {
     }
   }
 
-  /** Connect to `portal` and log in; the connection serves the session from then on. */
+  /** Connect to `portal`, log in, and look whether everything is as it was; then tasks go by it. */
   async #logIn(portal: PortalAddress, signal: AbortSignal | null): Promise<void> {
-    const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
     const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
-    await new Promise<void>((resolve, reject) => {
-      let isLoggedIn = false;
+    const { connection, phase, login } = await this.#negotiate(socket, signal);
+    try {
+      if (this.#login !== null) {
+        const path = new ConnectionPath(phase);
+        for (const watcher of this.watchers) await watcher.recheck?.(path);
+      }
+    } catch (error) {
+      connection.drop(null);
+      throw error;
+    }
+    // It may have been lost, or the session closed, while that was looked at.
+    if (phase.isOver) throw new RiserError('CONNECT', 'the connection was lost again', PEER_COSTS_SESSION);
+    if (this.#end !== null) connection.drop(null);
+    else this.#isUp(connection, phase, login);
+  }
+
+  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<LoggedIn> {
+    const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         connection.drop(signal!.reason as Error);
       };
       const connection: InitiatorConnection = new InitiatorConnection(
         {
-          loggedIn: (phase, result) => {
-            isLoggedIn = true;
+          loggedIn: (phase, login) => {
             signal?.removeEventListener('abort', onAbort);
-            this.#isUp(connection, phase, result);
-            resolve();
+            resolve({ connection, phase, login });
           },
           connectionClosed: (reason) => {
             signal?.removeEventListener('abort', onAbort);
-            if (isLoggedIn) this.#isDown(connection, reason);
-            else {
-              clearInterval(timer);
-              reject(reason ?? closedDuringLogin());
-            }
+            clearInterval(timer);
+            // Whoever is logged in has been answered, and hears of the loss below.
+            reject(reason ?? closedDuringLogin());
+            this.#isDown(connection, reason);
           },
           asyncNotice: (notice) => {
             this.#noticed(connection, notice);
@@ -359,14 +402,13 @@ export class Session implements TaskPath {
       const timer = setInterval(() => {
         connection.tick(performance.now());
       }, TICK_MS);
-      this.#timer = timer;
       signal?.addEventListener('abort', onAbort, { once: true });
       connection.start(connectTcp(socket, connection));
     });
   }
 
   #isUp(connection: InitiatorConnection, phase: InitiatorFullFeature, login: InitiatorLoginResult): void {
-    const isAgain = this.#login !== null;
+    const isAgain = this.#lost !== null;
     this.#connection = connection;
     this.#phase = phase;
     this.#login = login;
@@ -375,7 +417,7 @@ export class Session implements TaskPath {
     this.#waiting = [];
     if (isAgain) {
       this.#log.info('connected again');
-      this.events?.reconnected();
+      for (const watcher of this.watchers) watcher.reconnected?.();
     }
     for (const task of waiting) this.submit(task);
   }
@@ -384,8 +426,6 @@ export class Session implements TaskPath {
     if (this.#connection !== connection) return;
     this.#connection = null;
     this.#phase = null;
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
     if (this.#end !== null) return;
     const reason = new RiserError(
       'CONNECTION_LOST',
@@ -394,7 +434,7 @@ export class Session implements TaskPath {
     );
     this.#lost = { reason, since: performance.now() };
     this.#log.warn(reason.message);
-    this.events?.disconnected(reason);
+    for (const watcher of this.watchers) watcher.disconnected?.(reason);
     void this.#recover();
   }
 
@@ -459,7 +499,7 @@ function isMoved(status: Status | null): boolean {
 
 /** Whether trying again is useless, or even harmful: whoever is refused for a secret must not go on guessing. */
 function isFinal(error: RiserError): boolean {
-  if (error.code === 'AUTHENTICATION') return true;
+  if (error.code === 'AUTHENTICATION' || error.code === 'LUN_CHANGED') return true;
   if (!(error instanceof LoginRefused) || error.status === null) return false;
   return (
     error.status === LoginStatus.AUTHENTICATION_FAILURE ||
@@ -469,10 +509,7 @@ function isFinal(error: RiserError): boolean {
 }
 
 function closedDuringLogin(): RiserError {
-  return new RiserError('LOGIN_CLOSED', 'the target closed the connection during login', {
-    by: 'peer',
-    costs: 'session',
-  });
+  return new RiserError('LOGIN_CLOSED', 'the target closed the connection during login', PEER_COSTS_SESSION);
 }
 
 function unreachable(afterMs: number, cause: Error): RiserError {

@@ -33,8 +33,10 @@ const LONGEST_WAIT_MS = 2000;
 const BECOMING_READY = 0x0401;
 
 export abstract class ClientTask extends InitiatorTask {
-  /** Set by the path that has it. */
-  path!: TaskPath;
+  /** Where it goes, and goes again. */
+  readonly path: TaskPath;
+  /** The session that has it now. */
+  carrier: TaskPath | null = null;
   /**
    * Whether the command may be carried out twice: reads, and writes at fixed places. What was sent when a
    * connection got lost is sent again only if it is.
@@ -48,6 +50,11 @@ export abstract class ClientTask extends InitiatorTask {
   #retries = 0;
   #busyRetries = 0;
   #waitMs = FIRST_WAIT_MS;
+
+  constructor(path: TaskPath) {
+    super();
+    this.path = path;
+  }
 
   /** The outcome is here: `error`, or `status` and what comes with it. */
   protected abstract completed(): void;

@@ -76,7 +76,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
   #expCmdSN: number;
   #maxCmdSN: number;
   #expStatSN: number;
-  #isOver = false;
+  /** The connection is gone. */
+  isOver = false;
   readonly #header = Buffer.alloc(BHS_LENGTH);
 
   constructor(datamover: InitiatorDatamover, login: InitiatorLoginResult, host: InitiatorHost) {
@@ -122,7 +123,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.residual = 0;
     task.wasSent = false;
     task.isAborting = false;
-    if (this.#isOver) {
+    if (this.isOver) {
       task.error = gone(null);
       task.done();
     } else if (this.#firstQueued === null && serialLessOrEqual(this.#cmdSN, this.#maxCmdSN)) this.#send(task);
@@ -133,9 +134,9 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.datamover.flush();
   }
 
-  /** Tasks that are queued or active. */
-  get hasTasks(): boolean {
-    return this.#tasks.count > 0 || this.#firstQueued !== null;
+  /** Tasks that the target has. */
+  get tasks(): number {
+    return this.#tasks.count;
   }
 
   #enqueue(task: InitiatorTask): void {
@@ -245,7 +246,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   /** End tasks whose time is over. */
   tick(now: number): void {
-    if (!this.hasTasks) return;
+    if (this.tasks === 0 && this.#firstQueued === null) return;
     for (const task of this.#tasks.all()) if (now >= task.deadline) this.abort(task, timedOut());
     for (let task = this.#firstQueued; task !== null;) {
       const next: InitiatorTask | null = task.nextQueued;
@@ -256,7 +257,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   /** The connection is gone, and the Datamover has let go of all buffers: every task ends. */
   terminated(reason: Error | null): void {
-    this.#isOver = true;
+    this.isOver = true;
     const error = gone(reason);
     const active = this.#tasks.all();
     let queued = this.#firstQueued;
