@@ -40,7 +40,7 @@ export function defaultInitiatorName(): string {
 }
 
 /** What a session needs, from a URL and options. */
-export function sessionOptions(url: IscsiUrl, options: ConnectOptions): SessionOptions {
+export function sessionOptions(url: IscsiUrl, options: Omit<ConnectOptions, 'multipath'>): SessionOptions {
   if (url.transport === 'iser') {
     throw new RiserError('TRANSPORT', 'iser:// is not there yet', {
       by: 'local',
@@ -48,7 +48,7 @@ export function sessionOptions(url: IscsiUrl, options: ConnectOptions): SessionO
       remedy: 'The same target is reached over TCP by iscsi://.',
     });
   }
-  const { initiatorName = defaultInitiatorName(), multipath: _, ...rest } = options;
+  const { initiatorName = defaultInitiatorName(), ...rest } = options;
   return { portal: url.portal, targetName: url.targetName, initiatorName, ...rest };
 }
 
@@ -73,9 +73,10 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
       remedy: 'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0; riser ls lists what there is.',
     });
   }
-  const settings = sessionOptions(parsed, options);
+  const { multipath, ...others } = options;
+  const settings = sessionOptions(parsed, others);
   const sessions =
-    options.multipath === undefined ? [await Session.open(settings)] : await openPaths(settings, targetName);
+    multipath === undefined ? [await Session.open(settings)] : await openPaths(settings, targetName);
   const close = async (): Promise<void> => {
     await Promise.all(sessions.map((session) => session.close()));
   };

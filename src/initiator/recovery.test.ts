@@ -87,7 +87,7 @@ describe('recovery of a session', () => {
     const { server, port } = await serve(device);
     const lun = await connected(port);
     // The device takes commands and does not answer.
-    device.submit = () => false;
+    (device as BlockDevice).submit = () => false;
     const [zeroes, ones] = [Buffer.alloc(512), Buffer.alloc(512, 1)];
     const writing = lun.compareAndWrite(0, zeroes, ones);
     await delay(100);
@@ -132,7 +132,7 @@ describe('multipath', () => {
         await delay(100);
         await (open[i] as TargetServer).close({ graceMs: 0 });
         await delay(100);
-        assert.equal(sessions[i]!.isConnected, false);
+        assert.deepEqual([i, sessions[i]!.isConnected], [i, false]);
         const again = await serve(device, { port });
         open.pop();
         open[i] = again.server;

@@ -29,7 +29,7 @@ export class TaskTable {
 
   find(tag: number): InitiatorTask | null {
     const task = this.#tasks[tag & INDEX_MASK];
-    return task !== undefined && task !== null && task.initiatorTaskTag === tag ? task : null;
+    return task?.initiatorTaskTag === tag ? task : null;
   }
 
   remove(task: InitiatorTask): void {
