@@ -137,8 +137,9 @@ export class Guest {
     await this.#monitor.request('set_link', { name: `card${link}`, up: isUp });
   }
 
-  /** End it at once: what it has not sent is lost. */
+  /** End it at once: what it has not sent is lost. Does nothing when it has ended. */
   async powerCut(): Promise<void> {
+    if (this.hasEnded()) return;
     this.#note('the power is cut');
     await this.#qemu.kill();
   }

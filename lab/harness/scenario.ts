@@ -53,6 +53,8 @@ export class Lab {
 
   /** Boot a guest: the scenario's first, or another one after a power cut. */
   async boot(): Promise<Guest> {
+    // A test that failed may have left the last one running.
+    await this.#guest?.powerCut();
     this.#guest = await Guest.boot(this.folder, this.#hardware);
     return this.#guest;
   }
@@ -88,6 +90,17 @@ export class Lab {
   }
 }
 
+/** Milliseconds between looks whether the runner is still there. */
+const ORPHAN_CHECK = 1000;
+
+/** A runner that is killed cannot end its tests, so they do; QEMU and Riser end with them. */
+function endWithRunner(): void {
+  const runner = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== runner) process.exit(1);
+  }, ORPHAN_CHECK).unref();
+}
+
 /**
  * Declare the scenario `name`; `define` declares its tests.
  *
@@ -105,6 +118,7 @@ export function scenario(name: string, options: ScenarioOptions, define: (lab: L
   const missing = whatIsMissing();
   describe(name, { skip: missing ?? false, timeout: limit * 1000 }, () => {
     before(async () => {
+      endWithRunner();
       rmSync(lab.folder, { recursive: true, force: true });
       mkdirSync(lab.folder, { recursive: true });
       await lab.boot();
