@@ -17,10 +17,12 @@ export function refused(io: BlockIo, device: Bounds, closed: boolean): boolean {
   io.status = BlockStatus.GOOD;
   io.errorOffset = 0;
   io.cause = null;
+  io.extents.length = 0;
   const { op, offset, length } = io;
   if (closed) return io.fail(BlockStatus.NOT_READY, offset);
   if (op === BlockOp.FLUSH) return false;
-  if (op !== BlockOp.READ && device.readOnly) return io.fail(BlockStatus.READ_ONLY, offset);
+  if (op !== BlockOp.READ && op !== BlockOp.EXTENTS && device.readOnly)
+    return io.fail(BlockStatus.READ_ONLY, offset);
   if (!inside(device, offset, length)) return io.fail(BlockStatus.OUT_OF_RANGE, offset);
   if (op <= BlockOp.WRITE && io.data.length < length) return io.fail(BlockStatus.OUT_OF_RANGE, offset);
   return false;

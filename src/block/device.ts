@@ -25,6 +25,12 @@ export const BlockOp = {
   UNMAP: 3,
   /** Write zeroes; with `mayUnmap` the device may deallocate instead. */
   WRITE_ZEROES: 4,
+  /**
+   * Tell the state of provisioning of the `length` bytes at `offset`: `extents` are then in order, without
+   * gaps, and cover the range from its start on, at least one block of it. Neighbours differ in state. An
+   * answer may be coarser than the truth in one direction only: a hole may be told as mapped.
+   */
+  EXTENTS: 5,
 } as const;
 export type BlockOp = (typeof BlockOp)[keyof typeof BlockOp];
 
@@ -44,6 +50,9 @@ export const BlockStatus = {
 } as const;
 export type BlockStatus = (typeof BlockStatus)[keyof typeof BlockStatus];
 
+/** The most extents that one EXTENTS tells. */
+export const MAXIMUM_EXTENTS = 1024;
+
 /** One operation on a device, and its outcome. Extend it to know who is asking. */
 export abstract class BlockIo {
   op: BlockOp = BlockOp.READ;
@@ -57,6 +66,10 @@ export abstract class BlockIo {
   mayUnmap = false;
   /** READ: where to, WRITE: where from; `data.length >= length`. Stays valid until the operation is done. */
   data!: ScatterList;
+  /** EXTENTS: the answer, which the device fills in anew. */
+  readonly extents: Extent[] = [];
+  /** EXTENTS: how many are wanted at most, 1 to {@link MAXIMUM_EXTENTS}. */
+  extentLimit = MAXIMUM_EXTENTS;
   status: BlockStatus = BlockStatus.GOOD;
   /** First byte that failed when `status` is not GOOD. */
   errorOffset = 0;
@@ -71,6 +84,23 @@ export abstract class BlockIo {
     this.status = status;
     this.errorOffset = errorOffset;
     this.cause = cause;
+    return true;
+  }
+
+  /**
+   * EXTENTS: the device adds the next `length` bytes, which are in one state. False when they are not taken,
+   * because there are as many extents as are wanted.
+   */
+  addExtent(length: number, mapped: boolean): boolean {
+    const { extents } = this;
+    const last = extents.at(-1);
+    if (last?.mapped === mapped) {
+      last.length += length;
+      return true;
+    }
+    if (extents.length === this.extentLimit) return false;
+    const offset = last === undefined ? this.offset : last.offset + last.length;
+    extents.push({ offset, length, mapped });
     return true;
   }
 }
@@ -115,12 +145,6 @@ export interface BlockDevice {
    * The memory stays valid until the device is closed; with `forWriting` it is allocated first.
    */
   lend(data: ScatterList, offset: number, length: number, forWriting: boolean): boolean;
-
-  /**
-   * The state of the medium from `offset` on: the first extent, at most `length` bytes long.
-   * An answer may be coarser than the truth in one direction only: a hole may be told as mapped.
-   */
-  extent(offset: number, length: number): Extent;
 
   /** Look whether the medium changed its size; calls `events.resized` when it did. */
   refresh(): Promise<void>;

@@ -12,7 +12,7 @@ import { Memory, ScatterList } from '../util/memory.js';
 import { IoVector } from '../util/posix/iovec.js';
 import { libc as systemLibc, type Libc, type VectorCall } from '../util/posix/libc.js';
 import { refused } from './admission.js';
-import { BlockOp, type BlockDevice, type BlockDeviceEvents, type BlockIo, type Extent } from './device.js';
+import { BlockOp, type BlockDevice, type BlockDeviceEvents, type BlockIo } from './device.js';
 import { imageSize, openImage, type Image } from './image.js';
 import { ThreadPoolIo } from './thread-pool-io.js';
 
@@ -22,7 +22,7 @@ export interface FileDeviceOptions {
   /** Open for reading only; several servers may then serve the same image. */
   readOnly?: boolean;
   /**
-   * True (default): UNMAP makes holes, and `extent` tells them. False: the disk is fully provisioned, UNMAP
+   * True (default): UNMAP makes holes, and EXTENTS tells them. False: the disk is fully provisioned, UNMAP
    * zeroes and keeps the room allocated, and everything counts as mapped.
    */
   thin?: boolean;
@@ -118,6 +118,10 @@ export class FileDevice implements BlockDevice {
       if (this.readOnly) return true;
     } else {
       if (io.length === 0) return true;
+      if (io.op === BlockOp.EXTENTS) {
+        this.#tellExtents(io);
+        return true;
+      }
       if (io.op === BlockOp.READ) {
         moved = this.#readNow(io);
         if (moved === io.length) return true;
@@ -133,22 +137,6 @@ export class FileDevice implements BlockDevice {
   /** Never: the bytes of a file are not this process's memory. */
   lend(): boolean {
     return false;
-  }
-
-  extent(offset: number, length: number): Extent {
-    const limit = Math.min(offset + length, this.#size);
-    const whole = { offset, length: limit - offset, mapped: true };
-    if (this.#libc === null || !this.#thin || this.#closing !== null) return whole;
-
-    const data = this.#libc.lseek(this.#fd, offset, SEEK_DATA);
-    if (data < 0 && this.#libc.errno() !== ENXIO) return whole;
-    const holeEnd = data < 0 ? limit : Math.min(wholeBlocks(data, this.blockSize), limit);
-    if (holeEnd > offset) return { offset, length: holeEnd - offset, mapped: false };
-
-    const hole = this.#libc.lseek(this.#fd, data, SEEK_HOLE);
-    if (hole < 0) return whole;
-    const end = Math.min(Math.ceil(hole / this.blockSize) * this.blockSize, limit);
-    return { offset, length: end - offset, mapped: true };
   }
 
   async refresh(): Promise<void> {
@@ -176,6 +164,36 @@ export class FileDevice implements BlockDevice {
     } finally {
       await this.#image.handle.close();
     }
+  }
+
+  #tellExtents(io: BlockIo): void {
+    const limit = io.offset + io.length;
+    for (let at = io.offset; at < limit;) {
+      const data = this.#nextData(at, limit);
+      const dataBlock = Math.max(at, wholeBlocks(data, this.blockSize));
+      if (dataBlock > at && !io.addExtent(dataBlock - at, false)) return;
+      if (dataBlock === limit) return;
+      at = this.#endOfData(data, limit);
+      if (!io.addExtent(at - dataBlock, true)) return;
+    }
+  }
+
+  /** Where the first data from `offset` on is, or `limit`; what cannot be told is data. */
+  #nextData(offset: number, limit: number): number {
+    if (this.#libc === null || !this.#thin) return offset;
+    const data = this.#libc.lseek(this.#fd, offset, SEEK_DATA);
+    if (data < 0) return this.#libc.errno() === ENXIO ? limit : offset;
+    return Math.min(data, limit);
+  }
+
+  /** Where the block ends that the data at `offset` ends in, at most `limit`. */
+  #endOfData(offset: number, limit: number): number {
+    if (this.#libc === null || !this.#thin) return limit;
+    const hole = this.#libc.lseek(this.#fd, offset, SEEK_HOLE);
+    if (hole < 0) return limit;
+    // Somebody else may have punched the data away just now: it counts all the same, so that there is progress.
+    const end = Math.max(hole, offset + 1);
+    return Math.min(Math.ceil(end / this.blockSize) * this.blockSize, limit);
   }
 
   /** Bytes read without waiting. */

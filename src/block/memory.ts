@@ -8,14 +8,7 @@
 
 import { Memory, type ScatterList } from '../util/memory.js';
 import { inside, refused } from './admission.js';
-import {
-  BlockOp,
-  BlockStatus,
-  type BlockDevice,
-  type BlockDeviceEvents,
-  type BlockIo,
-  type Extent,
-} from './device.js';
+import { BlockOp, BlockStatus, type BlockDevice, type BlockDeviceEvents, type BlockIo } from './device.js';
 import { RiserError } from '../util/errors.js';
 
 export interface MemoryDeviceOptions {
@@ -24,7 +17,7 @@ export interface MemoryDeviceOptions {
   /** 512 (default) or 4096 bytes. */
   blockSize?: number;
   /**
-   * True (default): what was never written or was given back is deallocated, and `extent` tells so.
+   * True (default): what was never written or was given back is deallocated, and EXTENTS tells so.
    * False: the disk is fully provisioned, and everything counts as mapped.
    */
   thin?: boolean;
@@ -128,6 +121,9 @@ export class MemoryDevice implements BlockDevice {
         if (io.mayUnmap || !this.#thin) this.#deallocate(io.offset, io.length);
         else this.#write(io);
         break;
+      case BlockOp.EXTENTS:
+        this.#tellExtents(io);
+        break;
     }
     return true;
   }
@@ -145,15 +141,6 @@ export class MemoryDevice implements BlockDevice {
       offset += part;
     }
     return true;
-  }
-
-  extent(offset: number, length: number): Extent {
-    const limit = Math.min(offset + length, this.#size);
-    if (!this.#thin) return { offset, length: limit - offset, mapped: true };
-    const mapped = this.#mappedAt(offset);
-    let end = this.#runEnd(offset);
-    while (end < limit && this.#mappedAt(end) === mapped) end = this.#runEnd(end);
-    return { offset, length: Math.min(end, limit) - offset, mapped };
   }
 
   /** Change the size to `size` bytes, a multiple of the block size; what is cut off is gone. Tells `events`. */
@@ -190,6 +177,14 @@ export class MemoryDevice implements BlockDevice {
       else io.data.write(moved, chunk.memory.bytes, start, part);
       moved += part;
       offset += part;
+    }
+  }
+
+  #tellExtents(io: BlockIo): void {
+    const limit = io.offset + io.length;
+    for (let at = io.offset, end: number; at < limit; at = end) {
+      end = this.#thin ? Math.min(this.#runEnd(at), limit) : limit;
+      if (!io.addExtent(end - at, !this.#thin || this.#mappedAt(at))) return;
     }
   }
 

@@ -405,7 +405,9 @@ function senseOfDevice(task: Task): SenseCode {
     case BlockStatus.NOT_READY:
       return Sense.LOGICAL_UNIT_NOT_READY;
     case BlockStatus.MEDIUM_ERROR:
-      return task.op === BlockOp.READ ? Sense.UNRECOVERED_READ_ERROR : Sense.WRITE_ERROR;
+      return task.op === BlockOp.READ || task.op === BlockOp.EXTENTS
+        ? Sense.UNRECOVERED_READ_ERROR
+        : Sense.WRITE_ERROR;
     default:
       return Sense.INTERNAL_TARGET_FAILURE;
   }

@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { BlockOp, BlockStatus, type BlockDevice } from '../../src/block/device.js';
+import { BlockOp, BlockStatus, MAXIMUM_EXTENTS, type BlockDevice } from '../../src/block/device.js';
 import { ScatterList } from '../../src/util/memory.js';
-import { listOf, operation, pattern, readBack, reading, scattered, writing } from './block-io.js';
+import { extentsOf, listOf, operation, pattern, readBack, reading, scattered, writing } from './block-io.js';
 
 /** A device to test, and what the test needs to do behind its back. */
 export interface DeviceUnderTest {
@@ -132,12 +132,13 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
 
     it('completes operations of no length', async () => {
       const { device } = await make();
-      for (const op of [BlockOp.READ, BlockOp.WRITE, BlockOp.UNMAP, BlockOp.WRITE_ZEROES]) {
+      for (const op of [BlockOp.READ, BlockOp.WRITE, BlockOp.UNMAP, BlockOp.WRITE_ZEROES, BlockOp.EXTENTS]) {
         for (const offset of [0, SIZE]) {
           const io = operation(op, offset, 0);
           io.data = new ScatterList();
           io.fua = true;
           assert.equal(await io.on(device), BlockStatus.GOOD);
+          assert.deepEqual(io.extents, []);
         }
       }
     });
@@ -190,12 +191,12 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
         [SIZE - b, b],
       ] as const;
       for (const [from, length] of written) await writing(from, pattern(length, from)).on(device);
-      const mapped = mapOf(device);
+      const mapped = await mapOf(device);
       for (const [from, length] of written) {
         for (let at = from; at < from + length; at += b) assert.equal(mapped[at / b], true);
       }
-      const part = device.extent(b, b);
-      assert.deepEqual(part, { offset: b, length: b, mapped: true });
+      assert.deepEqual(await mapOf(device, 1), mapped);
+      assert.deepEqual(await extentsOf(device, b, b), [{ offset: b, length: b, mapped: true }]);
     });
 
     it('shows one unmapped granule in its extents, or has no granularity and tells all as mapped', async () => {
@@ -203,10 +204,10 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
       const unit = device.unmapGranularity;
       if (unit === 0) {
         await operation(BlockOp.UNMAP, 0, SIZE).on(device);
-        assert.deepEqual(device.extent(0, SIZE), { offset: 0, length: SIZE, mapped: true });
+        assert.deepEqual(await extentsOf(device, 0, SIZE), [{ offset: 0, length: SIZE, mapped: true }]);
         return;
       }
-      assert.deepEqual(device.extent(0, SIZE), { offset: 0, length: SIZE, mapped: false });
+      assert.deepEqual(await extentsOf(device, 0, SIZE), [{ offset: 0, length: SIZE, mapped: false }]);
       await writing(0, pattern(8 * unit, 1)).on(device);
       await operation(BlockOp.UNMAP, 2 * unit, unit).on(device);
       const zeroes = operation(BlockOp.WRITE_ZEROES, 4 * unit, unit);
@@ -215,17 +216,31 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
       await operation(BlockOp.FLUSH).on(device);
       const expected = Array.from({ length: SIZE / unit }, (_, i) => i < 8 && i !== 2 && i !== 4);
       const b = device.blockSize;
-      const mapped = mapOf(device);
+      const mapped = await mapOf(device);
       assert.deepEqual(
         expected.map((_, i) => mapped[(i * unit) / b]),
         expected,
       );
-      assert.deepEqual(device.extent(2 * unit, SIZE), { offset: 2 * unit, length: unit, mapped: false });
-      assert.deepEqual(device.extent(2 * unit + unit - b, b), {
-        offset: 3 * unit - b,
-        length: b,
-        mapped: false,
-      });
+      assert.deepEqual(await extentsOf(device, 2 * unit, SIZE - 2 * unit, 1), [
+        { offset: 2 * unit, length: unit, mapped: false },
+      ]);
+      assert.deepEqual(await extentsOf(device, 3 * unit - b, b), [
+        { offset: 3 * unit - b, length: b, mapped: false },
+      ]);
+    });
+
+    it('tells no more than 1024 extents at once', async () => {
+      const { device } = await make({ size: 12 << 20 });
+      const unit = device.unmapGranularity;
+      const pieces = MAXIMUM_EXTENTS + 10;
+      if (unit === 0 || pieces * unit > device.size) return;
+      const bytes = pattern(device.blockSize, 1);
+      for (let i = 0; i < pieces; i += 2) await writing(i * unit, bytes).on(device);
+      await operation(BlockOp.FLUSH).on(device);
+      const extents = await extentsOf(device, 0, pieces * unit);
+      assert.ok(extents.length <= MAXIMUM_EXTENTS);
+      const mapped = await mapOf(device);
+      for (let i = 0; i < pieces; i++) assert.equal(mapped[(i * unit) / device.blockSize], i % 2 === 0);
     });
 
     it('refuses what is out of range', async () => {
@@ -245,7 +260,13 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
         [1, b],
         [0, b - 1],
       ] as const) {
-        for (const op of [BlockOp.READ, BlockOp.WRITE, BlockOp.UNMAP, BlockOp.WRITE_ZEROES]) {
+        for (const op of [
+          BlockOp.READ,
+          BlockOp.WRITE,
+          BlockOp.UNMAP,
+          BlockOp.WRITE_ZEROES,
+          BlockOp.EXTENTS,
+        ]) {
           const io = operation(op, offset, length);
           io.data = listOf(Buffer.alloc(2 * b));
           assert.equal(await io.on(device), BlockStatus.OUT_OF_RANGE, `op ${op} ${offset} ${length}`);
@@ -333,10 +354,13 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
             if (s.op === BlockOp.WRITE) pattern(length, s.seed).copy(model, offset);
             else if (s.op !== BlockOp.READ) model.fill(0, offset, offset + length);
             else assert.ok(io.data.toBuffer().equals(model.subarray(offset, offset + length)));
-            const { mapped, ...extent } = device.extent(offset, length);
-            assert.ok(extent.offset === offset && extent.length >= b && extent.length <= length);
-            if (!mapped)
-              assert.ok(model.subarray(offset, offset + extent.length).every((byte) => byte === 0));
+            let at = offset;
+            for (const extent of await extentsOf(device, offset, length)) {
+              assert.ok(extent.offset === at && extent.length >= b);
+              at += extent.length;
+              if (!extent.mapped) assert.ok(model.subarray(extent.offset, at).every((byte) => byte === 0));
+            }
+            assert.ok(at > offset && at <= offset + length);
           }
           assert.ok((await readBack(device, 0, SIZE)).equals(model));
         }),
@@ -362,7 +386,7 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
       assert.equal(device.lend(list, from, length, true), true);
       list.write(0, bytes, 0, length);
       assert.ok((await readBack(device, from, length)).equals(bytes));
-      assert.equal(device.extent(from, b).mapped, true);
+      assert.equal((await extentsOf(device, from, b))[0]!.mapped, true);
       assert.ok((await readBack(device, from + length, b)).equals(Buffer.alloc(b)));
 
       assert.equal(device.lend(list, from, length, false), true);
@@ -412,7 +436,12 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
       assert.equal(late, BlockStatus.NOT_READY);
       assert.deepEqual(statuses, [...new Array<BlockStatus>(30).fill(BlockStatus.GOOD), 'closed']);
 
-      for (const io of [reading(0, b), writing(0, pattern(b, 1)), operation(BlockOp.FLUSH)]) {
+      for (const io of [
+        reading(0, b),
+        writing(0, pattern(b, 1)),
+        operation(BlockOp.FLUSH),
+        operation(BlockOp.EXTENTS, 0, b),
+      ]) {
         assert.equal(await io.on(device), BlockStatus.NOT_READY);
       }
       assert.equal(device.lend(new ScatterList(), 0, b, false), false);
@@ -422,16 +451,25 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
   });
 }
 
-/** Block by block, whether the device says that it is mapped; checks that extents follow each other. */
-function mapOf(device: BlockDevice): boolean[] {
+/**
+ * Block by block, whether the device says that it is mapped, asked for at most `limit` extents at a time;
+ * checks that extents follow each other, and that neighbours in one answer differ.
+ */
+async function mapOf(device: BlockDevice, limit = MAXIMUM_EXTENTS): Promise<boolean[]> {
   const mapped: boolean[] = [];
   for (let offset = 0; offset < device.size;) {
-    const extent = device.extent(offset, device.size - offset);
-    assert.equal(extent.offset, offset);
-    assert.ok(extent.length > 0 && extent.length % device.blockSize === 0);
-    assert.ok(extent.length <= device.size - offset);
-    for (let i = 0; i < extent.length; i += device.blockSize) mapped.push(extent.mapped);
-    offset += extent.length;
+    const extents = await extentsOf(device, offset, device.size - offset, limit);
+    assert.ok(extents.length >= 1 && extents.length <= limit);
+    let before: boolean | null = null;
+    for (const extent of extents) {
+      assert.equal(extent.offset, offset);
+      assert.notEqual(extent.mapped, before);
+      assert.ok(extent.length > 0 && extent.length % device.blockSize === 0);
+      assert.ok(extent.length <= device.size - offset);
+      for (let i = 0; i < extent.length; i += device.blockSize) mapped.push(extent.mapped);
+      offset += extent.length;
+      before = extent.mapped;
+    }
   }
   return mapped;
 }

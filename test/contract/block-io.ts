@@ -1,7 +1,7 @@
 /** Operations on a disk's medium as tests want them: one call each, awaited, with the rule of completion checked. */
 
 import assert from 'node:assert/strict';
-import { BlockIo, BlockOp, BlockStatus, type BlockDevice } from '../../src/block/device.js';
+import { BlockIo, BlockOp, BlockStatus, type BlockDevice, type Extent } from '../../src/block/device.js';
 import { Memory, ScatterList } from '../../src/util/memory.js';
 
 /** An operation that can be awaited, and that checks the rule of completion. */
@@ -58,6 +58,19 @@ export async function readBack(device: BlockDevice, offset: number, length: numb
   const io = reading(offset, length);
   assert.equal(await io.on(device), BlockStatus.GOOD, String(io.cause));
   return io.data.toBuffer();
+}
+
+/** The answer to an EXTENTS that must succeed. */
+export async function extentsOf(
+  device: BlockDevice,
+  offset: number,
+  length: number,
+  limit?: number,
+): Promise<Extent[]> {
+  const io = operation(BlockOp.EXTENTS, offset, length);
+  if (limit !== undefined) io.extentLimit = limit;
+  assert.equal(await io.on(device), BlockStatus.GOOD, String(io.cause));
+  return io.extents;
 }
 
 /** Bytes that differ from place to place and from `seed` to `seed`. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { BlockOp, BlockStatus } from '../../block/device.js';
+import { ScatterList } from '../../util/memory.js';
 import { MAXIMUM_UNMAP_DESCRIPTORS, MAXIMUM_UNMAP_LBA_COUNT } from '../limits.js';
 import { Sense } from '../sense.js';
 import { cdb10, cdb16, cdbUnmap, unmapList } from '../testing/cdb.js';
@@ -190,12 +191,31 @@ describe('GET LBA STATUS', () => {
   test('merges what the device tells in pieces, and does not ask it without end', () => {
     const { target, device } = slowTarget({ size: 2 ** 40 });
     let looks = 0;
-    device.extent = (offset, length) => {
+    device.submit = (io) => {
+      assert.equal(io.op, BlockOp.EXTENTS);
       looks++;
-      return { offset, length: Math.min(length, 4096), mapped: true };
+      io.extents.length = 0;
+      io.addExtent(Math.min(io.length, 4096), true);
+      return true;
     };
     assert.deepEqual(descriptors(getLbaStatus(target, 1)), [[1, looks * 8, 0]]);
     assert.ok(looks < 10_000);
+  });
+
+  test('waits for a device that answers later, and tells of one that cannot answer', () => {
+    const { target, device } = slowTarget({ size: SIZE });
+    device.memory.lend(new ScatterList(), 4096, 4096, true);
+    const task = getLbaStatus(target, 0);
+    assert.equal(task.outcome, 'NOT ENDED');
+    assert.ok(device.completeNext());
+    assert.deepEqual(descriptors(task), [
+      [0, 8, 1],
+      [8, 8, 0],
+      [16, BLOCKS - 16, 1],
+    ]);
+    device.fault = () => BlockStatus.MEDIUM_ERROR;
+    device.defers = false;
+    assert.equal(getLbaStatus(target, 0).outcome, senseText(Sense.UNRECOVERED_READ_ERROR));
   });
 
   test('runs longer than its fields can tell are cut', () => {

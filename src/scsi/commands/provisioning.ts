@@ -3,7 +3,7 @@
  * (SBC-3, logical block provisioning).
  */
 
-import { BlockOp, BlockStatus, type Extent } from '../../block/device.js';
+import { BlockOp, BlockStatus } from '../../block/device.js';
 import { getU16, getU32, getU64, putU32, putU64 } from '../../util/fields.js';
 import { MAXIMUM_UNMAP_DESCRIPTORS, MAXIMUM_UNMAP_LBA_COUNT } from '../limits.js';
 import type { LogicalUnit } from '../logical-unit.js';
@@ -106,6 +106,9 @@ const ALLOCATION_LENGTH = 10;
 /** GET LBA STATUS parameter data: a header, then LBA status descriptors. */
 const STATUS_HEADER_LENGTH = 8;
 const STATUS_DESCRIPTOR_LENGTH = 16;
+const STATUS_LBA = 0;
+const STATUS_BLOCKS = 8;
+const STATUS_STATE = 12;
 /** PROVISIONING STATUS of an LBA status descriptor. */
 const ProvisioningStatus = { MAPPED: 0, DEALLOCATED: 1 } as const;
 
@@ -115,54 +118,102 @@ const MAXIMUM_LOOKS = 1024;
 /** The most blocks that NUMBER OF LOGICAL BLOCKS can tell. */
 const MAXIMUM_RUN = 0xffff_ffff;
 
+/** The LBA status descriptor that is being written, or read again to make it longer. */
+const status = Buffer.alloc(STATUS_DESCRIPTOR_LENGTH);
+
+/**
+ * The answer grows in `task.data` and `task.dataInLength`, with descriptors as many as the allocation length
+ * has room for; `task.step` counts how often the device was asked.
+ */
 function startGetLbaStatus(task: Task, unit: LogicalUnit): void {
   const lba = logicalBlockAddress(task.cdb);
   if (!isInRange(unit, lba, 1)) {
     unit.fail(task, Sense.LBA_OUT_OF_RANGE);
     return;
   }
-  const allocationLength = getU32(task.cdb, ALLOCATION_LENGTH);
-  const room = Math.ceil((allocationLength - STATUS_HEADER_LENGTH) / STATUS_DESCRIPTOR_LENGTH);
-  const runs = provisioningRuns(unit, lba, Math.min(Math.max(room, 1), MAXIMUM_STATUS_DESCRIPTORS));
-  const bytes = Buffer.alloc(STATUS_HEADER_LENGTH + runs.length * STATUS_DESCRIPTOR_LENGTH);
-  putU32(bytes, 0, bytes.length - 4); // PARAMETER DATA LENGTH does not count itself.
-  let at = STATUS_HEADER_LENGTH;
-  for (const run of runs) {
-    putU64(bytes, at, run.offset / unit.blockSize);
-    putU32(bytes, at + 8, run.length / unit.blockSize);
-    bytes[at + 12] = run.mapped ? ProvisioningStatus.MAPPED : ProvisioningStatus.DEALLOCATED;
-    at += STATUS_DESCRIPTOR_LENGTH;
+  const wanted = Math.ceil(
+    (getU32(task.cdb, ALLOCATION_LENGTH) - STATUS_HEADER_LENGTH) / STATUS_DESCRIPTOR_LENGTH,
+  );
+  const room = Math.min(Math.max(wanted, 1), MAXIMUM_STATUS_DESCRIPTORS);
+  if (!task.allocate(STATUS_HEADER_LENGTH + room * STATUS_DESCRIPTOR_LENGTH)) {
+    unit.busy(task);
+    return;
   }
-  unit.reply(task, bytes, allocationLength);
+  task.data.fill(0, 0, STATUS_HEADER_LENGTH);
+  task.dataInLength = STATUS_HEADER_LENGTH;
+  task.op = BlockOp.EXTENTS;
+  task.offset = lba * unit.blockSize;
+  task.step = 0;
+  if (unit.configuration.provisioning === 'thin') {
+    lookFurther(task, unit);
+    return;
+  }
+  while (aimAtNextRun(task, unit) && addRun(task, unit, task.length, true)) task.offset += task.length;
+  replyLbaStatus(task, unit);
+}
+
+/** Ask the device about what is behind the runs that are known. */
+function lookFurther(task: Task, unit: LogicalUnit): void {
+  if (task.step++ === MAXIMUM_LOOKS || !aimAtNextRun(task, unit)) replyLbaStatus(task, unit);
+  else unit.startDevice(task);
+}
+
+function extentsTold(task: Task, unit: LogicalUnit): void {
+  if (task.status !== BlockStatus.GOOD) {
+    unit.failMedium(task);
+    return;
+  }
+  for (const { length, mapped } of task.extents) {
+    if (!addRun(task, unit, length, mapped)) {
+      replyLbaStatus(task, unit);
+      return;
+    }
+    task.offset += length;
+  }
+  lookFurther(task, unit);
+}
+
+/** Set `task.length` to the longest run that can follow at `task.offset`. False at the end of the medium. */
+function aimAtNextRun(task: Task, unit: LogicalUnit): boolean {
+  task.length =
+    Math.min(unit.blockCount, task.offset / unit.blockSize + MAXIMUM_RUN) * unit.blockSize - task.offset;
+  return task.length > 0;
 }
 
 /**
- * At most `limit` runs of blocks in one state from `lba` on. Neighbouring extents of the device in the
- * same state are one run; the last run may end before its state does.
+ * Append `length` bytes at `task.offset`, to the last descriptor if it is in the same state. False when there
+ * is no room for them.
  */
-function provisioningRuns(unit: LogicalUnit, lba: number, limit: number): Extent[] {
-  const { blockSize, device } = unit;
-  const longest = MAXIMUM_RUN * blockSize;
-  const end = unit.blockCount * blockSize;
-  const runs: Extent[] = [];
-  let at = lba * blockSize;
-  for (let looks = 0; at < end && looks < MAXIMUM_LOOKS; looks++) {
-    const left = Math.min(end - at, longest);
-    const extent =
-      unit.configuration.provisioning === 'thin'
-        ? device.extent(at, left)
-        : { offset: at, length: left, mapped: true };
-    const last = runs.at(-1);
-    if (last?.mapped === extent.mapped && last.length + extent.length <= longest) {
-      last.length += extent.length;
-    } else if (runs.length < limit) {
-      runs.push({ offset: at, length: extent.length, mapped: extent.mapped });
-    } else {
-      break;
+function addRun(task: Task, unit: LogicalUnit, length: number, mapped: boolean): boolean {
+  const { data, dataInLength } = task;
+  const blocks = length / unit.blockSize;
+  const state = mapped ? ProvisioningStatus.MAPPED : ProvisioningStatus.DEALLOCATED;
+  if (dataInLength > STATUS_HEADER_LENGTH) {
+    const last = dataInLength - STATUS_DESCRIPTOR_LENGTH;
+    data.read(last, status, 0, STATUS_DESCRIPTOR_LENGTH);
+    const total = getU32(status, STATUS_BLOCKS) + blocks;
+    if (status[STATUS_STATE] === state && total <= MAXIMUM_RUN) {
+      putU32(status, STATUS_BLOCKS, total);
+      data.write(last, status, 0, STATUS_DESCRIPTOR_LENGTH);
+      return true;
     }
-    at += extent.length;
   }
-  return runs;
+  if (dataInLength + STATUS_DESCRIPTOR_LENGTH > data.length) return false;
+  status.fill(0);
+  putU64(status, STATUS_LBA, task.offset / unit.blockSize);
+  putU32(status, STATUS_BLOCKS, blocks);
+  status[STATUS_STATE] = state;
+  data.write(dataInLength, status, 0, STATUS_DESCRIPTOR_LENGTH);
+  task.dataInLength += STATUS_DESCRIPTOR_LENGTH;
+  return true;
+}
+
+function replyLbaStatus(task: Task, unit: LogicalUnit): void {
+  putU32(status, 0, task.dataInLength - 4); // PARAMETER DATA LENGTH does not count itself.
+  task.data.write(0, status, 0, 4);
+  task.dataInLength = Math.min(task.dataInLength, getU32(task.cdb, ALLOCATION_LENGTH));
+  task.transferLength = task.dataInLength;
+  unit.good(task);
 }
 
 const fourBytes = [0xff, 0xff, 0xff, 0xff];
@@ -185,5 +236,6 @@ export const provisioningOperations: readonly Operation[] = [
     serviceAction: 0x12,
     usage: [0x9e, 0x1f, ...fourBytes, ...fourBytes, ...fourBytes, 0x00, 0x00],
     start: startGetLbaStatus,
+    deviceDone: extentsTold,
   },
 ];

@@ -9,7 +9,6 @@ import {
   type BlockDeviceEvents,
   type BlockIo,
   type BlockOp,
-  type Extent,
 } from '../../block/device.js';
 import { MemoryDevice, type MemoryDeviceOptions } from '../../block/memory.js';
 import type { LogicalUnitOptions } from '../configuration.js';
@@ -85,10 +84,6 @@ export class SlowDevice implements BlockDevice {
 
   lend(): boolean {
     return false;
-  }
-
-  extent(offset: number, length: number): Extent {
-    return this.memory.extent(offset, length);
   }
 
   refresh(): Promise<void> {
