@@ -1,28 +1,11 @@
-/** The Datamover over TCP, on the best byte stream that this machine offers. */
+/** The Datamover over TCP. */
 
 import type { Socket } from 'node:net';
-import { cpus } from 'node:os';
-import { libc } from '../../util/posix/libc.js';
+import { openStream } from '../../stream/index.js';
 import type { Datamover, DatamoverEvents } from '../datamover.js';
-import type { ByteStream } from './byte-stream.js';
-import { NodeStream } from './node-stream.js';
-import { PolledStream, tcpHandleOf } from './polled-stream.js';
-import { Poller } from './poller.js';
 import { TcpDatamover } from './tcp-datamover.js';
-
-/**
- * All connections of the process take turns in one poller. What counts is whether a client can run beside
- * it: processors of the machine, not those that this process is pinned to.
- */
-const poller = libc === null ? null : new Poller(libc, cpus().length > 1);
 
 /** A Datamover for an accepted connection. It owns the socket from now on. */
 export function openTcpDatamover(socket: Socket, events: DatamoverEvents): Datamover {
-  return new TcpDatamover(streamOf(socket), events);
-}
-
-function streamOf(socket: Socket): ByteStream {
-  if (libc === null || poller === null) return new NodeStream(socket);
-  const handle = tcpHandleOf(socket);
-  return handle === null ? new NodeStream(socket) : new PolledStream(socket, handle, libc, poller);
+  return new TcpDatamover(openStream(socket), events);
 }

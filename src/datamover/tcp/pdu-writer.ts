@@ -10,7 +10,7 @@ import { copyBytes } from '../../util/memory.js';
 import type { ConnectionParameters, DataTransfer, Numbering } from '../datamover.js';
 import { appendDigest, listDigest } from './digest.js';
 import type { R2T } from './r2t-table.js';
-import type { SendQueue } from './send-queue.js';
+import type { SendQueue } from './byte-stream.js';
 
 export class PduWriter {
   parameters: ConnectionParameters;

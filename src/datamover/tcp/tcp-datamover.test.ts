@@ -16,13 +16,13 @@ import { type ConnectionParameters, DataTransfer, type DatamoverEvents } from '.
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
-import { SendQueue } from './send-queue.js';
+import { SendQueue } from '../../stream/index.js';
 import { TcpDatamover } from './tcp-datamover.js';
 
 /** A byte stream whose other end is a function; delivers in the portions it is told to. */
 class MemoryStream implements ByteStream {
   events!: ByteStreamEvents;
-  readonly queue = new SendQueue();
+  readonly queue = new SendQueue<DataTransfer>();
   receive: (bytes: Buffer) => void = () => undefined;
   #incoming: Buffer = Buffer.alloc(0);
   #isClosed = false;
