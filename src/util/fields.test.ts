@@ -1,7 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Field, getU16, getU32, getU64, putU16, putU32, putU64, u16, u24, u32, u8 } from './fields.js';
+import {
+  type Field,
+  getU16,
+  getU32,
+  getU64,
+  putU16,
+  putU32,
+  putU64,
+  u16,
+  u24,
+  u32,
+  u64,
+  u8,
+} from './fields.js';
 
 const KINDS: readonly [name: string, make: (offset: number) => Field, width: number][] = [
   ['u8', u8, 1],
@@ -27,6 +40,21 @@ for (const [name, make, width] of KINDS) {
     );
   });
 }
+
+test('u64: exact below 2^53, and nothing beside it', () => {
+  fc.assert(
+    fc.property(fc.nat(8), fc.maxSafeNat(), (offset, value) => {
+      const field = u64(offset);
+      assert.equal(field.width, 8);
+      const bytes = Buffer.alloc(24, 0xa5);
+      field.set(bytes, value);
+      assert.equal(field.get(bytes), value);
+      assert.equal(bytes.readBigUInt64BE(offset), BigInt(value));
+      assert.ok(bytes.subarray(0, offset).every((byte) => byte === 0xa5));
+      assert.ok(bytes.subarray(offset + 8).every((byte) => byte === 0xa5));
+    }),
+  );
+});
 
 test('free-standing 16 and 32 bit fields', () => {
   const bytes = Buffer.alloc(8);

@@ -73,10 +73,26 @@ class U32 implements Field {
   }
 }
 
+/** Exact below 2^53, and above it no smaller than 2^53; see {@link getU64}. */
+class U64 implements Field {
+  readonly width = 8;
+  readonly offset: number;
+  constructor(offset: number) {
+    this.offset = offset;
+  }
+  get(bytes: Uint8Array): number {
+    return getU64(bytes, this.offset);
+  }
+  set(bytes: Uint8Array, value: number): void {
+    putU64(bytes, this.offset, value);
+  }
+}
+
 export const u8 = (offset: number): Field => new U8(offset);
 export const u16 = (offset: number): Field => new U16(offset);
 export const u24 = (offset: number): Field => new U24(offset);
 export const u32 = (offset: number): Field => new U32(offset);
+export const u64 = (offset: number): Field => new U64(offset);
 
 export function getU16(bytes: Uint8Array, offset: number): number {
   return (bytes[offset]! << 8) | bytes[offset + 1]!;

@@ -19,13 +19,15 @@ export interface Violation {
 const ALLOWED: Record<string, readonly string[]> = {
   util: [],
   block: ['util'],
+  nbd: ['block', 'stream', 'util'],
   scsi: ['block', 'util'],
   'iscsi/wire': ['util'],
-  datamover: ['iscsi/wire', 'util'],
+  stream: ['util'],
+  datamover: ['iscsi/wire', 'stream', 'util'],
   iscsi: ['datamover', 'iscsi/wire', 'util'],
   target: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
   initiator: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
-  cli: ['target', 'initiator', 'scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
+  cli: ['target', 'initiator', 'nbd', 'scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
 };
 
 /** Layers of protocol code: bytes, events and the time come in, bytes and events go out. */

@@ -17,7 +17,7 @@ import type {
 } from '../datamover.js';
 import { appendDigest, listDigest } from './digest.js';
 import type { R2T } from './r2t-table.js';
-import type { SendQueue } from './send-queue.js';
+import type { SendQueue } from './byte-stream.js';
 
 export class PduWriter {
   parameters: ConnectionParameters;

@@ -12,17 +12,22 @@ import {
 } from '../../../test/contract/datamover.js';
 import { crc32c } from '../../util/crc32c.js';
 import { copyBytes, Memory, ScatterList } from '../../util/memory.js';
-import { type ConnectionParameters, TargetTransfer, type TargetDatamoverEvents } from '../datamover.js';
+import {
+  type ConnectionParameters,
+  type DataTransfer,
+  TargetTransfer,
+  type TargetDatamoverEvents,
+} from '../datamover.js';
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
-import { SendQueue } from './send-queue.js';
+import { SendQueue } from '../../stream/index.js';
 import { TargetTcpDatamover } from './target-datamover.js';
 
 /** A byte stream whose other end is a function; delivers in the portions it is told to. */
 class MemoryStream implements ByteStream {
   events!: ByteStreamEvents;
-  readonly queue = new SendQueue();
+  readonly queue = new SendQueue<DataTransfer>();
   receive: (bytes: Buffer) => void = () => undefined;
   #incoming: Buffer = Buffer.alloc(0);
   #isClosed = false;

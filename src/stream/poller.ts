@@ -8,8 +8,8 @@
  * locks, which the peer's packets need.
  */
 
-import { Memory } from '../../util/memory.js';
-import type { Libc } from '../../util/posix/libc.js';
+import { Memory } from '../util/memory.js';
+import type { Libc } from '../util/posix/libc.js';
 
 /** What a poller polls. */
 export interface Polled {

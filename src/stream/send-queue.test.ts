@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { Memory, ScatterList } from '../../util/memory.js';
-import { IoVector } from '../../util/posix/iovec.js';
-import { DataTransfer } from '../datamover.js';
+import { Memory, ScatterList } from '../util/memory.js';
+import { IoVector } from '../util/posix/iovec.js';
 import { SendQueue } from './send-queue.js';
 
-class Transfer extends DataTransfer {
+/** Whose bytes are sent. */
+class Transfer {
   readonly buffer = new ScatterList();
 }
 
@@ -26,7 +26,7 @@ describe('SendQueue', () => {
         }),
         fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1 }),
         (parts, steps) => {
-          const queue = new SendQueue();
+          const queue = new SendQueue<Transfer>();
           const expected: Buffer[] = [];
           let value = 0;
           for (const { reserved, length } of parts) {
@@ -58,13 +58,13 @@ describe('SendQueue', () => {
   });
 
   it('tells an owner when the last of its bytes is gone, not before', () => {
-    const queue = new SendQueue();
+    const queue = new SendQueue<Transfer>();
     const transfer = new Transfer();
     transfer.buffer.add(filled(100, 0), 0, 100);
     transfer.buffer.add(filled(50, 0), 10, 40);
     queue.pushList(transfer.buffer, 20, 120, transfer);
-    const told: DataTransfer[] = [];
-    const released = (owner: DataTransfer): void => {
+    const told: Transfer[] = [];
+    const released = (owner: Transfer): void => {
       told.push(owner);
     };
     queue.consume(119, released);
@@ -74,25 +74,25 @@ describe('SendQueue', () => {
   });
 
   it('tells owners when it is cleared', () => {
-    const queue = new SendQueue();
+    const queue = new SendQueue<Transfer>();
     const transfer = new Transfer();
     transfer.buffer.add(filled(8, 0), 0, 8);
     queue.pushList(transfer.buffer, 0, 8, transfer);
-    const told: DataTransfer[] = [];
+    const told: Transfer[] = [];
     queue.clear((owner) => told.push(owner));
     assert.deepEqual(told, [transfer]);
     assert.equal(queue.count, 0);
   });
 
   it('aims an I/O vector at as many segments as it holds', () => {
-    const queue = new SendQueue();
+    const queue = new SendQueue<Transfer>();
     for (let i = 0; i < 3; i++) queue.push(filled(64, i), 8, 16, null);
     assert.equal(queue.fillVector(new IoVector(2)), 2);
     assert.equal(queue.fillVector(new IoVector(8)), 3);
   });
 
   it('uses its slab from the start again once it has run empty', () => {
-    const queue = new SendQueue();
+    const queue = new SendQueue<Transfer>();
     queue.reserve(48);
     const { region, offset } = queue;
     queue.consume(48, () => undefined);

@@ -4,26 +4,26 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { afterEach, describe, it } from 'node:test';
-import { Memory, ScatterList } from '../../util/memory.js';
-import { libc, libcMissing } from '../../util/posix/libc.js';
-import { DataTransfer } from '../datamover.js';
+import { Memory, ScatterList } from '../util/memory.js';
+import { libc, libcMissing } from '../util/posix/libc.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { NodeStream } from './node-stream.js';
 import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller, TrafficMeter } from './poller.js';
 
-class Transfer extends DataTransfer {
+/** Whose bytes are sent. */
+class Transfer {
   readonly buffer = new ScatterList();
 }
 
 /** Collects what a stream tells. */
-class Listener implements ByteStreamEvents {
+class Listener implements ByteStreamEvents<Transfer> {
   readonly received: Buffer[] = [];
-  readonly releases: DataTransfer[] = [];
+  readonly releases: Transfer[] = [];
   closes = 0;
   error: Error | null = null;
   readonly #buffer = Memory.allocate(3000);
-  stream!: ByteStream;
+  stream!: ByteStream<Transfer>;
 
   readable(): void {
     for (let n; (n = this.stream.read(this.#buffer, 0, this.#buffer.length)) > 0;) {
@@ -31,7 +31,7 @@ class Listener implements ByteStreamEvents {
     }
   }
 
-  released(owner: DataTransfer): void {
+  released(owner: Transfer): void {
     this.releases.push(owner);
   }
 
@@ -74,7 +74,7 @@ async function connected(): Promise<[net.Socket, net.Socket]> {
 function byteStreamContract(
   name: string,
   skip: string | false,
-  open: (socket: net.Socket) => ByteStream,
+  open: (socket: net.Socket) => ByteStream<Transfer>,
 ): void {
   describe(`ByteStream: ${name}`, { skip }, () => {
     const cleanups: (() => void)[] = [];
@@ -82,7 +82,7 @@ function byteStreamContract(
       for (const cleanup of cleanups.splice(0)) cleanup();
     });
 
-    async function pair(): Promise<{ listener: Listener; stream: ByteStream; peer: net.Socket }> {
+    async function pair(): Promise<{ listener: Listener; stream: ByteStream<Transfer>; peer: net.Socket }> {
       const listener = new Listener();
       const [socket, peer] = await connected();
       const stream = open(socket);
@@ -99,6 +99,45 @@ function byteStreamContract(
       const { listener, peer } = await pair();
       const sent = pattern(1 << 20).bytes;
       for (let at = 0; at < sent.length; at += 50_001) peer.write(sent.subarray(at, at + 50_001));
+      await until(() => listener.bytes.length === sent.length);
+      assert.ok(listener.bytes.equals(sent));
+    });
+
+    it('reads nothing while it is paused, and all of it afterwards', async () => {
+      const { listener, stream, peer } = await pair();
+      const sent = pattern(1 << 20).bytes;
+      peer.write(sent.subarray(0, 10_000));
+      await until(() => listener.bytes.length === 10_000);
+      for (let round = 0; round < 3; round++) {
+        stream.pause();
+        const before = listener.bytes.length;
+        const from = 10_000 + round * 300_000;
+        peer.write(sent.subarray(from, from + 300_000));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        assert.equal(listener.bytes.length, before);
+        stream.resume();
+        if (round === 1) continue;
+        await until(() => listener.bytes.length === from + 300_000);
+      }
+      assert.ok(listener.bytes.equals(sent.subarray(0, 910_000)));
+    });
+
+    it('stops in the midst of what has come when it is paused there', async () => {
+      const { listener, stream, peer } = await pair();
+      const take = listener.readable.bind(listener);
+      const small = Memory.allocate(100);
+      listener.readable = () => {
+        const n = stream.read(small, 0, small.length);
+        listener.received.push(Buffer.from(small.bytes.subarray(0, n)));
+        stream.pause();
+      };
+      const sent = pattern(100_000).bytes;
+      peer.write(sent);
+      await until(() => listener.bytes.length === 100);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal(listener.bytes.length, 100);
+      listener.readable = take;
+      stream.resume();
       await until(() => listener.bytes.length === sent.length);
       assert.ok(listener.bytes.equals(sent));
     });
@@ -209,21 +248,21 @@ function byteStreamContract(
   });
 }
 
-byteStreamContract('NodeStream', false, (socket) => new NodeStream(socket));
+byteStreamContract('NodeStream', false, (socket) => new NodeStream<Transfer>(socket));
 
 const poller = libc === null ? null : new Poller(libc, true);
 const withoutLibc = libc === null ? `foreign functions are ${libcMissing}` : false;
 byteStreamContract('PolledStream', withoutLibc, (socket) => {
   const handle = tcpHandleOf(socket);
   assert.ok(handle !== null, 'this Node offers no socket descriptor');
-  return new PolledStream(socket, handle, libc!, poller!);
+  return new PolledStream<Transfer>(socket, handle, libc!, poller!);
 });
 
 describe('PolledStream', { skip: withoutLibc }, () => {
   it('leaves a descriptor alone whose number may be the next connection of somebody else', async () => {
     const [socket, peer] = await connected();
     const listener = new Listener();
-    const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
+    const stream = new PolledStream<Transfer>(socket, tcpHandleOf(socket)!, libc!, poller!);
     stream.events = listener;
     listener.stream = stream;
     peer.write('x');
@@ -276,7 +315,7 @@ describe('PolledStream', { skip: withoutLibc }, () => {
 
   it('sends what is queued between inputs, awake and asleep', async () => {
     const [socket, peer] = await connected();
-    const stream = new PolledStream(socket, tcpHandleOf(socket)!, libc!, poller!);
+    const stream = new PolledStream<Transfer>(socket, tcpHandleOf(socket)!, libc!, poller!);
     stream.events = new Listener();
     (stream.events as Listener).stream = stream;
     let text = '';

@@ -1,13 +1,13 @@
 /**
  * {@link ByteStream} on a socket's descriptor: `recv` and `sendmsg` straight between the kernel and
- * the Datamover's memory, without an allocation. Asleep, the socket is Node's and wakes us by its
+ * the protocol's memory, without an allocation. Asleep, the socket is Node's and wakes us by its
  * first bytes; awake, Node does not read from it and the {@link Poller} asks.
  */
 
 import type { Socket } from 'node:net';
-import { Memory } from '../../util/memory.js';
-import { IoVector } from '../../util/posix/iovec.js';
-import type { Libc } from '../../util/posix/libc.js';
+import { Memory } from '../util/memory.js';
+import { IoVector } from '../util/posix/iovec.js';
+import type { Libc } from '../util/posix/libc.js';
 import { NodeStream } from './node-stream.js';
 import { type Polled, type Poller, TrafficMeter } from './poller.js';
 
@@ -26,7 +26,6 @@ msghdr.view.setBigUint64(MSG_IOV, BigInt(vector.address), true);
 /** The part of Node's TCP handle that is used here; undocumented, so its presence is checked. */
 interface TcpHandle {
   fd: number;
-  reading: boolean;
   readStart(): number;
   readStop(): number;
 }
@@ -39,7 +38,7 @@ export function tcpHandleOf(socket: Socket): TcpHandle | null {
   return handle as TcpHandle;
 }
 
-export class PolledStream extends NodeStream implements Polled {
+export class PolledStream<Owner extends object> extends NodeStream<Owner> implements Polled {
   readonly #libc: Libc;
   readonly #poller: Poller;
   readonly #handle: TcpHandle;
@@ -57,7 +56,7 @@ export class PolledStream extends NodeStream implements Polled {
 
   override read(region: Memory, offset: number, length: number): number {
     if (this.hasChunk) return super.read(region, offset, length);
-    if (!this.#isAwake || this.isClosed || this.isCongested) return 0;
+    if (!this.#isAwake || this.isClosed || this.isHalted) return 0;
     const n = this.#libc.recv(this.fd, region.address + offset, length, MSG_DONTWAIT);
     if (n > 0) return n;
     if (n === 0) this.destroy(null);
@@ -82,7 +81,7 @@ export class PolledStream extends NodeStream implements Polled {
   }
 
   get isReading(): boolean {
-    return !this.isCongested;
+    return !this.isHalted;
   }
 
   poll(): void {
@@ -93,7 +92,7 @@ export class PolledStream extends NodeStream implements Polled {
   sleep(): void {
     this.#isAwake = false;
     this.giveToNode();
-    if (!this.isCongested) this.resumeReading();
+    if (!this.isHalted) this.resumeReading();
   }
 
   protected override onReadable(): void {
@@ -106,14 +105,13 @@ export class PolledStream extends NodeStream implements Polled {
     if (this.#isAwake) this.pauseReading();
   }
 
+  /** `reading` stays true: while it is false, Node's socket starts to read again on its own after each chunk. */
   protected override pauseReading(): void {
-    this.#handle.reading = false;
     this.#handle.readStop();
   }
 
   protected override resumeReading(): void {
     if (this.#isAwake || this.isClosed) return;
-    this.#handle.reading = true;
     this.#handle.readStart();
   }
 

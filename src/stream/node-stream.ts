@@ -1,8 +1,7 @@
 /** {@link ByteStream} on Node's own sockets: works everywhere, costs an allocation for every chunk and write. */
 
 import type { Socket } from 'node:net';
-import { copyBytes, type Memory } from '../../util/memory.js';
-import type { DataTransfer } from '../datamover.js';
+import { copyBytes, type Memory } from '../util/memory.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { SendQueue } from './send-queue.js';
 
@@ -15,19 +14,20 @@ const CONGESTED = 32 << 20;
 /** How long a peer may take to read the last bytes before an orderly close stops waiting, milliseconds. */
 const END_GRACE_MS = 2000;
 
-export class NodeStream implements ByteStream {
-  events!: ByteStreamEvents;
-  readonly queue = new SendQueue();
+export class NodeStream<Owner extends object> implements ByteStream<Owner> {
+  events!: ByteStreamEvents<Owner>;
+  readonly queue = new SendQueue<Owner>();
   protected readonly socket: Socket;
   protected isEnding = false;
   #isFinished = false;
-  protected isCongested = false;
+  #isCongested = false;
+  #isPaused = false;
   /** What Node read and nobody has pulled yet. */
   #chunk: Buffer | null = null;
   #chunkOffset = 0;
   /** Segments at the front of the queue that Node's socket has been given. */
   #given = 0;
-  readonly #released = (owner: DataTransfer): void => {
+  readonly #released = (owner: Owner): void => {
     this.events.released(owner);
   };
 
@@ -57,7 +57,7 @@ export class NodeStream implements ByteStream {
 
   read(region: Memory, offset: number, length: number): number {
     const chunk = this.#chunk;
-    if (chunk === null || this.isCongested || this.isClosed) return 0;
+    if (chunk === null || this.isHalted || this.isClosed) return 0;
     const part = Math.min(length, chunk.length - this.#chunkOffset);
     copyBytes(chunk, this.#chunkOffset, region.bytes, offset, part);
     this.#chunkOffset += part;
@@ -74,6 +74,18 @@ export class NodeStream implements ByteStream {
     this.flush();
   }
 
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.pauseReading();
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#readOnSoon();
+  }
+
   end(): void {
     if (this.isClosed || this.isEnding) return;
     this.isEnding = true;
@@ -85,6 +97,11 @@ export class NodeStream implements ByteStream {
   destroy(error: Error | null): void {
     this.socket.destroy();
     this.finish(error);
+  }
+
+  /** Whether nothing is read, because the peer does not read or because the reader wants nothing. */
+  protected get isHalted(): boolean {
+    return this.#isCongested || this.#isPaused;
   }
 
   /** Whether bytes that Node read are still to be pulled. */
@@ -124,23 +141,27 @@ export class NodeStream implements ByteStream {
 
   /** The next chunk would take this one's place. */
   #drain(): void {
-    while (this.#chunk !== null && !this.isCongested && !this.isClosed) this.onReadable();
+    while (this.#chunk !== null && !this.isHalted && !this.isClosed) this.onReadable();
   }
 
   protected consume(bytes: number): void {
     this.queue.consume(bytes, this.#released);
-    if (this.isCongested && this.queue.bytes <= CONGESTED / 2) {
-      this.isCongested = false;
-      setImmediate(() => {
-        this.#drain();
-        if (!this.isCongested) this.resumeReading();
-      });
+    if (this.#isCongested && this.queue.bytes <= CONGESTED / 2) {
+      this.#isCongested = false;
+      this.#readOnSoon();
     }
   }
 
+  #readOnSoon(): void {
+    setImmediate(() => {
+      this.#drain();
+      if (!this.isHalted) this.resumeReading();
+    });
+  }
+
   protected checkCongestion(): void {
-    if (this.isCongested || this.queue.bytes <= CONGESTED) return;
-    this.isCongested = true;
+    if (this.#isCongested || this.queue.bytes <= CONGESTED) return;
+    this.#isCongested = true;
     this.pauseReading();
   }
 

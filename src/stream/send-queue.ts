@@ -3,14 +3,13 @@
  * among them, used from its start again whenever the queue has run empty.
  */
 
-import { Memory, type ScatterList } from '../../util/memory.js';
-import type { IoVector } from '../../util/posix/iovec.js';
-import type { DataTransfer } from '../datamover.js';
+import { Memory, type ScatterList } from '../util/memory.js';
+import type { IoVector } from '../util/posix/iovec.js';
 
 const FIRST_CAPACITY = 256;
 const HEADER_SLAB = 64 * 1024;
 
-export class SendQueue {
+export class SendQueue<Owner extends object> {
   /** Segments queued. */
   count = 0;
   /** Bytes queued. */
@@ -18,8 +17,8 @@ export class SendQueue {
   #regions: (Memory | null)[] = new Array<Memory | null>(FIRST_CAPACITY).fill(null);
   #offsets = new Int32Array(FIRST_CAPACITY);
   #lengths = new Int32Array(FIRST_CAPACITY);
-  /** Set at the last segment of a transfer's data. */
-  #owners: (DataTransfer | null)[] = new Array<DataTransfer | null>(FIRST_CAPACITY).fill(null);
+  /** Set at the last segment of what belongs to an owner. */
+  #owners: (Owner | null)[] = new Array<Owner | null>(FIRST_CAPACITY).fill(null);
   #first = 0;
   #mask = FIRST_CAPACITY - 1;
 
@@ -32,9 +31,9 @@ export class SendQueue {
 
   /**
    * Queue `length` bytes of queue-owned memory for the caller to fill in at `region` and `offset`,
-   * before the next call.
+   * before the next call. `owner` is told when it is gone.
    */
-  reserve(length: number): void {
+  reserve(length: number, owner: Owner | null = null): void {
     if (length > HEADER_SLAB) {
       this.region = Memory.allocate(length);
       this.offset = 0;
@@ -48,11 +47,11 @@ export class SendQueue {
       this.offset = this.#slabUsed;
       this.#slabUsed += length;
     }
-    this.push(this.region, this.offset, length, null);
+    this.push(this.region, this.offset, length, owner);
   }
 
   /** Queue `length` bytes of `list` from `skip` on; `owner` is told when the last of them is gone. */
-  pushList(list: ScatterList, skip: number, length: number, owner: DataTransfer | null): void {
+  pushList(list: ScatterList, skip: number, length: number, owner: Owner | null): void {
     for (let i = 0; i < list.count && length > 0; i++) {
       const have = list.lengths[i]!;
       if (skip >= have) {
@@ -66,7 +65,7 @@ export class SendQueue {
     }
   }
 
-  push(region: Memory, offset: number, length: number, owner: DataTransfer | null): void {
+  push(region: Memory, offset: number, length: number, owner: Owner | null): void {
     if (this.count > this.#mask) this.#grow();
     const at = (this.#first + this.count) & this.#mask;
     this.#regions[at] = region;
@@ -99,7 +98,7 @@ export class SendQueue {
   }
 
   /** `sent` bytes are gone from the front; tells each owner whose last byte was among them. */
-  consume(sent: number, released: (owner: DataTransfer) => void): void {
+  consume(sent: number, released: (owner: Owner) => void): void {
     this.bytes -= sent;
     while (sent > 0) {
       const at = this.#first;
@@ -115,12 +114,12 @@ export class SendQueue {
   }
 
   /** Drop everything; owners are told. */
-  clear(released: (owner: DataTransfer) => void): void {
+  clear(released: (owner: Owner) => void): void {
     while (this.count > 0) this.#pop(this.#first, released);
     this.bytes = 0;
   }
 
-  #pop(at: number, released: (owner: DataTransfer) => void): void {
+  #pop(at: number, released: (owner: Owner) => void): void {
     const owner = this.#owners[at] ?? null;
     this.#regions[at] = null;
     this.#owners[at] = null;
@@ -132,7 +131,7 @@ export class SendQueue {
   #grow(): void {
     const size = this.#mask + 1;
     const regions = new Array<Memory | null>(2 * size).fill(null);
-    const owners = new Array<DataTransfer | null>(2 * size).fill(null);
+    const owners = new Array<Owner | null>(2 * size).fill(null);
     const offsets = new Int32Array(2 * size);
     const lengths = new Int32Array(2 * size);
     for (let i = 0; i < this.count; i++) {

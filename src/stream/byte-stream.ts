@@ -1,0 +1,42 @@
+/**
+ * A connected byte stream as a protocol sees it: pull bytes when told that there are some, hand over a
+ * queue of bytes to send. Implemented by {@link NodeStream} on Node's sockets and, where foreign
+ * functions are available, by {@link PolledStream} on the socket's descriptor.
+ *
+ * `Owner` is whatever wants to know when the last of its bytes are gone.
+ */
+
+import type { Memory } from '../util/memory.js';
+import type { SendQueue } from './send-queue.js';
+
+export interface ByteStreamEvents<Owner> {
+  /** There is something to read: call `read` until it returns less than was asked for. */
+  readable(): void;
+  /** The last byte of `owner` has been taken by the kernel, or never will be. */
+  released(owner: Owner): void;
+  /** The stream has ended; null for an orderly end by either side. Called once. */
+  closed(error: Error | null): void;
+}
+
+export interface ByteStream<Owner extends object> {
+  events: ByteStreamEvents<Owner>;
+  /** What is to be sent. Fill it, then call `flush`. */
+  readonly queue: SendQueue<Owner>;
+  /** Bytes put into `region` at `offset`, at most `length`; 0 when there are none now. */
+  read(region: Memory, offset: number, length: number): number;
+  /** Send as much of the queue as goes; the rest follows by itself. */
+  flush(): void;
+  /** The same, but it may wait until other answers that are about to be queued can go along. */
+  flushSoon(): void;
+  /**
+   * Stop reading: `read` gives nothing and `readable` does not come until {@link resume}. For a reader that
+   * cannot take what its peer sends; TCP then holds the peer back.
+   */
+  pause(): void;
+  /** `readable` comes later, never from within this call. */
+  resume(): void;
+  /** Close once the queue is sent. */
+  end(): void;
+  /** Close at once. */
+  destroy(error: Error | null): void;
+}
