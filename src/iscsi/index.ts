@@ -13,6 +13,16 @@ export {
   parseIscsiName,
   receiveIscsiName,
 } from './names.js';
+export {
+  CHAP_ALGORITHMS,
+  type ChapAlgorithm,
+  type ChapAlgorithmName,
+  type ChapCredentials,
+  ChallengeSource,
+  usableAlgorithms,
+} from './login/chap.js';
+export { InitiatorAuthentication, type InitiatorAuthenticationOptions } from './login/chap-initiator.js';
+export { ChapTarget, type ChapTargetOptions } from './login/chap-target.js';
 export { LoginStatus, loginStatusOf } from './login/status.js';
 export {
   DEFAULT_PARAMETERS,
