@@ -67,6 +67,7 @@ export {
   type DiscoveryContext,
   type DiscoveryPortal,
   formatPortal,
+  plainAddress,
 } from './target/discovery.js';
 export { buildText, type ParsedText, parseText, type TextPair } from './wire/text.js';
 export * from './wire/headers.js';

@@ -20,7 +20,7 @@ import { formatBinary, parseBinary, VALUE_LIMIT } from './values.js';
 
 export interface ChapTargetOptions {
   /** Secrets of the initiators that may pass, by CHAP_N. */
-  users: ReadonlyMap<string, Secret>;
+  users: { get(name: string): Secret | undefined };
   /** What the target proves itself with; null if it does not. Its secret must be that of no user. */
   mutual: ChapCredentials | null;
   /** Those that may be chosen; the initiator's order decides. */
