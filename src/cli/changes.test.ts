@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Secret } from '../util/secret.js';
 import { changesBetween, isEmpty } from './changes.js';
 import type { Configuration, LunConfiguration, TargetConfiguration } from './configuration.js';
 
@@ -67,6 +68,51 @@ describe('changes between configurations', () => {
     );
     assert.deepEqual([changes.removedTargets.length, changes.addedTargets.length], [1, 1]);
     assert.deepEqual([changes.removedLuns, changes.addedLuns], [[], []]);
+  });
+
+  describe('of who gets in', () => {
+    const chap = (secret: string) => ({ chap: { users: [{ name: 'alice', secret: new Secret(secret) }] } });
+    const secured = (security: Partial<TargetConfiguration>) => ({
+      ...target('a', lun(0, '/a')),
+      ...security,
+    });
+
+    test('the target and its logical units stay', () => {
+      const states = [
+        secured({}),
+        secured({ access: [] }),
+        secured({ authentication: chap('one') }),
+        secured({ authentication: chap('two') }),
+      ];
+      for (const before of states) {
+        for (const after of states) {
+          const changes = changesBetween(serving(before), serving(after));
+          assert.deepEqual(changes.securedTargets, before === after ? [] : [after]);
+          assert.equal(isEmpty(changes), before === after);
+          assert.deepEqual([changes.removedTargets, changes.removedLuns], [[], []]);
+        }
+      }
+    });
+
+    test('the same secret, read anew, is no change', () => {
+      const before = serving(secured({ authentication: chap('one') }));
+      assert.ok(isEmpty(changesBetween(before, serving(secured({ authentication: chap('one') })))));
+    });
+
+    test('what all targets share', () => {
+      const limits = { failedLogins: 1, failedLoginWindowMs: 1, failedLoginPauseMs: 1 };
+      const states: Configuration[] = [
+        serving(),
+        { ...serving(), discoveryAuthentication: chap('one') },
+        { ...serving(), discoveryAuthentication: chap('two') },
+        { ...serving(), failedLogins: limits },
+      ];
+      for (const before of states) {
+        for (const after of states) {
+          assert.equal(changesBetween(before, after).securesServer, before !== after);
+        }
+      }
+    });
   });
 
   test('portals come and go', () => {

@@ -20,6 +20,10 @@ export interface Changes {
   removedLuns: LunChange[];
   addedTargets: TargetConfiguration[];
   addedLuns: LunChange[];
+  /** Targets that stay, and admit others from now on. */
+  securedTargets: TargetConfiguration[];
+  /** Whether what all targets share of {@link ServerSecurity} is another. */
+  securesServer: boolean;
   removedPortals: Portal[];
   addedPortals: Portal[];
 }
@@ -28,7 +32,7 @@ export interface Changes {
  * The changes that lead from `before` to `after`.
  *
  * A logical unit with any other setting is removed and added; a target with another alias too, because
- * initiators learn the alias when they log in.
+ * initiators learn the alias when they log in. Other rules or secrets leave sessions alone.
  */
 export function changesBetween(before: Configuration, after: Configuration): Changes {
   const changes: Changes = {
@@ -36,6 +40,8 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     removedLuns: [],
     addedTargets: [],
     addedLuns: [],
+    securedTargets: [],
+    securesServer: !isSame(serverSecurity(before), serverSecurity(after)),
     removedPortals: without(before.portals, after.portals, formatPortal),
     addedPortals: without(after.portals, before.portals, formatPortal),
   };
@@ -46,6 +52,7 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
   for (const target of after.targets) {
     const old = before.targets.find((other) => keyOf(other) === keyOf(target));
     if (old === undefined) continue;
+    if (!isSame(targetSecurity(old), targetSecurity(target))) changes.securedTargets.push(target);
     const isIn = (luns: LunConfiguration[], lun: LunConfiguration) =>
       luns.some((other) => isSame(other, lun));
     for (const lun of old.luns) {
@@ -59,8 +66,15 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
 }
 
 export function isEmpty(changes: Changes): boolean {
-  return Object.values(changes).every((list: unknown[]) => list.length === 0);
+  const { securesServer, ...lists } = changes;
+  return !securesServer && Object.values(lists).every((list: unknown[]) => list.length === 0);
 }
+
+const targetSecurity = ({ access, authentication }: TargetConfiguration) => ({ access, authentication });
+const serverSecurity = ({ discoveryAuthentication, failedLogins }: Configuration) => ({
+  discoveryAuthentication,
+  failedLogins,
+});
 
 /** The items of `items` whose key none of `others` has. */
 function without<T>(items: T[], others: T[], keyOf: (item: T) => string): T[] {

@@ -7,12 +7,19 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
-import type { Configuration, LunConfiguration, TargetConfiguration } from './configuration.js';
+import type {
+  Configuration,
+  LunConfiguration,
+  ServerSecurity,
+  TargetConfiguration,
+} from './configuration.js';
 import { configurationError, messageOf } from './failure.js';
 import { LOG_LEVELS, type LogOptions } from './log.js';
 import { parseName } from './name.js';
 import { checkSize } from './options.js';
+import { access, auth, discovery, failedLogins, SecurityReader, toFailedLogins } from './config-security.js';
 import { DEFAULT_PORTAL, parsePortal } from './portal.js';
+import { parsed } from './schema.js';
 import { parseSize } from './size.js';
 
 /** A file's content: what is served, and how the log is written as far as the file says. */
@@ -20,17 +27,6 @@ export interface ConfigFile {
   configuration: Configuration;
   log: Partial<LogOptions>;
 }
-
-/** Input that `parse` understands, which throws where it does not. */
-const parsed = <I, T>(input: z.ZodType<I>, parse: (value: I) => T) =>
-  input.transform((value, context) => {
-    try {
-      return parse(value);
-    } catch (error) {
-      context.addIssue(messageOf(error));
-      return z.NEVER;
-    }
-  });
 
 const size = parsed(
   z.union([z.int().positive(), z.string()], { error: 'must be a size such as 10G' }),
@@ -89,6 +85,8 @@ const lun = z
 const target = z.strictObject({
   name,
   alias: z.string().min(1).optional(),
+  auth,
+  access,
   luns: z.array(lun).max(256),
 });
 
@@ -98,6 +96,8 @@ const file = z
     log: z
       .strictObject({ level: z.enum(LOG_LEVELS).optional(), format: z.enum(['text', 'json']).optional() })
       .default({}),
+    discovery,
+    failedLogins,
     targets: z.array(target).min(1),
   })
   .superRefine((value, context) => {
@@ -183,8 +183,18 @@ export function parseConfigFile(text: string, path: string): ConfigFile {
   }
   const { portals, targets, log } = result.data;
   const folder = dirname(resolve(path));
+  const security = new SecurityReader(folder, (at, problem) => {
+    complain(offsetOf(document, at), formatKey(at), problem);
+  });
+  const configuration: Configuration = {
+    portals,
+    ...toServerSecurity(result.data, security),
+    targets: targets.map((each, i) => toTarget(each, folder, security, ['targets', i])),
+  };
+  security.finish();
+  if (complaints.length > 0) throw refuse();
   return {
-    configuration: { portals, targets: targets.map((each) => toTarget(each, folder)) },
+    configuration,
     log: {
       ...(log.level !== undefined && { level: log.level }),
       ...(log.format !== undefined && { json: log.format === 'json' }),
@@ -192,10 +202,29 @@ export function parseConfigFile(text: string, path: string): ConfigFile {
   };
 }
 
-function toTarget(from: z.infer<typeof target>, folder: string): TargetConfiguration {
+function toServerSecurity(from: z.infer<typeof file>, security: SecurityReader): ServerSecurity {
+  const discoveryAuthentication = security.authentication(from.discovery.auth, ['discovery', 'auth']);
+  const limits = toFailedLogins(from.failedLogins);
+  return {
+    ...(discoveryAuthentication !== undefined && { discoveryAuthentication }),
+    ...(limits !== undefined && { failedLogins: limits }),
+  };
+}
+
+function toTarget(
+  from: z.infer<typeof target>,
+  folder: string,
+  security: SecurityReader,
+  path: readonly (string | number)[],
+): TargetConfiguration {
+  const authentication = security.authentication(from.auth, [...path, 'auth']);
+  const luns = from.luns.map(({ lun }) => lun);
+  const rules = security.access(from.access, from.auth, luns, [...path, 'access']);
   return {
     name: from.name,
     ...(from.alias !== undefined && { alias: from.alias }),
+    ...(authentication !== undefined && { authentication }),
+    ...(rules !== undefined && { access: rules }),
     luns: from.luns.map((each) => toLun(each, folder)),
   };
 }

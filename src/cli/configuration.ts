@@ -1,5 +1,7 @@
 /** What a server serves: the common result of the command line and of the configuration file. */
 
+import type { Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
+import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
 export type Provisioning = 'thin' | 'full';
@@ -32,14 +34,22 @@ export interface LunConfiguration {
   serial?: string;
 }
 
-export interface TargetConfiguration {
+export interface TargetConfiguration extends TargetSecurity {
   /** The iSCSI name. */
   name: string;
   alias?: string;
   luns: LunConfiguration[];
 }
 
-export interface Configuration {
+/** Who gets in, as far as it is the same for all targets. */
+export interface ServerSecurity {
+  /** How those are authenticated who ask which targets there are; absent: they are not. */
+  discoveryAuthentication?: Authentication;
+  /** The server's own when absent. */
+  failedLogins?: FailedLoginLimits;
+}
+
+export interface Configuration extends ServerSecurity {
   portals: Portal[];
   targets: TargetConfiguration[];
 }
@@ -49,9 +59,12 @@ export function isSame(a: unknown, b: unknown): boolean {
   return canonical(a) === canonical(b);
 }
 
-/** JSON with keys in a fixed order. */
+/** JSON with keys in a fixed order. It has secrets in it, and goes nowhere. */
 function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) => {
+  return JSON.stringify(value, function (this: Record<string, unknown>, key, part: unknown) {
+    // What a secret makes of itself in JSON is the same for all.
+    const original = this[key];
+    if (original instanceof Secret) return original.reveal().toString('hex');
     if (part === null || typeof part !== 'object' || Array.isArray(part)) return part;
     return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
   });

@@ -14,7 +14,7 @@ export interface Portal {
   port: number;
 }
 
-/** Where a server listens unless told: on this machine only, because there is no authentication yet. */
+/** Where a server listens unless told: on this machine only, because nobody is authenticated unless told. */
 export const DEFAULT_PORTAL: Portal = { address: '127.0.0.1', port: ISCSI_PORT };
 
 const REMEDY = 'Write ADDRESS or ADDRESS:PORT, an IPv6 address in brackets: 192.0.2.1:3260, [::1]:3260.';

@@ -65,14 +65,15 @@ export async function serve(
   return ExitCode.SUCCESS;
 }
 
-/** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) on iqn.2001-04.com.example:disk over tcp` */
-function describe({ initiatorName, peer, targetName, transport }: SessionInfo): string {
-  return `${initiatorName} (${peer}) ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transport}`;
+/** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) as alice on iqn.2001-04.com.example:disk over tcp` */
+function describe({ initiatorName, user, peer, targetName, transport }: SessionInfo): string {
+  const as = user === null ? '' : ` as ${user}`;
+  return `${initiatorName} (${peer})${as} ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transport}`;
 }
 
 /** What tools look for in the JSON log. */
-function fieldsOf({ initiatorName, peer, targetName, transport }: SessionInfo): object {
-  return { initiatorName, peer, targetName, transport };
+function fieldsOf({ initiatorName, user, peer, targetName, transport }: SessionInfo): object {
+  return { initiatorName, user, peer, targetName, transport };
 }
 
 /** Resolves at the first of the signals; another one after that ends the process at once. */

@@ -4,14 +4,20 @@
  */
 
 import type { BlockDevice } from '../block/index.js';
-import type { Target, TargetServer } from '../target/index.js';
+import { DEFAULT_LIMITS, type Target, type TargetServer } from '../target/index.js';
 import type { Logger } from '../util/logger.js';
 import { changesBetween, isEmpty } from './changes.js';
-import { type Configuration, type LunConfiguration, type TargetConfiguration } from './configuration.js';
+import type {
+  Configuration,
+  LunConfiguration,
+  ServerSecurity,
+  TargetConfiguration,
+} from './configuration.js';
 import { messageOf, portalError } from './failure.js';
 import { describeLun, describeMedium, openMedium } from './media.js';
+import { securityWarnings } from './security-warnings.js';
 import { formatSize } from './size.js';
-import { formatPortal, isLoopback, type Portal } from './portal.js';
+import { formatPortal, type Portal } from './portal.js';
 
 /**
  * How often an image is looked at for growth, milliseconds. Looking is one fstat. A file watch would
@@ -37,6 +43,11 @@ export class Service {
   readonly #targets = new Map<string, ServedTarget>();
   /** As configured: the port may be 0. */
   readonly #portals: Portal[] = [];
+  /** With the ports that they really have. */
+  readonly #listening: Portal[] = [];
+  #security: ServerSecurity = {};
+  /** Warnings that the log has. */
+  readonly #warned = new Set<string>();
   #growthTimer: NodeJS.Timeout | null = null;
 
   constructor(server: TargetServer, log: Logger) {
@@ -53,8 +64,10 @@ export class Service {
   async start(configuration: Configuration): Promise<Portal[]> {
     const portals: Portal[] = [];
     try {
+      this.#secure(configuration);
       for (const target of configuration.targets) this.#addTarget(target, await this.#openMedia(target.luns));
       for (const portal of configuration.portals) portals.push(await this.#listen(portal));
+      this.#warn();
     } catch (error) {
       await this.close(0);
       throw error;
@@ -80,6 +93,8 @@ export class Service {
     ];
     const opened = await this.#openMedia(added.filter((lun) => !this.#isServed(lun)));
 
+    if (changes.securesServer) this.#secure(configuration);
+    for (const target of changes.securedTargets) this.#secureTarget(target);
     for (const { name } of changes.removedTargets) await this.#removeTarget(name);
     for (const { target, lun } of changes.removedLuns)
       await this.#removeLun(this.#targets.get(target)!, lun.lun);
@@ -100,6 +115,7 @@ export class Service {
     for (const portal of changes.addedPortals) {
       await this.#listen(portal).catch((error: unknown) => this.#log.error(messageOf(error)));
     }
+    this.#warn();
     this.#log.info('configuration re-read');
   }
 
@@ -119,20 +135,39 @@ export class Service {
       ...configuration,
       luns: [...luns.values()].map((lun) => lun.configuration),
     }));
-    return { portals: this.#portals, targets };
+    return { portals: this.#portals, ...this.#security, targets };
+  }
+
+  #secure({ discoveryAuthentication, failedLogins }: ServerSecurity): void {
+    this.#server.authenticateDiscovery(discoveryAuthentication ?? null);
+    this.#server.limitFailedLogins(failedLogins ?? DEFAULT_LIMITS);
+    this.#security = {
+      ...(discoveryAuthentication !== undefined && { discoveryAuthentication }),
+      ...(failedLogins !== undefined && { failedLogins }),
+    };
+  }
+
+  #secureTarget(configuration: TargetConfiguration): void {
+    const served = this.#targets.get(configuration.name)!;
+    served.target.secure(configuration);
+    served.configuration = configuration;
+    this.#log.info(`target ${configuration.name}: other access rules or secrets, for logins from now on`);
+  }
+
+  /** Tell what is open, once. */
+  #warn(): void {
+    for (const warning of securityWarnings({ ...this.#served(), portals: this.#listening })) {
+      if (!this.#warned.has(warning)) this.#log.warn(warning);
+      this.#warned.add(warning);
+    }
   }
 
   async #listen(portal: Portal): Promise<Portal> {
     try {
       const actual = await this.#server.listen(portal);
       this.#portals.push(portal);
+      this.#listening.push(actual);
       this.#log.info(`listening on ${formatPortal(actual)}`, { address: actual.address, port: actual.port });
-      if (!isLoopback(actual)) {
-        this.#log.warn(
-          `${formatPortal(actual)} is open to other machines, and there is no authentication yet: ` +
-            'whoever reaches it can read and write',
-        );
-      }
       return actual;
     } catch (error) {
       throw portalError(portal, error);
@@ -163,8 +198,8 @@ export class Service {
   }
 
   #addTarget(configuration: TargetConfiguration, media: Map<LunConfiguration, BlockDevice>): void {
-    const { name, alias } = configuration;
-    const target = this.#server.addTarget({ name, ...(alias !== undefined && { alias }) });
+    const { name } = configuration;
+    const target = this.#server.addTarget(configuration);
     const served: ServedTarget = { configuration, target, luns: new Map() };
     this.#targets.set(name, served);
     for (const lun of configuration.luns) this.#addLun(served, lun, media);

@@ -1,11 +1,12 @@
 /** From a URL to a LUN. */
 
 import { hostname } from 'node:os';
-import type { InitiatorAuthentication } from '../iscsi/index.js';
+import type { InitiatorAuthenticationOptions } from '../iscsi/index.js';
 import { encodeLun } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { getU32 } from '../util/fields.js';
 import type { Logger } from '../util/logger.js';
+import { Secret } from '../util/secret.js';
 import { sendCommand } from './command.js';
 import { LunDevice } from './device.js';
 import { discover } from './discovery.js';
@@ -28,7 +29,8 @@ export interface ConnectOptions {
   multipath?: MultipathPolicy;
   /** Gives up connecting. */
   signal?: AbortSignal;
-  authentication?: InitiatorAuthentication;
+  /** CHAP; a user and a secret in the URL say the same for one-way CHAP. */
+  authentication?: InitiatorAuthenticationOptions;
 }
 
 /** The initiator name of this machine, unless another one is given. */
@@ -49,7 +51,11 @@ export function sessionOptions(url: IscsiUrl, options: Omit<ConnectOptions, 'mul
     });
   }
   const { initiatorName = defaultInitiatorName(), ...rest } = options;
-  return { portal: url.portal, targetName: url.targetName, initiatorName, ...rest };
+  const { user, secret } = url;
+  const authentication =
+    options.authentication ??
+    (user === null || secret === null ? null : { user: { name: user, secret: new Secret(secret) } });
+  return { portal: url.portal, targetName: url.targetName, initiatorName, ...rest, authentication };
 }
 
 /**

@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { connectTcp } from '../datamover/index.js';
 import {
   type AsyncNotice,
-  type InitiatorAuthentication,
+  type InitiatorAuthenticationOptions,
   InitiatorConnection,
   type InitiatorFullFeature,
   type InitiatorLimits,
@@ -54,7 +54,7 @@ export interface SessionOptions {
   initiatorName: string;
   /** Six bytes; a random one (RFC 7143 11.12.5, type 2) by default. */
   isid?: Buffer;
-  authentication?: InitiatorAuthentication | null;
+  authentication?: InitiatorAuthenticationOptions | null;
   /** Ask for CRC32C digests; a target may decline. */
   headerDigest?: boolean;
   dataDigest?: boolean;

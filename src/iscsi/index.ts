@@ -13,6 +13,16 @@ export {
   parseIscsiName,
   receiveIscsiName,
 } from './names.js';
+export {
+  CHAP_ALGORITHMS,
+  type ChapAlgorithm,
+  type ChapAlgorithmName,
+  type ChapCredentials,
+  ChallengeSource,
+  usableAlgorithms,
+} from './login/chap.js';
+export { InitiatorAuthentication, type InitiatorAuthenticationOptions } from './login/chap-initiator.js';
+export { ChapTarget, type ChapTargetOptions } from './login/chap-target.js';
 export { LoginStatus, loginStatusOf } from './login/status.js';
 export {
   DEFAULT_PARAMETERS,
@@ -47,7 +57,6 @@ export {
   type TargetLoginOptions,
 } from './login/target-login.js';
 export {
-  type InitiatorAuthentication,
   InitiatorLogin,
   type InitiatorLoginOptions,
   type InitiatorLoginOutcome,
@@ -79,6 +88,7 @@ export {
   type DiscoveryContext,
   type DiscoveryPortal,
   formatPortal,
+  plainAddress,
 } from './target/discovery.js';
 export { buildText, type ParsedText, parseText, type TextPair } from './wire/text.js';
 export * from './wire/headers.js';

@@ -15,7 +15,15 @@ export {
   type LogicalUnitOptions,
 } from './configuration.js';
 export { deriveIdentity, type Identity, type IdentitySource } from './identity.js';
-export { decodeLun, encodeLun, LogicalUnitInventory, MAX_LUN, type TaskRouter } from './inventory.js';
+export {
+  decodeLun,
+  encodeLun,
+  LogicalUnitInventory,
+  type LogicalUnitView,
+  MappedUnits,
+  MAX_LUN,
+  type TaskRouter,
+} from './inventory.js';
 export { LogicalUnit, type LogicalUnitEvents } from './logical-unit.js';
 export type { Nexus } from './nexus.js';
 export type { Operation, OperationTraits } from './operation.js';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { decodeLun, encodeLun, LogicalUnitInventory, MAX_LUN } from './inventory.js';
+import { decodeLun, encodeLun, LogicalUnitInventory, MappedUnits, MAX_LUN } from './inventory.js';
 import { Sense } from './sense.js';
+import { targetReset } from './task-management.js';
 import { FakeTarget, fakeNexus, fakeUnit, senseText } from './testing/fake-task.js';
 
 const TEST_UNIT_READY = [0, 0, 0, 0, 0, 0];
@@ -115,6 +116,88 @@ describe('the inventory', () => {
     inventory.addNexus(twin);
     inventory.removeNexus(twin);
     assert.ok(inventory.nexuses.has(target.nexus));
+  });
+});
+
+describe('a view of a part of the inventory', () => {
+  /** Units at LUN 0 to 3, and a nexus that sees the one at 2 as 0, at 3 as 5, and one that is not there as 6. */
+  function setUpView() {
+    const inventory = new LogicalUnitInventory();
+    for (let lun = 0; lun < 4; lun++) inventory.add(lun, fakeUnit());
+    const view = new MappedUnits(
+      inventory,
+      new Map([
+        [5, 3],
+        [0, 2],
+        [6, 9],
+      ]),
+    );
+    const nexus = { ...fakeNexus('b'), view };
+    inventory.addNexus(nexus);
+    const target = new FakeTarget(inventory.get(2));
+    const runAt = (lun: number, cdb: readonly number[]) => {
+      const task = target.task(cdb, { nexus });
+      view.route(lun).submit(task);
+      return task;
+    };
+    return { inventory, view, nexus, runAt };
+  }
+  const changed = senseText(Sense.REPORTED_LUNS_DATA_HAS_CHANGED);
+  const unsupported = senseText(Sense.LOGICAL_UNIT_NOT_SUPPORTED);
+
+  test('routes to the units that are mapped, and to no other', () => {
+    const { inventory, view, runAt } = setUpView();
+    assert.equal(view.get(0), inventory.get(2));
+    assert.equal(view.get(5), inventory.get(3));
+    for (const lun of [1, 2, 3, 6, 9, -1]) {
+      assert.equal(view.get(lun), undefined);
+      assert.equal(runAt(lun, TEST_UNIT_READY).outcome, unsupported);
+    }
+    assert.equal(runAt(5, TEST_UNIT_READY).outcome, 'GOOD');
+  });
+
+  test('REPORT LUNS lists what is seen, through a unit and where there is none', () => {
+    const { view, runAt } = setUpView();
+    assert.deepEqual(view.luns, [0, 5]);
+    const listed = '0000001000000000' + '0000000000000000' + '0005000000000000';
+    assert.equal(runAt(5, reportLuns(0)).dataIn.toString('hex'), listed);
+    assert.equal(runAt(1, reportLuns(0)).dataIn.toString('hex'), listed);
+  });
+
+  test('only the units that are seen know the nexus', () => {
+    const { inventory, nexus } = setUpView();
+    const known = () => inventory.luns.filter((lun) => inventory.get(lun)!.nexuses.has(nexus));
+    assert.deepEqual(known(), [2, 3]);
+    inventory.add(9, fakeUnit());
+    inventory.add(10, fakeUnit());
+    assert.deepEqual(known(), [2, 3, 9]);
+    inventory.removeNexus(nexus);
+    assert.deepEqual(known(), []);
+  });
+
+  test('what is hidden comes and goes unheard; what is seen does not', () => {
+    const { inventory, view, runAt } = setUpView();
+    inventory.add(10, fakeUnit());
+    inventory.remove(0);
+    assert.equal(runAt(0, TEST_UNIT_READY).outcome, 'GOOD');
+    inventory.add(9, fakeUnit());
+    assert.deepEqual(view.luns, [0, 5, 6]);
+    assert.equal(runAt(0, TEST_UNIT_READY).outcome, changed);
+    assert.equal(runAt(6, TEST_UNIT_READY).outcome, 'GOOD');
+    runAt(0, reportLuns(0));
+    assert.equal(runAt(5, TEST_UNIT_READY).outcome, 'GOOD', 'the list was read');
+    inventory.remove(3);
+    assert.equal(runAt(0, TEST_UNIT_READY).outcome, changed);
+    assert.equal(runAt(5, TEST_UNIT_READY).outcome, unsupported);
+  });
+
+  test('a reset of the target reaches what is seen', () => {
+    const { inventory, view, nexus } = setUpView();
+    const other = fakeNexus('c');
+    inventory.addNexus(other);
+    assert.ok(targetReset(view, nexus, () => undefined));
+    const told = inventory.luns.filter((lun) => inventory.get(lun)!.unitAttentions.peek(other) !== null);
+    assert.deepEqual(told, [2, 3]);
   });
 });
 

@@ -19,40 +19,56 @@ export interface TaskRouter {
   submit(task: Task): void;
 }
 
-export class LogicalUnitInventory {
+/** The logical units that a nexus finds at its LUNs. */
+export interface LogicalUnitView {
+  /** LUNs in use, ascending. */
+  readonly luns: number[];
+  /** All of its logical units. */
+  readonly units: Iterable<LogicalUnit>;
+  /** The unit at `lun`, or undefined. */
+  get(lun: number): LogicalUnit | undefined;
+  /** Who takes the commands for `lun`, which may be anything. */
+  route(lun: number): TaskRouter;
+  /** Whether what is at `lun` of the whole inventory is part of this view. */
+  shows(lun: number): boolean;
+}
+
+export class LogicalUnitInventory implements LogicalUnitView {
   /** The device server behind all LUNs without a logical unit. */
   readonly absent: TaskRouter = new AbsentUnit(this);
   readonly nexuses = new Set<Nexus>();
   readonly #units = new Map<number, LogicalUnit>();
 
-  /** LUNs in use, ascending. */
   get luns(): number[] {
     return [...this.#units.keys()].sort((a, b) => a - b);
   }
 
-  /** All logical units. */
   get units(): Iterable<LogicalUnit> {
     return this.#units.values();
   }
 
-  /** The unit at `lun`, or undefined. */
   get(lun: number): LogicalUnit | undefined {
     return this.#units.get(lun);
   }
 
-  /** Who takes the commands for `lun`, which may be anything. */
   route(lun: number): TaskRouter {
     return this.#units.get(lun) ?? this.absent;
   }
 
-  /** Put `unit` at `lun` (0 to {@link MAX_LUN}), which must be free. The nexuses of all other units hear of it. */
+  shows(): boolean {
+    return true;
+  }
+
+  /** Put `unit` at `lun` (0 to {@link MAX_LUN}), which must be free. The nexuses that can see it hear of it from their other units. */
   add(lun: number, unit: LogicalUnit): void {
     if (lun < 0 || lun > MAX_LUN) throw new RangeError(`LUN ${lun} is not in 0 to ${MAX_LUN}`);
     if (this.#units.has(lun)) throw new RangeError(`LUN ${lun} is taken`);
-    this.#reportedLunsChanged();
+    this.#reportedLunsChanged(lun);
     this.#units.set(lun, unit);
     unit.inventory = this;
-    for (const nexus of this.nexuses) unit.addNexus(nexus);
+    for (const nexus of this.nexuses) {
+      if (this.viewOf(nexus).shows(lun)) unit.addNexus(nexus);
+    }
   }
 
   /** Take the unit at `lun` away; its tasks are aborted without a response. Closing its device is the caller's. */
@@ -62,13 +78,18 @@ export class LogicalUnitInventory {
     this.#units.delete(lun);
     for (const nexus of this.nexuses) unit.removeNexus(nexus);
     unit.inventory = null;
-    this.#reportedLunsChanged();
+    this.#reportedLunsChanged(lun);
   }
 
-  /** A nexus has come to be: every unit knows it from now on. */
+  /** What `nexus` finds here. */
+  viewOf(nexus: Nexus): LogicalUnitView {
+    return nexus.view ?? this;
+  }
+
+  /** A nexus has come to be: every unit that it can see knows it from now on. */
   addNexus(nexus: Nexus): void {
     this.nexuses.add(nexus);
-    for (const unit of this.units) unit.addNexus(nexus);
+    for (const unit of this.viewOf(nexus).units) unit.addNexus(nexus);
   }
 
   /** I_T nexus loss, for every unit; see {@link LogicalUnit.removeNexus}. */
@@ -77,10 +98,50 @@ export class LogicalUnitInventory {
     for (const unit of this.units) unit.removeNexus(nexus);
   }
 
-  #reportedLunsChanged(): void {
-    for (const unit of this.units) {
-      unit.unitAttentions.establishForAll(Sense.REPORTED_LUNS_DATA_HAS_CHANGED);
+  /** What is at `lun` comes or goes: no news to those who cannot see it. */
+  #reportedLunsChanged(lun: number): void {
+    for (const nexus of this.nexuses) {
+      const view = this.viewOf(nexus);
+      if (!view.shows(lun)) continue;
+      for (const unit of view.units) {
+        unit.unitAttentions.establish(nexus, Sense.REPORTED_LUNS_DATA_HAS_CHANGED);
+      }
     }
+  }
+}
+
+/** A part of an inventory under LUNs of its own: LUN mapping and masking. */
+export class MappedUnits implements LogicalUnitView {
+  readonly #inventory: LogicalUnitInventory;
+  readonly #map: ReadonlyMap<number, number>;
+  readonly #shown: ReadonlySet<number>;
+
+  /** `map`: the LUN that is seen, and the inventory's own; a unit that is not there may come later. */
+  constructor(inventory: LogicalUnitInventory, map: ReadonlyMap<number, number>) {
+    this.#inventory = inventory;
+    this.#map = map;
+    this.#shown = new Set(map.values());
+  }
+
+  get luns(): number[] {
+    return [...this.#map.keys()].filter((lun) => this.get(lun) !== undefined).sort((a, b) => a - b);
+  }
+
+  get units(): Iterable<LogicalUnit> {
+    return [...this.#shown].flatMap((lun) => this.#inventory.get(lun) ?? []);
+  }
+
+  get(lun: number): LogicalUnit | undefined {
+    const own = this.#map.get(lun);
+    return own === undefined ? undefined : this.#inventory.get(own);
+  }
+
+  route(lun: number): TaskRouter {
+    return this.get(lun) ?? this.#inventory.absent;
+  }
+
+  shows(lun: number): boolean {
+    return this.#shown.has(lun);
   }
 }
 
@@ -133,7 +194,7 @@ class AbsentUnit implements TaskRouter {
         break;
       case 0xa0: {
         // REPORT LUNS
-        const data = reportLuns(this.#inventory.luns, cdb[2]!);
+        const data = reportLuns(this.#inventory.viewOf(task.nexus).luns, cdb[2]!);
         const allocationLength = getU32(cdb, 6);
         if (data === null || allocationLength < 16) fail(task, Sense.INVALID_FIELD_IN_CDB);
         else reply(task, data, allocationLength);

@@ -1,3 +1,5 @@
+import type { LogicalUnitView } from './inventory.js';
+
 /**
  * One I_T nexus as a logical unit inventory sees it: who is talking. The transport makes one for each
  * session (SAM-5 4.7), and gives it the same `initiatorPort` whenever the same initiator port returns.
@@ -9,4 +11,6 @@ export interface Nexus {
   readonly initiatorName: string;
   /** Relative target port identifier, 1 to 65535 (the portal group tag). */
   readonly relativeTargetPort: number;
+  /** The logical units that it finds, and where; absent: all of the inventory's, each at its own LUN. */
+  readonly view?: LogicalUnitView;
 }

@@ -7,7 +7,7 @@
  * the control page is set, and else these nexuses learn it by unit attention (SAM-5 5.6).
  */
 
-import type { LogicalUnitInventory } from './inventory.js';
+import type { LogicalUnitView } from './inventory.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
 import { Sense, type SenseCode } from './sense.js';
@@ -35,10 +35,10 @@ export function logicalUnitReset(unit: LogicalUnit, nexus: Nexus, completed: () 
 
 /**
  * TARGET WARM RESET, and the device server's share of TARGET COLD RESET (RFC 7143 11.5.1): a hard reset of
- * every unit (SAM-5 6.3.2). The news is the general 29/00: more initiators know it than know a bus reset.
+ * every unit that `nexus` sees (SAM-5 6.3.2). The news is the general 29/00: more initiators know it than know a bus reset.
  */
-export function targetReset(inventory: LogicalUnitInventory, nexus: Nexus, completed: () => void): boolean {
-  return everyUnit(inventory, completed, (unit, unitCompleted) =>
+export function targetReset(view: LogicalUnitView, nexus: Nexus, completed: () => void): boolean {
+  return everyUnit(view, completed, (unit, unitCompleted) =>
     resetUnit(unit, nexus, Sense.POWER_ON_OR_RESET_OCCURRED, unitCompleted),
   );
 }
@@ -46,8 +46,8 @@ export function targetReset(inventory: LogicalUnitInventory, nexus: Nexus, compl
 /**
  * I_T NEXUS RESET (SAM-5 7.6): everything of `nexus` ends as in a loss of the nexus, which itself stays.
  */
-export function nexusReset(inventory: LogicalUnitInventory, nexus: Nexus, completed: () => void): boolean {
-  return everyUnit(inventory, completed, (unit, unitCompleted) => {
+export function nexusReset(view: LogicalUnitView, nexus: Nexus, completed: () => void): boolean {
+  return everyUnit(view, completed, (unit, unitCompleted) => {
     const isComplete = abortTaskSet(unit, nexus, unitCompleted);
     unit.reservations.release(nexus);
     unit.medium.allow(nexus);
@@ -66,9 +66,9 @@ export function queryTaskSet(unit: LogicalUnit, nexus: Nexus): boolean {
   return isPresent(unit, (task) => task.nexus === nexus);
 }
 
-/** Apply a function that may complete later to every unit; it is complete when it is for all of them. */
+/** Apply a function that may complete later to every unit that the nexus sees; it is complete when it is for all of them. */
 function everyUnit(
-  inventory: LogicalUnitInventory,
+  view: LogicalUnitView,
   completed: () => void,
   apply: (unit: LogicalUnit, unitCompleted: () => void) => boolean,
 ): boolean {
@@ -76,7 +76,7 @@ function everyUnit(
   const unitCompleted = () => {
     if (--pending === 0) completed();
   };
-  for (const unit of inventory.units) {
+  for (const unit of view.units) {
     if (!apply(unit, unitCompleted)) pending++;
   }
   return pending === 0;

@@ -11,9 +11,13 @@
  * await server.listen({ address: '127.0.0.1', port: 3260 });
  */
 
+export { Secret } from '../util/secret.js';
+export type { AccessRule } from './access.js';
+export type { Authentication, Credentials } from './authentication.js';
+export type { FailedLoginLimits } from './failed-logins.js';
 export type { Address } from './portal.js';
 export type { SessionInfo } from './session.js';
-export { type LunOptions, Target, type TargetOptions } from './target.js';
+export { type LunOptions, Target, type TargetOptions, type TargetSecurity } from './target.js';
 export {
   DEFAULT_LIMITS,
   type TargetLimits,

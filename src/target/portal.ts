@@ -2,7 +2,7 @@
 
 import net from 'node:net';
 import { acceptTcp } from '../datamover/index.js';
-import { formatPortal, TargetConnection } from '../iscsi/index.js';
+import { formatPortal, plainAddress, TargetConnection } from '../iscsi/index.js';
 import type { Logger } from '../util/logger.js';
 import type { MonotonicClock } from './clock.js';
 import type { PortalHost } from './session-registry.js';
@@ -62,15 +62,16 @@ export class Portal {
   }
 
   #accept(socket: net.Socket): void {
-    const address = socket.remoteAddress;
+    const { remoteAddress } = socket;
     // The peer has gone before it was greeted.
-    if (address === undefined || socket.remotePort === undefined) {
+    if (remoteAddress === undefined || socket.remotePort === undefined) {
       socket.destroy();
       return;
     }
+    const address = plainAddress(remoteAddress);
     const remote = formatPortal(address, socket.remotePort);
     const localAddress = socket.localAddress ?? this.address.address;
-    const host = this.#host.hostFor(this, localAddress);
+    const host = this.#host.hostFor(this, localAddress, address);
     const connection = new TargetConnection(host, remote, address, this.#clock.now());
     connection.attach(acceptTcp(socket, connection));
     this.#host.connectionAccepted(connection);

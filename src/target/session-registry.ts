@@ -5,7 +5,6 @@
 
 import {
   answerSendTargets,
-  type Authenticator,
   type ConnectionHost,
   type ConnectionLimits,
   type EndReason,
@@ -20,6 +19,7 @@ import {
 } from '../iscsi/index.js';
 import type { Logger } from '../util/logger.js';
 import type { BufferPool } from '../util/memory.js';
+import { Admission, type AdmissionOptions } from './admission.js';
 import type { Portal } from './portal.js';
 import { nexusKeyOf, Session, type SessionInfo } from './session.js';
 import type { Target } from './target.js';
@@ -31,12 +31,13 @@ export interface RegistryOptions {
   limits: TargetLimits;
   buffers: BufferPool;
   log: Logger;
+  admission: AdmissionOptions;
 }
 
 /** What a portal does with those who arrive on it. */
 export interface PortalHost {
-  /** The host of a connection that came in on `portal`, at `localAddress` of this machine. */
-  hostFor(portal: Portal, localAddress: string): ConnectionHost;
+  /** The host of a connection that came in on `portal`, at `localAddress` of this machine, from `initiatorAddress`. */
+  hostFor(portal: Portal, localAddress: string, initiatorAddress: string): ConnectionHost;
   connectionAccepted(connection: TargetConnection): void;
 }
 
@@ -64,8 +65,9 @@ export class SessionRegistry implements PortalHost {
     for (const connection of this.#sessions.keys()) connection.tick(now);
   }
 
-  hostFor(portal: Portal, localAddress: string): ConnectionHost {
-    return new ConnectedPortal(this, this.#options, portal, localAddress);
+  hostFor(portal: Portal, localAddress: string, initiatorAddress: string): ConnectionHost {
+    const admission = new Admission(this.#options.admission, initiatorAddress);
+    return new ConnectedPortal(this, this.#options, portal, localAddress, admission);
   }
 
   connectionAccepted(connection: TargetConnection): void {
@@ -156,7 +158,7 @@ export class SessionRegistry implements PortalHost {
 
 /** A connection's view of the server: what can be reached by the portal it came in on. */
 class ConnectedPortal implements ConnectionHost, TargetDirectory {
-  readonly authenticator: Authenticator | null = null;
+  readonly authenticator: Admission;
   readonly limits: ConnectionLimits;
   readonly log: Logger;
   readonly #registry: SessionRegistry;
@@ -165,7 +167,14 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   readonly #localAddress: string;
   #session: Session | null = null;
 
-  constructor(registry: SessionRegistry, options: RegistryOptions, portal: Portal, localAddress: string) {
+  constructor(
+    registry: SessionRegistry,
+    options: RegistryOptions,
+    portal: Portal,
+    localAddress: string,
+    admission: Admission,
+  ) {
+    this.authenticator = admission;
     this.#registry = registry;
     this.#options = options;
     this.#portal = portal;
@@ -174,16 +183,14 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     this.log = options.log;
   }
 
-  findTarget(name: string): TargetIdentity | LoginRefusal {
-    const target = this.#options.targets.get(name);
-    if (target === undefined) {
-      return { refusal: LoginStatus.NOT_FOUND, reason: `there is no target ${JSON.stringify(name)}` };
-    }
+  findTarget(name: string, initiatorName: string): TargetIdentity | LoginRefusal {
+    const target = this.authenticator.find(name, initiatorName);
+    if ('refusal' in target) return target;
     return { name: target.name, portalGroupTag: this.#portal.portalGroupTag, alias: target.alias };
   }
 
   admit(): LoginRefusal | null {
-    return null;
+    return this.authenticator.checkAddress();
   }
 
   findSession(identity: LoginIdentity): ExistingSession | null {
@@ -191,7 +198,10 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     return session === null ? null : { maxConnections: 1, connectionIds: [session.connectionId] };
   }
 
-  openSession(): { readonly tsih: number } | LoginRefusal {
+  openSession({ target }: LoginIdentity): { readonly tsih: number } | LoginRefusal {
+    if (target !== null && this.authenticator.target === null) {
+      return { refusal: LoginStatus.TARGET_REMOVED, reason: `${target.name} was removed during the login` };
+    }
     if (this.#registry.isFull) {
       return {
         refusal: LoginStatus.OUT_OF_RESOURCES,
@@ -202,11 +212,11 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   }
 
   sessionOpened(connection: TargetConnection, login: LoginResult): Session {
-    const { target } = login.identity;
     const session = new Session({
       connection,
       login,
-      target: target === null ? null : (this.#options.targets.get(target.name) ?? null),
+      target: this.authenticator.target,
+      view: this.authenticator.viewFor(login.user),
       directory: this,
       buffers: this.#options.buffers,
       log: this.log,
@@ -230,10 +240,15 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       port,
       portalGroupTag,
     }));
-    const targets = [...this.#options.targets.keys()].map((name) => ({ name, portals }));
+    const { info, target } = this.#session!;
+    const isDiscovery = info.type === 'Discovery';
+    const names = isDiscovery
+      ? [...this.authenticator.targetsFor(info.initiatorName).keys()]
+      : [target!.name];
+    const targets = names.map((name) => ({ name, portals }));
     return answerSendTargets(value, targets, {
-      targetName: this.#session?.target?.name ?? null,
-      isDiscovery: this.#session?.info.type === 'Discovery',
+      targetName: target?.name ?? null,
+      isDiscovery,
       localAddress: this.#localAddress,
     });
   }

@@ -11,8 +11,8 @@ import {
   type TargetDirectory,
   type TaskManagementCall,
 } from '../iscsi/index.js';
-import { TaskManagementFunction } from '../iscsi/wire/opcodes.js';
-import type { Nexus } from '../scsi/index.js';
+import { TaskManagementFunction, TaskManagementResponse } from '../iscsi/wire/opcodes.js';
+import type { LogicalUnitView, Nexus } from '../scsi/index.js';
 import type { Logger } from '../util/logger.js';
 import type { BufferPool } from '../util/memory.js';
 import type { Target } from './target.js';
@@ -30,6 +30,8 @@ export interface SessionInfo {
   readonly type: 'Normal' | 'Discovery';
   /** Null in a discovery session. */
   readonly targetName: string | null;
+  /** The name that the initiator has been authenticated by; null if it has not. */
+  readonly user: string | null;
   /** `address:port` of the initiator. */
   readonly peer: string;
   /** How commands and data travel. */
@@ -43,6 +45,8 @@ export interface SessionOptions {
   login: LoginResult;
   /** Null in a discovery session. */
   target: Target | null;
+  /** The part of the target's logical units that the session sees; null: all. */
+  view: LogicalUnitView | null;
   directory: TargetDirectory;
   buffers: BufferPool;
   log: Logger;
@@ -68,7 +72,7 @@ export class Session implements FullFeatureHost {
   readonly #endSessionsOf: (target: Target) => void;
 
   constructor(options: SessionOptions) {
-    const { login, target } = options;
+    const { login, target, view } = options;
     const { identity, parameters } = login;
     this.connection = options.connection;
     this.target = target;
@@ -82,6 +86,7 @@ export class Session implements FullFeatureHost {
       tsih: login.tsih,
       type: identity.sessionType,
       targetName: target?.name ?? null,
+      user: login.user,
       peer: options.connection.remote,
       transport: options.transport,
       headerDigest: parameters.headerDigest,
@@ -93,6 +98,7 @@ export class Session implements FullFeatureHost {
       initiatorPort,
       initiatorName: identity.initiatorName,
       relativeTargetPort: identity.target?.portalGroupTag ?? 1,
+      ...(view !== null && { view }),
     };
     this.connectionId = identity.cid;
     this.#endSessionsOf = options.endSessionsOf;
@@ -104,14 +110,23 @@ export class Session implements FullFeatureHost {
   }
 
   createCommand(phase: FullFeature): TargetCommand {
-    return new TargetCommand(phase, this.buffers, this.target!.inventory, this.#nexus);
+    return new TargetCommand(phase, this.buffers, this.#view, this.#nexus);
   }
 
   manageTasks(call: TaskManagementCall): void {
-    const { target } = this;
-    manageTasks(target!.inventory, this.#nexus, call);
+    const isCold = call.function === TaskManagementFunction.TARGET_COLD_RESET;
+    // It would end what others do with logical units that this initiator may not even see.
+    if (isCold && this.#nexus.view !== undefined) {
+      call.respond(TaskManagementResponse.AUTHORIZATION_FAILED);
+      return;
+    }
+    manageTasks(this.#view, this.#nexus, call);
     // A cold reset ends every session with the target (RFC 7143 11.5.1); tasks of a slow device end with them.
-    if (call.function === TaskManagementFunction.TARGET_COLD_RESET) this.#endSessionsOf(target!);
+    if (isCold) this.#endSessionsOf(this.target!);
+  }
+
+  get #view(): LogicalUnitView {
+    return this.target!.inventory.viewOf(this.#nexus);
   }
 
   /** I_T nexus loss: its tasks end, its reservations go. */

@@ -4,17 +4,19 @@
  */
 
 import { MonotonicClock } from './clock.js';
-import { parseIscsiName } from '../iscsi/index.js';
+import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
+import { type Authentication, ChapUsers } from './authentication.js';
+import { FailedLogins, type FailedLoginLimits } from './failed-logins.js';
 import { type Address, Portal } from './portal.js';
 import type { SessionInfo } from './session.js';
 import { SessionRegistry } from './session-registry.js';
 import { Target, type TargetOptions } from './target.js';
 
 /** Bounds that hold before memory is taken or time is spent. */
-export interface TargetLimits {
+export interface TargetLimits extends FailedLoginLimits {
   /** A login that takes longer is dropped, milliseconds. */
   loginTimeoutMs: number;
   /** Silence after which an initiator is asked for a sign of life, milliseconds. */
@@ -39,6 +41,9 @@ export const DEFAULT_LIMITS: TargetLimits = {
   pendingLogins: 1024,
   sessions: 4096,
   bufferBytes: 512 << 20,
+  failedLogins: 10,
+  failedLoginWindowMs: 60_000,
+  failedLoginPauseMs: 60_000,
 };
 
 /** How often time is let pass for connections, milliseconds at most. */
@@ -54,6 +59,8 @@ export interface TargetServerEvents {
 export interface TargetServerOptions {
   log?: Logger;
   limits?: Partial<TargetLimits>;
+  /** How those are authenticated who ask which targets there are. Absent: they are not. */
+  discoveryAuthentication?: Authentication;
 }
 
 /**
@@ -70,17 +77,30 @@ export class TargetServer {
   readonly #portals: Portal[] = [];
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
+  readonly #failedLogins: FailedLogins;
+  #discoveryUsers: ChapUsers | null = null;
   #lastPortalGroupTag = 0;
 
+  /** @throws RiserError `AUTHENTICATION` */
   constructor(options: TargetServerOptions = {}) {
     this.#log = options.log ?? silentLogger;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#failedLogins = new FailedLogins(this.#limits);
+    this.authenticateDiscovery(options.discoveryAuthentication ?? null);
     this.#registry = new SessionRegistry({
       targets: this.#targets,
       limits: this.#limits,
       buffers: new BufferPool(this.#limits.bufferBytes),
       log: this.#log,
       portals: this.#portals,
+      admission: {
+        targets: this.#targets,
+        discoveryUsers: () => this.#discoveryUsers,
+        failedLogins: this.#failedLogins,
+        challenges: new ChallengeSource(),
+        now: () => this.#clock.now(),
+        log: this.#log,
+      },
     });
     const { loginTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs } = this.#limits;
     const shortest = Math.min(loginTimeoutMs, keepaliveIntervalMs, keepaliveTimeoutMs);
@@ -95,9 +115,32 @@ export class TargetServer {
   }
 
   /**
+   * Authenticate those who ask which targets there are; null: do not, from the next login on.
+   *
+   * @throws RiserError `AUTHENTICATION`; then nothing has changed
+   */
+  authenticateDiscovery(authentication: Authentication | null): void {
+    this.#discoveryUsers = authentication === null ? null : new ChapUsers(authentication);
+  }
+
+  /** Other limits for failed logins from now on. */
+  limitFailedLogins(limits: FailedLoginLimits): void {
+    this.#failedLogins.limits = limits;
+  }
+
+  /**
    * A new target without logical units.
    *
-   * @throws RiserError `TARGET_NAME` if the name is no iSCSI name, `TARGET_TAKEN` if there is such a target
+   * @throws RiserError `TARGET_NAME` if the name is no iSCSI name, `TARGET_TAKEN` if there is such a target,
+   *   `ACCESS_RULE` and `AUTHENTICATION` if a rule or a secret is no good
+   *
+   * @example
+   * server.addTarget({
+   *   name: 'iqn.2026-11.com.example:disk',
+   *   authentication: { chap: { users: [{ name: 'alice', secret: process.env.ALICE_SECRET }] } },
+   *   // From this network alice sees all logical units; everybody else finds no such target.
+   *   access: [{ addresses: ['192.0.2.0/24'], users: ['alice'] }],
+   * });
    */
   addTarget(options: TargetOptions): Target {
     const parsed = parseIscsiName(options.name);

@@ -9,7 +9,7 @@ import { Command, type FullFeature } from '../iscsi/index.js';
 import type { ControlPdu, DataError } from '../datamover/index.js';
 import {
   decodeLun,
-  type LogicalUnitInventory,
+  type LogicalUnitView,
   MAX_CDB_LENGTH,
   type Nexus,
   Sense,
@@ -64,17 +64,17 @@ class TargetTask extends Task {
   }
 }
 
-/** An iSCSI command whose outcome the logical units of `inventory` decide. */
+/** An iSCSI command whose outcome the logical units of `view` decide. */
 export class TargetCommand extends Command {
   readonly task: TargetTask;
-  readonly #inventory: LogicalUnitInventory;
+  readonly #view: LogicalUnitView;
   readonly #nexus: Nexus;
 
-  constructor(phase: FullFeature, pool: BufferPool, inventory: LogicalUnitInventory, nexus: Nexus) {
+  constructor(phase: FullFeature, pool: BufferPool, view: LogicalUnitView, nexus: Nexus) {
     super(phase, pool);
     // A digest is made of bytes that must not change before they are sent, nor land before it is checked.
     this.task = new TargetTask(this, pool, !phase.parameters.dataDigest);
-    this.#inventory = inventory;
+    this.#view = view;
     this.#nexus = nexus;
   }
 
@@ -90,7 +90,7 @@ export class TargetCommand extends Command {
     for (let i = 0; i < CDB_LENGTH; i++) cdb[i] = pdu.header[CDB_OFFSET + i]!;
     task.cdbLength = CDB_LENGTH;
     if (pdu.ahsLength > 0) this.#extendCdb(pdu);
-    this.#inventory.route(decodeLun(pdu.header, Bhs.lunHigh.offset)).submit(task);
+    this.#view.route(decodeLun(pdu.header, Bhs.lunHigh.offset)).submit(task);
   }
 
   protected refuse(error: DataError): void {

@@ -10,8 +10,18 @@ import {
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
+import { AccessList, type AccessRule } from './access.js';
+import { type Authentication, ChapUsers } from './authentication.js';
 
-export interface TargetOptions {
+/** Who may use a target, and how it is made sure of. */
+export interface TargetSecurity {
+  /** Rules, of which the first that fits decides; whom none fits sees no such target. Absent: everybody may. */
+  access?: readonly AccessRule[];
+  /** Absent: initiators need not prove who they are. */
+  authentication?: Authentication;
+}
+
+export interface TargetOptions extends TargetSecurity {
   /** iSCSI name (RFC 7143 4.2.7), normalised. */
   name: string;
   /** Shown to initiators (TargetAlias), at most 255 bytes of UTF-8. */
@@ -31,6 +41,18 @@ export interface LunOptions {
   serial?: string;
 }
 
+/** {@link TargetSecurity}, checked. */
+interface CompiledSecurity {
+  readonly access: AccessList;
+  /** Null: nobody is authenticated. */
+  readonly users: ChapUsers | null;
+}
+
+function compile({ access, authentication }: TargetSecurity): CompiledSecurity {
+  const users = authentication === undefined ? null : new ChapUsers(authentication);
+  return { access: new AccessList(access ?? null, users?.names ?? null), users };
+}
+
 const PHYSICAL_BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 export class Target {
@@ -38,12 +60,29 @@ export class Target {
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
   readonly #log: Logger;
+  #security: CompiledSecurity;
 
+  /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
   constructor(options: TargetOptions, log: Logger) {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
     this.#log = log;
+    this.#security = compile(options);
+  }
+
+  /**
+   * Admit others from now on. Sessions that there are go on; a login under way ends by the rules it began with.
+   *
+   * @throws RiserError `ACCESS_RULE`, `AUTHENTICATION`; then nothing has changed
+   */
+  secure(security: TargetSecurity): void {
+    this.#security = compile(security);
+  }
+
+  /** What a login is checked against. */
+  get security(): CompiledSecurity {
+    return this.#security;
   }
 
   /**

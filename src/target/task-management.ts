@@ -11,7 +11,7 @@ import {
   clearTaskSet,
   decodeLun,
   type LogicalUnit,
-  type LogicalUnitInventory,
+  type LogicalUnitView,
   logicalUnitReset,
   type Nexus,
   nexusReset,
@@ -22,16 +22,16 @@ import {
 import type { TargetCommand } from './target-task.js';
 
 /** Carry out `call` for `nexus`; it is answered when every task that it is about has ended. */
-export function manageTasks(inventory: LogicalUnitInventory, nexus: Nexus, call: TaskManagementCall): void {
+export function manageTasks(view: LogicalUnitView, nexus: Nexus, call: TaskManagementCall): void {
   const complete = (): void => {
     call.respond(Response.FUNCTION_COMPLETE);
   };
   if (isForWholeTarget(call.function)) {
     const reset = call.function === Function.I_T_NEXUS_RESET ? nexusReset : targetReset;
-    if (reset(inventory, nexus, complete)) complete();
+    if (reset(view, nexus, complete)) complete();
     return;
   }
-  const unit = inventory.get(decodeLun(call.lun, 0));
+  const unit = view.get(decodeLun(call.lun, 0));
   if (unit === undefined) call.respond(Response.LUN_DOES_NOT_EXIST);
   else manageUnit(unit, nexus, call, complete);
 }

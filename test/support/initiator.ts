@@ -110,7 +110,12 @@ export class Initiator {
    * await initiator.logout();
    */
   static async login(options: LoginOptions): Promise<Initiator> {
-    const pdus = await PduSocket.connect(options.port, options.address, options.holdsOpen);
+    const pdus = await PduSocket.connect(
+      options.port,
+      options.address,
+      options.holdsOpen,
+      options.localAddress,
+    );
     // ISID format "random" (RFC 7143 11.12.5): two high bits 10.
     const isid = options.isid ?? Buffer.concat([Buffer.of(0x80), randomBytes(5)]);
     try {

@@ -1,5 +1,7 @@
 /** The login phase of the test initiator, in one go or PDU by PDU. */
 
+import type { AuthenticationExchange } from '../../src/iscsi/index.js';
+import { isSecurityKey } from '../../src/iscsi/login/keys.js';
 import { Bhs, BHS_LENGTH, ISID_OFFSET, LoginRequest, LoginResponse } from '../../src/iscsi/wire/headers.js';
 import { IMMEDIATE, LoginFlag, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import type { Pdu, PduSocket } from './pdu-socket.js';
@@ -15,6 +17,8 @@ export interface LoginOptions {
   holdsOpen?: boolean;
   port: number;
   address?: string;
+  /** Where the initiator connects from; the system's choice unless given. */
+  localAddress?: string;
   /** Without one the session is a discovery session. */
   targetName?: string;
   initiatorName?: string;
@@ -24,7 +28,12 @@ export interface LoginOptions {
   keys?: Keys;
   /** Skip the security stage and start with the operational one. */
   withoutSecurity?: boolean;
+  /** How it authenticates; AuthMethod=None unless given. */
+  authentication?: AuthenticationExchange;
 }
+
+/** The initiator's own exchange failed: the target is not who it should be. */
+export class TargetRefused extends Error {}
 
 /** What the initiator offers unless a test says otherwise. */
 export const DEFAULT_KEYS: Keys = {
@@ -134,24 +143,46 @@ export async function performLogin(
 
   let response: Pdu | null = null;
   let expStatSN = 0;
+  const acceptedAnswer = async (): Promise<Pdu> => {
+    const answer = await socket.inbox.next();
+    if (answer.opcode !== Opcode.LOGIN_RESPONSE) throw new Error(`opcode ${answer.opcode} during login`);
+    const statusClass = LoginResponse.statusClass.get(answer.header);
+    if (statusClass !== 0) throw new LoginRefused(statusClass, LoginResponse.statusDetail.get(answer.header));
+    Object.assign(answers, Object.fromEntries(decodePairs(answer.data)));
+    expStatSN = (LoginResponse.statSN.get(answer.header) + 1) >>> 0;
+    return answer;
+  };
   const step = async (currentStage: Stage, nextStage: Stage, keys: Keys): Promise<void> => {
     let offered = keys;
     // The target may need several turns in one stage (RFC 7143 6.3): it answers without T until it is content.
     for (;;) {
       socket.send(loginHeader({ isid, currentStage, nextStage, expStatSN }), encodeKeys(offered));
-      response = await socket.inbox.next();
-      if (response.opcode !== Opcode.LOGIN_RESPONSE)
-        throw new Error(`opcode ${response.opcode} during login`);
-      const statusClass = LoginResponse.statusClass.get(response.header);
-      if (statusClass !== 0)
-        throw new LoginRefused(statusClass, LoginResponse.statusDetail.get(response.header));
-      Object.assign(answers, Object.fromEntries(decodePairs(response.data)));
-      expStatSN = (LoginResponse.statSN.get(response.header) + 1) >>> 0;
+      response = await acceptedAnswer();
       if ((LoginResponse.flags.get(response.header) & LoginFlag.TRANSIT) !== 0) return;
       offered = {};
     }
   };
-  if (options.withoutSecurity === true) {
+  const authenticate = async (exchange: AuthenticationExchange): Promise<void> => {
+    let received = new Map<string, string>();
+    let own: Keys = names;
+    for (;;) {
+      const next = exchange.step(received);
+      if (next.state === 'failed') throw new TargetRefused(next.reason);
+      const keys = { ...own, ...Object.fromEntries(next.keys) };
+      own = {};
+      if (next.state === 'done') {
+        await step(Stage.SECURITY, Stage.OPERATIONAL, keys);
+        return;
+      }
+      socket.send(loginHeader({ isid, currentStage: Stage.SECURITY, expStatSN }), encodeKeys(keys));
+      response = await acceptedAnswer();
+      received = new Map(decodePairs(response.data).filter(([key]) => isSecurityKey(key)));
+    }
+  };
+  if (options.authentication !== undefined) {
+    await authenticate(options.authentication);
+    await step(Stage.OPERATIONAL, Stage.FULL_FEATURE, operational);
+  } else if (options.withoutSecurity === true) {
     await step(Stage.OPERATIONAL, Stage.FULL_FEATURE, { ...names, ...operational });
   } else {
     await step(Stage.SECURITY, Stage.OPERATIONAL, { ...names, AuthMethod: 'None' });

@@ -103,8 +103,18 @@ export class PduSocket {
   }
 
   /** `holdsOpen`: when the target ends its side, this one is not ended. */
-  static async connect(port: number, address = '127.0.0.1', holdsOpen = false): Promise<PduSocket> {
-    const socket = connect({ port, host: address, allowHalfOpen: holdsOpen });
+  static async connect(
+    port: number,
+    address = '127.0.0.1',
+    holdsOpen = false,
+    localAddress?: string,
+  ): Promise<PduSocket> {
+    const socket = connect({
+      port,
+      host: address,
+      allowHalfOpen: holdsOpen,
+      ...(localAddress !== undefined && { localAddress }),
+    });
     await once(socket, 'connect');
     return new PduSocket(socket);
   }

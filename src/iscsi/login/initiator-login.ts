@@ -1,31 +1,22 @@
 /**
  * The initiator's side of the login phase (RFC 7143 6.3), sans-I/O: one Login Response in, the next request or
- * the outcome out. The keys are run by {@link Negotiation}, as the target's are; authentication is a method's
- * {@link AuthenticationExchange}.
+ * the outcome out. The keys are run by {@link Negotiation}, as the target's are; authentication is
+ * {@link InitiatorAuthentication}.
  */
 
 import { RiserError } from '../../util/errors.js';
 import { Bhs, BHS_LENGTH, ISID_OFFSET, LoginRequest, LoginResponse } from '../wire/headers.js';
 import { IMMEDIATE, LoginFlag, Opcode, OPCODE_MASK } from '../wire/opcodes.js';
-import { buildText, parseText, quote, TextAssembler, type TextPair } from '../wire/text.js';
+import { buildText, parseText, TextAssembler, type TextPair } from '../wire/text.js';
+import { InitiatorAuthentication, type InitiatorAuthenticationOptions } from './chap-initiator.js';
 import { isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
 import { INITIATOR_OFFER, type Offer } from './offer.js';
-import type { AuthenticationExchange } from './policy.js';
 import { LoginStatus, loginStatusOf } from './status.js';
 import { LOGIN_DATA_SEGMENT_LIMIT, LoginStage } from './target-login.js';
 
 /** Responses after which a target is taken to go on forever. */
 const LOGIN_RESPONSE_LIMIT = 32;
-const NONE = 'None';
-
-/** How the initiator shows who it is. */
-export interface InitiatorAuthentication {
-  /** AuthMethod values in order of preference, such as `CHAP`, or `CHAP` and `None`. */
-  readonly methods: readonly string[];
-  /** Start an exchange of the method that the target chose; its first step gets no keys. */
-  begin(method: string): AuthenticationExchange;
-}
 
 export interface InitiatorLoginOptions {
   initiatorName: string;
@@ -37,7 +28,7 @@ export interface InitiatorLoginOptions {
   /** CmdSN of the first command. */
   initialCmdSN: number;
   /** Null: only AuthMethod=None is offered. */
-  authentication?: InitiatorAuthentication | null;
+  authentication?: InitiatorAuthenticationOptions | null;
   /** {@link INITIATOR_OFFER} by default. */
   offer?: Offer;
 }
@@ -110,8 +101,9 @@ export class InitiatorLogin {
   #stage: number = LoginStage.SECURITY;
   /** The T bit of the last request. */
   #transit = false;
-  #exchange: AuthenticationExchange | null = null;
-  #method: string | null = null;
+  readonly #authentication: InitiatorAuthentication;
+  /** Whether AuthMethod=None is all that was offered. */
+  readonly #isOpen: boolean;
   #isAuthenticated = false;
   #expStatSN = 0;
   #responses = 0;
@@ -119,16 +111,15 @@ export class InitiatorLogin {
 
   constructor(options: InitiatorLoginOptions) {
     this.#options = options;
+    const { authentication } = options;
+    this.#isOpen = (authentication?.user ?? null) === null;
+    this.#authentication = new InitiatorAuthentication(authentication ?? { user: null });
     this.#negotiation = new Negotiation({
       role: 'initiator',
       offer: options.offer ?? INITIATOR_OFFER,
       sessionType: options.targetName === null ? 'Discovery' : 'Normal',
       leading: true,
     });
-  }
-
-  get #methods(): readonly string[] {
-    return this.#options.authentication?.methods ?? [NONE];
   }
 
   /** The first request: who, to what, and which ways to show it. */
@@ -138,11 +129,9 @@ export class InitiatorLogin {
     if (initiatorAlias !== undefined) pairs.push({ key: 'InitiatorAlias', value: initiatorAlias });
     pairs.push({ key: 'SessionType', value: targetName === null ? 'Discovery' : 'Normal' });
     if (targetName !== null) pairs.push({ key: 'TargetName', value: targetName });
-    pairs.push({ key: 'AuthMethod', value: this.#methods.join(',') });
-    return this.#request(
-      pairs,
-      this.#methods.every((method) => method === NONE),
-    );
+    const step = this.#authentication.step(new Map());
+    if (step.state === 'continue') pairs.push(...asPairs(step.keys));
+    return this.#request(pairs, this.#isOpen);
   }
 
   /** Take one PDU; never throws. Both arguments are only read during the call. */
@@ -204,46 +193,21 @@ export class InitiatorLogin {
       'security',
     );
     if ('violation' in received) return broken(received.violation);
-    const step = this.#authenticate(keys);
-    if ('refused' in step) return step;
-    if (isTransit) {
-      if (!this.#isAuthenticated) return broken('the end of authentication before it was complete');
-      this.#stage = LoginStage.OPERATIONAL;
-      return { request: this.#request(this.#negotiation.propose('operational'), true) };
-    }
-    return { request: this.#request([...received.answers, ...step.pairs], this.#isAuthenticated) };
-  }
-
-  /** Take the security keys of one response. */
-  #authenticate(keys: Map<string, string>): { pairs: readonly TextPair[] } | { refused: LoginRefused } {
-    const chosen = keys.get('AuthMethod');
-    keys.delete('AuthMethod');
-    if (this.#method === null) {
-      if (chosen === undefined) {
-        // A target that wants no authentication may pass over the key and go on (RFC 7143 6.3.2).
-        if (!this.#methods.includes(NONE))
-          return broken('no AuthMethod, although authentication was asked for', 'AUTHENTICATION');
-        this.#method = NONE;
-      } else if (!this.#methods.includes(chosen)) {
-        return broken(
-          `AuthMethod=${quote(chosen)}, offered were ${this.#methods.join(',')}`,
-          'AUTHENTICATION',
-        );
-      } else this.#method = chosen;
-      if (this.#method === NONE) {
-        this.#isAuthenticated = true;
-        return { pairs: [] };
-      }
-      this.#exchange = this.#options.authentication!.begin(this.#method);
-    } else if (chosen !== undefined) return broken('AuthMethod twice');
-    if (this.#exchange === null || this.#isAuthenticated) return { pairs: [] };
-    const step = this.#exchange.step(keys);
+    // A target that wants no authentication may pass over the key and go on (RFC 7143 6.3.2).
+    if (this.#isOpen && !this.#isAuthenticated && !keys.has('AuthMethod')) keys.set('AuthMethod', 'None');
+    const step = this.#authentication.step(keys);
     if (step.state === 'failed') {
-      const message = `authentication of the target failed: ${step.reason}`;
+      const message = `authentication failed: ${step.reason}`;
       return { refused: new LoginRefused(message, null, { code: 'AUTHENTICATION' }) };
     }
     this.#isAuthenticated = step.state === 'done';
-    return { pairs: step.keys.map(([key, value]) => ({ key, value })) };
+    if (isTransit) {
+      if (!this.#isAuthenticated || step.keys.length > 0)
+        return broken('the end of authentication before it was complete');
+      this.#stage = LoginStage.OPERATIONAL;
+      return { request: this.#request(this.#negotiation.propose('operational'), true) };
+    }
+    return { request: this.#request([...received.answers, ...asPairs(step.keys)], this.#isAuthenticated) };
   }
 
   #operational(pairs: readonly TextPair[], isTransit: boolean, header: Buffer): InitiatorLoginOutcome {
@@ -298,4 +262,8 @@ function refusal(code: number, pairs: readonly TextPair[]): LoginRefused {
 function broken(what: string, code?: string): { refused: LoginRefused } {
   const options = code === undefined ? {} : { code };
   return { refused: new LoginRefused(`the target sent ${what}`, null, options) };
+}
+
+function asPairs(keys: readonly (readonly [string, string])[]): TextPair[] {
+  return keys.map(([key, value]) => ({ key, value }));
 }

@@ -59,8 +59,11 @@ export interface ExistingSession {
 
 /** The layer above the login machine. No method may throw. */
 export interface LoginPolicy {
-  /** The target of this normalised name on this connection's portal, or why there is none (NOT_FOUND, moved, removed ...). */
-  findTarget(name: string): TargetIdentity | LoginRefusal;
+  /**
+   * The target of this normalised name on this connection's portal, or why there is none for this initiator
+   * (NOT_FOUND, moved, removed ...). That one exists which it may not use is not for it to know.
+   */
+  findTarget(name: string, initiatorName: string): TargetIdentity | LoginRefusal;
   /** Whether this initiator may use this target, or discovery if `identity.target` is null; null if it may. */
   admit(identity: LoginIdentity): LoginRefusal | null;
   /**
@@ -80,14 +83,20 @@ export interface LoginPolicy {
 export type AuthenticationStep =
   /** Keys to send; more is expected. */
   | { readonly state: 'continue'; readonly keys: readonly (readonly [string, string])[] }
-  /** Authenticated; the last keys to send. */
-  | { readonly state: 'done'; readonly keys: readonly (readonly [string, string])[] }
-  /** Refused: Authentication failure (RFC 7143 12.1). */
-  | { readonly state: 'failed'; readonly reason: string };
+  /** Authenticated; the last keys to send. `user`: who the peer has proved to be, where it had to. */
+  | { readonly state: 'done'; readonly keys: readonly (readonly [string, string])[]; readonly user?: string }
+  /**
+   * Refused; `reason` is one line for the log and holds no secret. `status`: what a target answers,
+   * AUTHENTICATION_FAILURE if absent (RFC 7143 9.2).
+   */
+  | { readonly state: 'failed'; readonly reason: string; readonly status?: LoginStatus };
 
-/** A running exchange of one authentication method. */
+/**
+ * A running exchange of authentication, of either role. The target's begins when a method has been chosen; the
+ * initiator's chooses it, so that AuthMethod is among its keys, and begins with a step without keys.
+ */
 export interface AuthenticationExchange {
-  /** `keys`: all security keys of one complete request, AuthMethod excepted; possibly empty. */
+  /** `keys`: all security keys of one complete text, possibly none; to a target's exchange without AuthMethod. */
   step(keys: ReadonlyMap<string, string>): AuthenticationStep;
 }
 

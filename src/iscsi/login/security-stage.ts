@@ -15,6 +15,7 @@ export class SecurityStage {
   #exchange: AuthenticationExchange | null = null;
   #chosen = false;
   #done = false;
+  #user: string | null = null;
 
   /** `authenticator` null: only None is accepted. */
   constructor(identity: LoginIdentity, authenticator: Authenticator | null) {
@@ -31,6 +32,11 @@ export class SecurityStage {
   /** Whether the stage may be left. */
   get done(): boolean {
     return this.#done;
+  }
+
+  /** The name that the initiator has been authenticated by; null if it has not. */
+  get user(): string | null {
+    return this.#user;
   }
 
   /** Take the security keys of one complete text. `transit`: the initiator is ready to leave the stage. */
@@ -96,8 +102,13 @@ export class SecurityStage {
     // The method's own keys come with the request after the choice, unless sent along with it.
     if (justChosen && values.size === 0) return answers;
     const step = exchange.step(values);
-    if (step.state === 'failed') return { refusal: LoginStatus.AUTHENTICATION_FAILURE, reason: step.reason };
-    this.#done = step.state === 'done';
+    if (step.state === 'failed') {
+      return { refusal: step.status ?? LoginStatus.AUTHENTICATION_FAILURE, reason: step.reason };
+    }
+    if (step.state === 'done') {
+      this.#done = true;
+      this.#user = step.user ?? null;
+    }
     for (const [key, value] of step.keys) answers.push({ key, value });
     return answers;
   }

@@ -65,6 +65,7 @@ describe('accepted logins', () => {
         initiatorAddress: '192.0.2.7',
       },
       tsih: 77,
+      user: null,
       initiatorAlias: null,
       parameters: { ...DEFAULT_PARAMETERS, targetMaxRecvDataSegmentLength: 262144 },
       expCmdSN: 100,

@@ -68,6 +68,8 @@ export interface LoginResult {
   readonly identity: LoginIdentity;
   /** The session's TSIH, as the policy gave it. */
   readonly tsih: number;
+  /** The name that the initiator has been authenticated by (CHAP_N); null if it has not. */
+  readonly user: string | null;
   /** Null if not declared. */
   readonly initiatorAlias: string | null;
   readonly parameters: OperationalParameters;
@@ -261,7 +263,7 @@ export class TargetLogin {
     if (targetText !== undefined) {
       const name = receiveIscsiName(targetText);
       if (name === null) return refuse(LoginStatus.INITIATOR_ERROR, `TargetName=${quote(targetText)}`);
-      const found = policy.findTarget(name);
+      const found = policy.findTarget(name, initiatorName);
       if ('refusal' in found) return found;
       target = found;
     } else if (sessionType === 'Normal') {
@@ -350,11 +352,12 @@ export class TargetLogin {
     return { response, close: false, result, status: LoginStatus.SUCCESS, reason: '' };
   }
 
-  #finish({ identity, negotiation }: Begun, first: Buffer, tsih: number): LoginResult {
+  #finish({ identity, negotiation, security }: Begun, first: Buffer, tsih: number): LoginResult {
     this.#over = true;
     return {
       identity,
       tsih,
+      user: security.user,
       initiatorAlias: negotiation.declarations.get('InitiatorAlias') ?? null,
       parameters: negotiation.result(),
       expCmdSN: LoginRequest.cmdSN.get(first),

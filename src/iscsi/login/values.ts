@@ -28,3 +28,26 @@ export function parseList(text: string): readonly string[] | null {
   const values = text.split(',');
   return values.every((value) => value !== '' && Buffer.byteLength(value) <= VALUE_LIMIT) ? values : null;
 }
+
+/**
+ * A binary-value as a hex-constant or a base64-constant, 1 to `limit` bytes. An odd number of hexadecimal digits
+ * has a zero in front (RFC 7143 6.1: n digits are (n + 1) / 2 bytes). Base64 is that of RFC 4648 4 with its padding.
+ * The length is checked before anything is decoded.
+ */
+export function parseBinary(text: string, limit: number): Buffer | null {
+  const digits = text.slice(2);
+  if (digits === '') return null;
+  if (/^0[xX]/.test(text)) {
+    if (digits.length > 2 * limit || !/^[0-9a-fA-F]+$/.test(digits)) return null;
+    return Buffer.from(digits.length % 2 === 0 ? digits : `0${digits}`, 'hex');
+  }
+  if (!/^0[bB]/.test(text) || digits.length > 4 * Math.ceil(limit / 3)) return null;
+  const bytes = Buffer.from(digits, 'base64');
+  // What is no digit, padding that is missing, and bits that are left over do not survive the way back.
+  return bytes.length <= limit && bytes.toString('base64') === digits ? bytes : null;
+}
+
+/** A hex-constant of these bytes, of which there is at least one. */
+export function formatBinary(bytes: Uint8Array): string {
+  return `0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`;
+}

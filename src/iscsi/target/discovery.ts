@@ -85,8 +85,8 @@ function reachableAddress(address: string, localAddress: string): string | null 
   return address;
 }
 
-/** An IPv4 address that a dual-stack socket reports as IPv6 in its own form; no zone, which means nothing to a peer. */
-function plainAddress(address: string): string {
+/** An address as people write it: an IPv4 address that a dual-stack socket reports as IPv6 in its own form; no zone, which means nothing to a peer. */
+export function plainAddress(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
   return mapped?.[1] ?? address.replace(/%.*$/, '');
 }

@@ -46,7 +46,7 @@ const SHORTEST_LUN_LIST = 16;
 function startReportLuns(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
   const allocationLength = getU32(cdb, 6);
-  const data = reportLuns(unit.inventory?.luns ?? [0], cdb[2]!);
+  const data = reportLuns(unit.inventory?.viewOf(nexus).luns ?? [0], cdb[2]!);
   if (data === null) {
     unit.failField(task, 2);
     return;
@@ -56,7 +56,7 @@ function startReportLuns(task: Task, unit: LogicalUnit): void {
     return;
   }
   // LUICLR: who has read the list needs no news of it any more, from any unit (SPC-4 6.33).
-  for (const { unitAttentions } of unit.inventory?.units ?? [unit]) {
+  for (const { unitAttentions } of unit.inventory?.viewOf(nexus).units ?? [unit]) {
     unitAttentions.drop(nexus, Sense.REPORTED_LUNS_DATA_HAS_CHANGED);
   }
   unit.reply(task, data, allocationLength);
