@@ -11,10 +11,17 @@ export interface LioOptions {
   size?: string;
   /** Attributes of LUN 0's backstore, such as `emulate_tpu`: what configfs has below `attrib`. */
   attributes?: Readonly<Record<string, number>>;
+  /** Users and secrets of CHAP; without, nobody is authenticated. */
+  chap?: { initiator: LioUser; target: LioUser };
+}
+
+export interface LioUser {
+  user: string;
+  secret: string;
 }
 
 export interface Lio {
-  /** Name of its only target. Every initiator may log in, without authentication, and write. */
+  /** Name of its only target. Every initiator may log in and write, if it can authenticate as told. */
   readonly target: string;
   readonly portal: string;
   readonly lun: 0;
@@ -33,7 +40,7 @@ const GROUP = `${FABRIC}/${NAME}/tpgt_1`;
 /** Let LIO serve one LUN at one portal; there can be one such target at a time. */
 export async function startLio(
   guest: Guest,
-  { portal, iser = false, size = '256M', attributes = {} }: LioOptions,
+  { portal, iser = false, size = '256M', attributes = {}, chap }: LioOptions,
 ): Promise<Lio> {
   const settings = Object.entries(attributes).map(
     ([name, value]) => `echo ${value} >${BACKSTORE}/attrib/${name}`,
@@ -50,10 +57,11 @@ export async function startLio(
     mkdir -p ${GROUP}/lun/lun_0
     ln -s ${BACKSTORE} ${GROUP}/lun/lun_0/disk
     cd ${GROUP}/attrib
-    echo 0 >authentication
+    echo ${chap === undefined ? 0 : 1} >authentication
     echo 1 >generate_node_acls
     echo 1 >cache_dynamic_acls
     echo 0 >demo_mode_write_protect
+    ${chap === undefined ? '' : authenticate(chap)}
     ${listen(portal, iser)}
     echo 1 >${GROUP}/enable`);
   return {
@@ -78,4 +86,13 @@ export async function startLio(
 function listen(portal: string, iser: boolean): string {
   const folder = `${GROUP}/np/${portal}`;
   return iser ? `unshare --net mkdir ${folder}\necho 1 >${folder}/iser` : `mkdir ${folder}`;
+}
+
+function authenticate({ initiator, target }: NonNullable<LioOptions['chap']>): string {
+  return `
+    cd ${GROUP}/auth
+    echo -n ${initiator.user} >userid
+    echo -n ${initiator.secret} >password
+    echo -n ${target.user} >userid_mutual
+    echo -n ${target.secret} >password_mutual`;
 }
