@@ -1,7 +1,7 @@
 /** A LUN for programs: promises, buffers and streams over a {@link LunDevice}. */
 
 import type { Readable, Writable } from 'node:stream';
-import { BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
+import { blockFailure, BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
 import {
   type Capacity,
   cdbs,
@@ -270,7 +270,7 @@ export class Lun {
     const { cause } = io;
     if (signal?.aborted === true && cause instanceof RiserError && cause.code === 'ABORTED')
       throw signal.reason;
-    throw failure(io);
+    throw blockFailure(io);
   }
 
   #checkRange(offset: number, length: number): void {
@@ -291,23 +291,6 @@ class PromisedIo extends BlockIo {
   readonly finished = new Promise<void>((resolve) => {
     this.done = resolve;
   });
-}
-
-const CODES: Readonly<Record<number, string>> = {
-  [BlockStatus.MEDIUM_ERROR]: 'MEDIUM_ERROR',
-  [BlockStatus.NO_SPACE]: 'NO_SPACE',
-  [BlockStatus.READ_ONLY]: 'READ_ONLY',
-  [BlockStatus.OUT_OF_RANGE]: 'OUT_OF_RANGE',
-  [BlockStatus.NOT_READY]: 'NOT_READY',
-};
-
-function failure(io: BlockIo): RiserError {
-  const { cause } = io;
-  const code = CODES[io.status]!;
-  // What ended the session says more than that the device is not ready.
-  if (io.status === BlockStatus.NOT_READY && cause instanceof RiserError) return cause;
-  const why = cause?.message ?? code.toLowerCase().replaceAll('_', ' ');
-  return new RiserError(code, `at byte ${io.errorOffset}: ${why}`, { by: 'device', costs: 'task', cause });
 }
 
 function unaligned(what: string, blockSize: number): RiserError {
