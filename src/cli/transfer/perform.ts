@@ -1,7 +1,7 @@
 /** Single operations on any block device as promises, where pieces are large enough that a promise costs nothing. */
 
 import { type BlockDevice, blockFailure, BlockIo, BlockOp, BlockStatus } from '../../block/index.js';
-import type { Memory} from '../../util/memory.js';
+import type { Memory } from '../../util/memory.js';
 import { ScatterList } from '../../util/memory.js';
 
 /** Bytes of one operation of a transfer. */
