@@ -1,7 +1,7 @@
 /** Disks: the contract, and the media that fulfil it. */
 
+export { AwaitedIo, blockFailure } from './awaited.js';
 export * from './device.js';
-export { blockFailure } from './failure.js';
 export { FileDevice, type FileDeviceOptions } from './file.js';
 export { createImage } from './image.js';
 export { MemoryDevice, type MemoryDeviceOptions } from './memory.js';

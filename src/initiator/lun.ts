@@ -1,7 +1,7 @@
 /** A LUN for programs: promises, buffers and streams over a {@link LunDevice}. */
 
 import type { Readable, Writable } from 'node:stream';
-import { blockFailure, BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
+import { AwaitedIo, blockFailure, type BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
 import {
   type Capacity,
   cdbs,
@@ -252,7 +252,7 @@ export class Lun {
     signal?.throwIfAborted();
     this.#checkRange(offset, length);
     const { device } = this;
-    const io = new PromisedIo();
+    const io = new AwaitedIo();
     io.op = op;
     io.offset = offset;
     io.length = length;
@@ -284,13 +284,6 @@ export class Lun {
       throw new RiserError('OUT_OF_RANGE', message, { by: 'local', costs: 'task' });
     }
   }
-}
-
-class PromisedIo extends BlockIo {
-  done!: () => void;
-  readonly finished = new Promise<void>((resolve) => {
-    this.done = resolve;
-  });
 }
 
 function unaligned(what: string, blockSize: number): RiserError {

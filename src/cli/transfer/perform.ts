@@ -1,18 +1,18 @@
 /** Single operations on any block device as promises, where pieces are large enough that a promise costs nothing. */
 
-import { type BlockDevice, blockFailure, BlockIo, BlockOp, BlockStatus } from '../../block/index.js';
+import {
+  AwaitedIo,
+  type BlockDevice,
+  blockFailure,
+  type BlockIo,
+  BlockOp,
+  BlockStatus,
+} from '../../block/index.js';
 import type { Memory } from '../../util/memory.js';
 import { ScatterList } from '../../util/memory.js';
 
 /** Bytes of one operation of a transfer. */
 export const PIECE = 1 << 20;
-
-class AwaitedIo extends BlockIo {
-  done!: () => void;
-  readonly finished = new Promise<void>((resolve) => {
-    this.done = resolve;
-  });
-}
 
 async function perform(
   device: BlockDevice,

@@ -1,7 +1,15 @@
-/** A failed operation as an error, for those who wait for it instead of looking at its status. */
+/** Operations for those who await them, and get their failure as an error. */
 
 import { RiserError } from '../util/errors.js';
-import { type BlockIo, BlockStatus } from './device.js';
+import { BlockIo, BlockStatus } from './device.js';
+
+/** `if (!device.submit(io)) await io.finished;` */
+export class AwaitedIo extends BlockIo {
+  done!: () => void;
+  readonly finished = new Promise<void>((resolve) => {
+    this.done = resolve;
+  });
+}
 
 const CODES: Readonly<Record<number, string>> = {
   [BlockStatus.MEDIUM_ERROR]: 'MEDIUM_ERROR',
