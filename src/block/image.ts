@@ -7,6 +7,7 @@ import fs from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { RiserError } from '../util/errors.js';
+import { syncFolder } from '../util/sync-folder.js';
 import type { Libc } from '../util/posix/libc.js';
 import { libcMissing } from '../util/posix/libc.js';
 import { lockImage } from './image-lock.js';
@@ -54,17 +55,6 @@ export async function createImage(file: string, size: number): Promise<void> {
   } catch (error) {
     await fs.promises.unlink(file);
     throw explain(file, error);
-  } finally {
-    await handle.close();
-  }
-}
-
-/** A new name in a folder survives a power failure only once the folder itself is synced. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await fs.promises.open(folder, 'r');
-  try {
-    await handle.sync();
   } finally {
     await handle.close();
   }

@@ -1,18 +1,30 @@
 /**
  * Failures as the user sees them: `error: what happened`, then the remedy, then an exit code.
  *
- * | exit code | means                                                        |
- * | --------- | ------------------------------------------------------------ |
- * | 0         | did what was asked, or stopped because a signal asked for it |
- * | 1         | could not do it, or could not go on                          |
- * | 2         | the command line or the configuration file is wrong          |
- * | 128 + n   | a second signal, number n, cut the orderly stop short        |
+ * | exit code | means                                                                               |
+ * | --------- | ----------------------------------------------------------------------------------- |
+ * | 0         | did what was asked; a server: stopped because a signal asked for it                 |
+ * | 1         | could not do it, or could not go on; `compare`, `copy --verify`: there is a difference; `ping`: an answer is missing |
+ * | 2         | the command line or the configuration file is wrong; `compare`: could not compare   |
+ * | 128 + n   | signal n ended it before it was done; a server: a second one cut the stop short     |
  */
 
 import { RiserError } from '../util/errors.js';
 import { formatPortal, type Portal } from './portal.js';
 
-export const ExitCode = { SUCCESS: 0, FAILURE: 1, USAGE: 2, SIGNAL: 128 } as const;
+export const ExitCode = {
+  SUCCESS: 0,
+  FAILURE: 1,
+  /** Of `compare`, as cmp and diff have it. */
+  DIFFERENT: 1,
+  USAGE: 2,
+  /** Of `compare`, as cmp and diff have it. */
+  TROUBLE: 2,
+  SIGNAL: 128,
+} as const;
+
+/** Errors that are mistakes on the command line or in the configuration file. */
+const USAGE_CODES: ReadonlySet<string> = new Set(['USAGE', 'CONFIGURATION', 'URL']);
 
 /** What the user asked for makes no sense; exits with 2. */
 export function usageError(message: string, remedy?: string): RiserError {
@@ -57,8 +69,7 @@ export function describeFailure(error: unknown): string {
 }
 
 export function exitCodeOf(error: unknown): number {
-  const isUsage = error instanceof RiserError && (error.code === 'USAGE' || error.code === 'CONFIGURATION');
-  return isUsage ? ExitCode.USAGE : ExitCode.FAILURE;
+  return error instanceof RiserError && USAGE_CODES.has(error.code) ? ExitCode.USAGE : ExitCode.FAILURE;
 }
 
 export function messageOf(error: unknown): string {

@@ -1,5 +1,6 @@
 /** The log of the commands: lines for people, or JSON for machines. */
 
+import { Option } from 'commander';
 import type { Logger } from '../util/logger.js';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -10,6 +11,18 @@ export interface LogOptions {
   /** One JSON object a line: `level`, `time` (ISO 8601), `msg`, and the fields. */
   json: boolean;
 }
+
+/** The options of a command that has a log. */
+export interface LogFlags {
+  logLevel?: LogLevel;
+  jsonLogs?: boolean;
+}
+
+export const logLevel = (fallback: LogLevel = 'info'): Option =>
+  new Option('--log-level <level>', `least serious lines to print (default: ${fallback})`).choices([
+    ...LOG_LEVELS,
+  ]);
+export const jsonLogs = (): Option => new Option('--json-logs', 'print the log as JSON, one object a line');
 
 /** A logger that writes to standard output. */
 export async function openLog(options: LogOptions): Promise<Logger> {
@@ -63,8 +76,8 @@ function formatFields(message: string, fields: object): string {
   return text;
 }
 
-/** `text` with control characters escaped: names that a peer sent are in the log, and must not forge lines. */
-function printable(text: string): string {
+/** `text` with control characters escaped: what a peer sent must not forge lines, nor command a terminal. */
+export function printable(text: string): string {
   return text.replace(
     /[\u0000-\u001f\u007f-\u009f]/g,
     (character) => `\\x${Buffer.from(character, 'latin1').toString('hex')}`,

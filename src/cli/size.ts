@@ -22,6 +22,15 @@ export function parseSize(text: string): number {
   return bytes;
 }
 
+/**
+ * As {@link parseSize}; 0 is one too: a place on a disk.
+ *
+ * @throws RiserError `USAGE`
+ */
+export function parseOffset(text: string): number {
+  return /^0+$/.test(text.trim()) ? 0 : parseSize(text);
+}
+
 /** `10 GiB`, `1.5 MiB`, `4096 bytes`: three significant digits at least, exact below 1 KiB. */
 export function formatSize(bytes: number): string {
   let unit = 0;

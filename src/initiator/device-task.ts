@@ -103,12 +103,7 @@ export class DeviceTask extends ClientTask {
   #send(): void {
     const io = this.io!;
     const { traits, blockSize } = this.#device;
-    const left = io.length - this.#position;
     const lba = (io.offset + this.#position) / blockSize;
-    const piece = (blocks: number): number => {
-      this.#pieceLength = Math.min(left, blocks * blockSize);
-      return this.#pieceLength / blockSize;
-    };
     const { cdb, buffer } = this;
     buffer.clear();
     this.isRead = false;
@@ -116,7 +111,7 @@ export class DeviceTask extends ClientTask {
     switch (this.#step) {
       case Step.READ:
       case Step.WRITE: {
-        const blocks = piece(traits.maximumTransfer);
+        const blocks = this.#piece(traits.maximumTransfer);
         const isRead = this.#step === Step.READ;
         const fua = !isRead && io.fua && traits.fua;
         this.isRead = isRead;
@@ -128,22 +123,22 @@ export class DeviceTask extends ClientTask {
       }
       case Step.ZERO:
       case Step.ZERO_AND_UNMAP:
-        cdbs.writeSame16(cdb, lba, piece(traits.maximumWriteSame), this.#step === Step.ZERO_AND_UNMAP);
+        cdbs.writeSame16(cdb, lba, this.#piece(traits.maximumWriteSame), this.#step === Step.ZERO_AND_UNMAP);
         buffer.add(ZEROES, 0, blockSize);
         break;
       case Step.WRITE_ZEROES: {
-        const blocks = piece(Math.min(traits.maximumTransfer, ZEROES.length / blockSize));
+        const blocks = this.#piece(Math.min(traits.maximumTransfer, ZEROES.length / blockSize));
         buffer.add(ZEROES, 0, this.#pieceLength);
         if (traits.longCommands) cdbs.write16(cdb, lba, blocks, false);
         else cdbs.write10(cdb, lba, blocks, false);
         break;
       }
       case Step.UNMAP:
-        this.#unmapList(lba, piece(traits.maximumUnmap));
+        this.#unmapList(lba, this.#piece(traits.maximumUnmap));
         cdbs.unmap(cdb, UNMAP_LIST);
         break;
       case Step.SYNCHRONIZE:
-        this.#pieceLength = left;
+        this.#pieceLength = io.length - this.#position;
         this.isWrite = false;
         cdbs.synchronizeCache(cdb);
         break;
@@ -158,6 +153,13 @@ export class DeviceTask extends ClientTask {
     }
     this.renew();
     this.path.submit(this);
+  }
+
+  /** Aim at what comes next, at most `limit` blocks; how many blocks it is. */
+  #piece(limit: number): number {
+    const { blockSize } = this.#device;
+    this.#pieceLength = Math.min(this.io!.length - this.#position, limit * blockSize);
+    return this.#pieceLength / blockSize;
   }
 
   #parameterMemory(): Memory {

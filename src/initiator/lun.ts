@@ -1,7 +1,7 @@
 /** A LUN for programs: promises, buffers and streams over a {@link LunDevice}. */
 
 import type { Readable, Writable } from 'node:stream';
-import { BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
+import { AwaitedIo, blockFailure, type BlockIo, BlockOp, BlockStatus, type Extent } from '../block/index.js';
 import {
   type Capacity,
   cdbs,
@@ -252,7 +252,7 @@ export class Lun {
     signal?.throwIfAborted();
     this.#checkRange(offset, length);
     const { device } = this;
-    const io = new PromisedIo();
+    const io = new AwaitedIo();
     io.op = op;
     io.offset = offset;
     io.length = length;
@@ -270,7 +270,7 @@ export class Lun {
     const { cause } = io;
     if (signal?.aborted === true && cause instanceof RiserError && cause.code === 'ABORTED')
       throw signal.reason;
-    throw failure(io);
+    throw blockFailure(io);
   }
 
   #checkRange(offset: number, length: number): void {
@@ -284,30 +284,6 @@ export class Lun {
       throw new RiserError('OUT_OF_RANGE', message, { by: 'local', costs: 'task' });
     }
   }
-}
-
-class PromisedIo extends BlockIo {
-  done!: () => void;
-  readonly finished = new Promise<void>((resolve) => {
-    this.done = resolve;
-  });
-}
-
-const CODES: Readonly<Record<number, string>> = {
-  [BlockStatus.MEDIUM_ERROR]: 'MEDIUM_ERROR',
-  [BlockStatus.NO_SPACE]: 'NO_SPACE',
-  [BlockStatus.READ_ONLY]: 'READ_ONLY',
-  [BlockStatus.OUT_OF_RANGE]: 'OUT_OF_RANGE',
-  [BlockStatus.NOT_READY]: 'NOT_READY',
-};
-
-function failure(io: BlockIo): RiserError {
-  const { cause } = io;
-  const code = CODES[io.status]!;
-  // What ended the session says more than that the device is not ready.
-  if (io.status === BlockStatus.NOT_READY && cause instanceof RiserError) return cause;
-  const why = cause?.message ?? code.toLowerCase().replaceAll('_', ' ');
-  return new RiserError(code, `at byte ${io.errorOffset}: ${why}`, { by: 'device', costs: 'task', cause });
 }
 
 function unaligned(what: string, blockSize: number): RiserError {

@@ -1,0 +1,166 @@
+/** The initiator's commands on the command line. Each one's module is imported when it is asked for. */
+
+import { type Command, Option } from 'commander';
+import {
+  addConnectionOptions,
+  type ClientFlags,
+  type ConnectionFlags,
+  parseSeconds,
+  parseWhole,
+} from './connection-flags.js';
+import type { BenchFlags } from './bench/bench.js';
+import type { PingFlags } from './inspect/ping.js';
+import { parseOffset, parseSize } from './size.js';
+import type { CompareFlags } from './transfer/compare.js';
+import type { CopyFlags } from './transfer/copy.js';
+import type { RangeFlags } from './transfer/range.js';
+
+/** The longest ping, bytes: what every target receives in a session (RFC 7143 13.12). */
+const PING_LIMIT = 8192;
+const DEPTH_LIMIT = 1024;
+
+/** `finish` takes the exit code. */
+export function addClientCommands(riser: Command, finish: (exitCode: number) => void): void {
+  addInspection(riser, finish);
+  addTransfer(riser, finish);
+  addBench(riser, finish);
+}
+
+function addInspection(riser: Command, finish: (exitCode: number) => void): void {
+  const discover = riser
+    .command('discover')
+    .description('list the targets behind a portal, and where they are')
+    .argument('<portal>', 'HOST[:PORT] or iscsi://HOST[:PORT]')
+    .action(async (portal: string, flags: ClientFlags) => {
+      const { runDiscover } = await import('./inspect/discover.js');
+      finish(await runDiscover(portal, flags));
+    });
+  addConnectionOptions(discover, 'the targets');
+
+  const ls = riser
+    .command('ls')
+    .description('list LUNs: of all targets behind a portal, or of one target')
+    .argument('<url>', 'iscsi://HOST[:PORT][/TARGET-NAME]')
+    .action(async (url: string, flags: ClientFlags) => {
+      const { runLs } = await import('./inspect/ls.js');
+      finish(await runLs(url, flags));
+    });
+  addConnectionOptions(ls, 'the LUNs');
+
+  const info = riser
+    .command('info')
+    .description('show what a LUN tells of itself, and what the session agreed on')
+    .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
+    .action(async (url: string, flags: ClientFlags) => {
+      const { runInfo } = await import('./inspect/info.js');
+      finish(await runInfo(url, flags));
+    });
+  addConnectionOptions(info, 'everything');
+
+  const ping = riser
+    .command('ping')
+    .description('measure round trips of NOP-Out in a session')
+    .argument('<portal>', 'HOST[:PORT] for a discovery session, or iscsi://HOST[:PORT]/TARGET-NAME')
+    .option('-c, --count <number>', 'stop after so many (default: Ctrl+C stops)', parseWhole(1, 1e9))
+    .option(
+      '-i, --interval <seconds>',
+      'from one to the next (default: 1)',
+      (text) => parseSeconds(text) * 1000,
+      1000,
+    )
+    .option('-s, --size <bytes>', 'bytes of data (default: 56)', parseWhole(0, PING_LIMIT), 56)
+    .action(async (portal: string, flags: PingFlags) => {
+      const { runPing } = await import('./inspect/ping.js');
+      finish(await runPing(portal, flags));
+    });
+  addConnectionOptions(ping, 'the summary');
+}
+
+function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
+  const offset = () =>
+    new Option('--offset <size>', 'first byte, such as 1M (default: 0)').argParser(parseOffset);
+  const length = (what: string) => new Option('--length <size>', what).argParser(parseSize);
+
+  const read = riser
+    .command('read')
+    .description('write what is on a LUN to standard output')
+    .argument('<url>', 'a LUN, or a file')
+    .addOption(offset())
+    .addOption(length('bytes (default: all that follow)'))
+    .action(async (url: string, flags: RangeFlags) => {
+      const { runRead } = await import('./transfer/read.js');
+      finish(await runRead(url, flags));
+    });
+  addConnectionOptions(read);
+
+  const write = riser
+    .command('write')
+    .description('write standard input to a LUN')
+    .argument('<url>', 'a LUN, or a file')
+    .addOption(offset())
+    .addOption(length('the most that may be written (default: all that fits)'))
+    .action(async (url: string, flags: RangeFlags) => {
+      const { runWrite } = await import('./transfer/write.js');
+      finish(await runWrite(url, flags));
+    });
+  addConnectionOptions(write, 'a summary');
+
+  const copy = riser
+    .command('copy')
+    .description('copy a disk; holes stay holes, and an interrupted copy can be resumed')
+    .argument('<source>', 'a file, or a LUN as iscsi://HOST[:PORT]/TARGET-NAME/LUN')
+    .argument('<destination>', 'the same; a file is made when it is missing')
+    .option('--overwrite', 'the destination may be a file with data in it, or one of an interrupted copy')
+    .option('--verify', 'read both sides and compare them afterwards')
+    .option('--resume', 'go on with an interrupted copy')
+    .option('--journal <file>', 'where to note how far it is (default: beside a file that is copied to)')
+    .option('--depth <number>', 'pieces of 1 MiB in flight (default: 16)', parseWhole(1, 256), 16)
+    .option('-q, --quiet', 'no progress')
+    .action(async (source: string, destination: string, flags: CopyFlags) => {
+      const { runCopy } = await import('./transfer/copy.js');
+      finish(await runCopy(source, destination, flags));
+    });
+  addConnectionOptions(copy, 'a summary');
+
+  const compare = riser
+    .command('compare')
+    .description(
+      'compare two disks: exit code 0 when they are equal, 1 when they differ, 2 when that cannot be told',
+    )
+    .argument('<a>', 'a file, or a LUN')
+    .argument('<b>', 'a file, or a LUN')
+    .addOption(length('compare the first so many bytes only'))
+    .option('--depth <number>', 'pieces of 1 MiB in flight (default: 16)', parseWhole(1, 256), 16)
+    .option('-q, --quiet', 'no progress')
+    .action(async (a: string, b: string, flags: CompareFlags) => {
+      const { runCompare } = await import('./transfer/compare.js');
+      finish(await runCompare(a, b, flags));
+    });
+  addConnectionOptions(compare, 'the result');
+}
+
+function addBench(riser: Command, finish: (exitCode: number) => void): void {
+  const bench = riser
+    .command('bench')
+    .description('measure a LUN: I/Os a second, bandwidth, latencies')
+    .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
+    .option('--seconds <number>', 'how long (default: 10)', parseSeconds, 10)
+    .option('--block-size <size>', 'bytes of an I/O (default: 4K)', parseSize, 4096)
+    .option('--depth <number>', 'I/Os in flight in a session (default: 32)', parseWhole(1, DEPTH_LIMIT), 32)
+    .option('--sessions <number>', 'sessions (default: 1)', parseWhole(1, 64), 1)
+    .addOption(new Option('--random', 'at random places (default)').conflicts('sequential'))
+    .option('--sequential', 'one after the other')
+    .addOption(new Option('--write', 'write only; needs --destroy-data').conflicts('readPercent'))
+    .option(
+      '--read-percent <number>',
+      'so many reads of a hundred, the others are writes',
+      parseWhole(0, 100),
+    )
+    .option('--destroy-data', 'yes: writes may destroy what is on the LUN')
+    .option('-q, --quiet', 'no live plot')
+    .action(async (url: string, flags: BenchFlags & ConnectionFlags) => {
+      const { runBench } = await import('./bench/bench.js');
+      finish(await runBench(url, flags));
+    });
+  addConnectionOptions(bench, 'the results');
+}

@@ -1,0 +1,60 @@
+/** What the commands that connect to a target have in common on the command line. */
+
+import type { Command } from 'commander';
+import { usageError } from './failure.js';
+import { type LogFlags, logLevel } from './log.js';
+import { parseName } from './name.js';
+
+export interface ConnectionFlags extends LogFlags {
+  initiatorName?: string;
+  headerDigest?: boolean;
+  dataDigest?: boolean;
+  /** Milliseconds. */
+  timeout?: number;
+}
+
+/** What every command of the initiator has. */
+export interface ClientFlags extends ConnectionFlags {
+  json?: boolean;
+}
+
+/** Add the options; `--json` where `result` says what is printed as JSON. */
+export function addConnectionOptions(command: Command, result?: string): Command {
+  if (result !== undefined) command.option('--json', `print ${result} as JSON`);
+  return command
+    .option('--initiator-name <iqn>', 'who to be (default: made from the name of this host)', parseName)
+    .option('--header-digest', 'ask for CRC32C header digests')
+    .option('--data-digest', 'ask for CRC32C data digests')
+    .option(
+      '--timeout <seconds>',
+      'how long to wait for a connection, a login, and a target that went away (default: 10, 15, 120)',
+      (text) => parseSeconds(text) * 1000,
+    )
+    .addOption(logLevel('warn'));
+}
+
+/**
+ * Seconds, more than 0, at most a week.
+ *
+ * @throws RiserError `USAGE`
+ */
+export function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d*\.?\d+$/.test(text) || seconds < 0.001 || seconds > 604_800)
+    throw usageError(`"${text}" is no number of seconds`, 'Write a number from 0.001 to 604800.');
+  return seconds;
+}
+
+/**
+ * A parser of whole numbers.
+ *
+ * @throws RiserError `USAGE` when called with anything else than a number from `least` to `most`
+ */
+export function parseWhole(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (!/^\d+$/.test(text) || number < least || number > most)
+      throw usageError(`"${text}" is no whole number from ${least} to ${most}`);
+    return number;
+  };
+}

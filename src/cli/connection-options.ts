@@ -1,0 +1,84 @@
+/** From URLs and flags of the command line to what a session needs. */
+
+import { isIPv6 } from 'node:net';
+import {
+  type ConnectOptions,
+  type IscsiUrl,
+  isIscsiUrl,
+  parseIscsiUrl,
+  type SessionOptions,
+  sessionOptions,
+} from '../initiator/index.js';
+import type { InitiatorAuthentication } from '../iscsi/index.js';
+import { RiserError } from '../util/errors.js';
+import type { ConnectionFlags } from './connection-flags.js';
+import { usageError } from './failure.js';
+import { textLog } from './log.js';
+
+/**
+ * A portal as `HOST[:PORT]`, or any iSCSI URL.
+ *
+ * @throws RiserError `URL`, `USAGE`
+ */
+export function parsePortalOrUrl(text: string): IscsiUrl {
+  if (text.includes('://')) return parseUrl(text);
+  return parseUrl(`iscsi://${isIPv6(text) ? `[${text}]` : text}`);
+}
+
+/**
+ * A URL from the command line, which everybody on this machine can read: no secret may be in it.
+ *
+ * @throws RiserError `URL`, `USAGE`
+ */
+export function parseUrl(text: string): IscsiUrl {
+  if (!isIscsiUrl(text))
+    throw usageError('this is no iSCSI URL', 'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0');
+  const url = parseIscsiUrl(text);
+  if (url.secret !== null) {
+    throw usageError(
+      'the URL has a secret in it, and a command line is no secret: every user of this machine can read it',
+      'Leave %SECRET out of the URL, and consider the secret as known to others.',
+    );
+  }
+  return url;
+}
+
+/** @throws RiserError `USAGE` unless `url` names a LUN */
+export function requireLun(url: IscsiUrl): asserts url is IscsiUrl & { targetName: string; lun: number } {
+  if (url.targetName !== null && url.lun !== null) return;
+  throw usageError(
+    'the URL names no LUN',
+    'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0; riser ls lists what there is.',
+  );
+}
+
+/** What `connect` of the library gets. Lines of the log go to standard error. */
+export function connectOptions(url: IscsiUrl, flags: ConnectionFlags): ConnectOptions {
+  const { initiatorName, headerDigest, dataDigest, timeout } = flags;
+  const authentication = authenticationOf(url.user);
+  return {
+    ...(initiatorName !== undefined && { initiatorName }),
+    ...(headerDigest !== undefined && { headerDigest }),
+    ...(dataDigest !== undefined && { dataDigest }),
+    ...(timeout !== undefined && {
+      limits: { connectTimeoutMs: timeout, loginTimeoutMs: timeout, recoveryTimeoutMs: timeout },
+    }),
+    ...(authentication !== null && { authentication }),
+    log: textLog(flags.logLevel ?? 'warn', (line) => process.stderr.write(line)),
+  };
+}
+
+/** What `Session.open` and `discover` get. */
+export function sessionOptionsOf(url: IscsiUrl, flags: ConnectionFlags): SessionOptions {
+  return sessionOptions(url, connectOptions(url, flags));
+}
+
+/** How to prove to be `user`; null where no user is named. The one place where a command gets its secrets from. */
+function authenticationOf(user: string | null): InitiatorAuthentication | null {
+  if (user === null) return null;
+  throw new RiserError('AUTHENTICATION', `cannot log in as ${user}: there is no CHAP yet`, {
+    by: 'local',
+    costs: 'process',
+    remedy: 'Leave the user out of the URL where the target asks for none.',
+  });
+}

@@ -1,0 +1,101 @@
+/** From what a command line names, a file or a URL, to a block device. */
+
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { type BlockDevice, FileDevice } from '../block/index.js';
+import { isIscsiUrl, type LunDevice, openLun, Session } from '../initiator/index.js';
+import type { ConnectionFlags } from './connection-flags.js';
+import { parseUrl, requireLun, sessionOptionsOf } from './connection-options.js';
+import { usageError } from './failure.js';
+
+/** What tells a device from others, and whether it is still the same later on. */
+export interface DeviceIdentity {
+  /** A file's path and inode, a LUN's target, number and designator. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** When a file was written to last; null where that is not told. */
+  readonly modified: string | null;
+}
+
+export interface OpenedDevice {
+  readonly device: BlockDevice;
+  readonly identity: DeviceIdentity;
+}
+
+/** Whether `where` is a path, and not a URL. */
+export function isPath(where: string): boolean {
+  return !/^[a-z][a-z0-9+.-]*:\/\//i.test(where);
+}
+
+/**
+ * Open a file or a LUN.
+ *
+ * @param where path, or `iscsi://HOST[:PORT]/TARGET-NAME/LUN`
+ * @param readOnly a file is then not locked against other readers
+ * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says
+ */
+export async function openDevice(
+  where: string,
+  flags: ConnectionFlags,
+  { readOnly }: { readOnly: boolean },
+): Promise<OpenedDevice> {
+  if (isIscsiUrl(where)) {
+    const device = await openLunDevice(where, flags);
+    return { device, identity: identityOfLun(device) };
+  }
+  if (!isPath(where)) {
+    const scheme = where.slice(0, where.indexOf(':'));
+    throw usageError(
+      `there are no ${scheme}:// devices`,
+      'Name a file, or a LUN as iscsi://HOST/TARGET/LUN.',
+    );
+  }
+  const device = await FileDevice.open(where, { readOnly });
+  try {
+    return { device, identity: await identityOfFile(where, device) };
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
+
+/** A LUN by its URL, in a session of its own. */
+export async function openLunDevice(text: string, flags: ConnectionFlags): Promise<LunDevice> {
+  const url = parseUrl(text);
+  requireLun(url);
+  const session = await Session.open(sessionOptionsOf(url, flags));
+  try {
+    return (await openLun(session, url.lun)).device;
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+}
+
+async function identityOfFile(path: string, device: BlockDevice): Promise<DeviceIdentity> {
+  const status = await stat(path, { bigint: true });
+  const { size } = device;
+  if (status.isFile() && Number(status.size) !== size) {
+    throw usageError(
+      `${path} has ${status.size} bytes, which is no whole number of ${device.blockSize}-byte blocks`,
+      `Its end would be lost. Make it longer: truncate --size=%${device.blockSize} ${path}`,
+    );
+  }
+  return {
+    name: `${resolve(path)} (${status.dev}:${status.ino})`,
+    size,
+    modified: status.isFile() ? `${status.mtimeNs}` : null,
+  };
+}
+
+const LOGICAL_UNIT = 0;
+/** Designators that name a logical unit in the whole world, best first: NAA, EUI-64, SCSI name (SPC-4 7.8.6.1). */
+const WORLD_WIDE = [3, 2, 8];
+
+function identityOfLun(device: LunDevice): DeviceIdentity {
+  const { designators, serialNumber } = device.traits.description;
+  const own = designators.filter(({ association }) => association === LOGICAL_UNIT);
+  const name = WORLD_WIDE.flatMap((type) => own.filter((one) => one.type === type))[0]?.value;
+  return { name: `${device.description} (${name ?? serialNumber ?? ''})`, size: device.size, modified: null };
+}
