@@ -11,6 +11,10 @@ export interface ConnectionFlags extends LogFlags {
   dataDigest?: boolean;
   /** Milliseconds. */
   timeout?: number;
+  chapUser?: string;
+  chapSecretFile?: string;
+  chapTargetUser?: string;
+  chapTargetSecretFile?: string;
 }
 
 /** What every command of the initiator has. */
@@ -29,6 +33,16 @@ export function addConnectionOptions(command: Command, result?: string): Command
       '--timeout <seconds>',
       'how long to wait for a connection, a login, and a target that went away (default: 10, 15, 120)',
       (text) => parseSeconds(text) * 1000,
+    )
+    .option('--chap-user <name>', 'who to log in as (default: the user of the URL)')
+    .option(
+      '--chap-secret-file <file>',
+      'the secret, mode 0600 (default: the environment, RISER_CHAP_SECRET)',
+    )
+    .option('--chap-target-user <name>', 'who the target must prove to be')
+    .option(
+      '--chap-target-secret-file <file>',
+      'what it proves it by, mode 0600 (default: the environment, RISER_CHAP_TARGET_SECRET)',
     )
     .addOption(logLevel('warn'));
 }

@@ -9,11 +9,12 @@ import {
   type SessionOptions,
   sessionOptions,
 } from '../initiator/index.js';
-import type { InitiatorAuthentication } from '../iscsi/index.js';
-import { RiserError } from '../util/errors.js';
+import type { InitiatorAuthenticationOptions } from '../iscsi/index.js';
+import type { Secret } from '../util/secret.js';
 import type { ConnectionFlags } from './connection-flags.js';
 import { usageError } from './failure.js';
 import { textLog } from './log.js';
+import { readSecret } from './secrets.js';
 
 /**
  * A portal as `HOST[:PORT]`, or any iSCSI URL.
@@ -37,7 +38,7 @@ export function parseUrl(text: string): IscsiUrl {
   if (url.secret !== null) {
     throw usageError(
       'the URL has a secret in it, and a command line is no secret: every user of this machine can read it',
-      'Leave %SECRET out of the URL, and consider the secret as known to others.',
+      `Leave %SECRET out of the URL, and consider the secret as known to others: ${SECRET_VARIABLE} in the environment or --chap-secret-file has it instead.`,
     );
   }
   return url;
@@ -55,7 +56,7 @@ export function requireLun(url: IscsiUrl): asserts url is IscsiUrl & { targetNam
 /** What `connect` of the library gets. Lines of the log go to standard error. */
 export function connectOptions(url: IscsiUrl, flags: ConnectionFlags): ConnectOptions {
   const { initiatorName, headerDigest, dataDigest, timeout } = flags;
-  const authentication = authenticationOf(url.user);
+  const authentication = authenticationOf(url.user, flags);
   return {
     ...(initiatorName !== undefined && { initiatorName }),
     ...(headerDigest !== undefined && { headerDigest }),
@@ -73,12 +74,37 @@ export function sessionOptionsOf(url: IscsiUrl, flags: ConnectionFlags): Session
   return sessionOptions(url, connectOptions(url, flags));
 }
 
-/** How to prove to be `user`; null where no user is named. The one place where a command gets its secrets from. */
-function authenticationOf(user: string | null): InitiatorAuthentication | null {
-  if (user === null) return null;
-  throw new RiserError('AUTHENTICATION', `cannot log in as ${user}: there is no CHAP yet`, {
-    by: 'local',
-    costs: 'process',
-    remedy: 'Leave the user out of the URL where the target asks for none.',
-  });
+/** The environment variables that secrets are taken from where no file is named. */
+export const SECRET_VARIABLE = 'RISER_CHAP_SECRET';
+export const TARGET_SECRET_VARIABLE = 'RISER_CHAP_TARGET_SECRET';
+
+/** How to prove who we are; null where nothing is said of it. The one place where a command gets its secrets from. */
+function authenticationOf(
+  urlUser: string | null,
+  { chapUser, chapSecretFile, chapTargetUser, chapTargetSecretFile }: ConnectionFlags,
+): InitiatorAuthenticationOptions | null {
+  const user = chapUser ?? urlUser;
+  const isMutual =
+    chapTargetUser !== undefined ||
+    chapTargetSecretFile !== undefined ||
+    process.env[TARGET_SECRET_VARIABLE] !== undefined;
+  if (user === null) {
+    if (chapSecretFile === undefined && chapTargetSecretFile === undefined && chapTargetUser === undefined)
+      return null;
+    throw usageError(
+      'there is a CHAP secret, and no user',
+      'Name it: --chap-user NAME, or iscsi://NAME@HOST/...',
+    );
+  }
+  const secretOf = (file: string | undefined, env: string): Secret =>
+    readSecret(file === undefined ? { env } : { file });
+  return {
+    user: { name: user, secret: secretOf(chapSecretFile, SECRET_VARIABLE) },
+    ...(isMutual && {
+      target: {
+        name: chapTargetUser ?? null,
+        secret: secretOf(chapTargetSecretFile, TARGET_SECRET_VARIABLE),
+      },
+    }),
+  };
 }

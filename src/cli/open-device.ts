@@ -3,9 +3,9 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type BlockDevice, FileDevice } from '../block/index.js';
-import { isIscsiUrl, type LunDevice, openLun, Session } from '../initiator/index.js';
+import { connect, isIscsiUrl, type LunDevice } from '../initiator/index.js';
 import type { ConnectionFlags } from './connection-flags.js';
-import { parseUrl, requireLun, sessionOptionsOf } from './connection-options.js';
+import { connectOptions, parseUrl, requireLun } from './connection-options.js';
 import { usageError } from './failure.js';
 
 /** What tells a device from others, and whether it is still the same later on. */
@@ -60,17 +60,11 @@ export async function openDevice(
   }
 }
 
-/** A LUN by its URL, in a session of its own. */
+/** A LUN by its URL, in sessions of its own. */
 export async function openLunDevice(text: string, flags: ConnectionFlags): Promise<LunDevice> {
   const url = parseUrl(text);
   requireLun(url);
-  const session = await Session.open(sessionOptionsOf(url, flags));
-  try {
-    return (await openLun(session, url.lun)).device;
-  } catch (error) {
-    await session.close();
-    throw error;
-  }
+  return (await connect(text, connectOptions(url, flags))).device;
 }
 
 async function identityOfFile(path: string, device: BlockDevice): Promise<DeviceIdentity> {

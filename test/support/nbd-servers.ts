@@ -57,7 +57,12 @@ export class NbdServerProcess {
 /** qemu-nbd, which serves every format that QEMU knows, to eight clients at a time. */
 export function qemuNbd(
   path: string,
-  { file, socket, format = 'raw', readOnly = false }: { file: string; socket: string; format?: string; readOnly?: boolean },
+  {
+    file,
+    socket,
+    format = 'raw',
+    readOnly = false,
+  }: { file: string; socket: string; format?: string; readOnly?: boolean },
 ): NbdServerProcess {
   const mode = readOnly ? ['--read-only'] : ['--discard=unmap'];
   const args = ['--persistent', '--shared=8', `--format=${format}`, `--socket=${socket}`, ...mode, file];

@@ -24,7 +24,7 @@ export async function runInfo(text: string, flags: ClientFlags): Promise<number>
   requireLun(url);
   const session = await Session.open(sessionOptionsOf(url, flags));
   try {
-    const info = await gather(session, await openLun(session, url.lun, { keepSession: true }), url.lun);
+    const info = await gather(session, await openLun([session], url.lun), url.lun);
     if (flags.json === true) await printJson(info);
     else await print(describe(info));
     return ExitCode.SUCCESS;

@@ -141,7 +141,7 @@ async function look(session: Session, lun: number, portal: PortalAddress): Promi
   };
   if (inquiry === null || (inquiry.qualifier === 0 && inquiry.deviceType === DISK)) {
     try {
-      const { device } = await openLun(session, lun, { keepSession: true });
+      const { device } = await openLun([session], lun);
       const { traits, size, blockSize, readOnly } = device;
       const { serialNumber } = traits.description;
       Object.assign(listed, { size, blockSize, readOnly, thin: traits.capacity.isThin, serialNumber });
