@@ -69,7 +69,7 @@ const DAMAGES: readonly Damage[] = [
     file: 'iscsi/login/chap.js',
     from: 'a.length === b.length && timingSafeEqual(a, b)',
     to: 'a.length === b.length',
-    says: /✖ wrong secrets are refused by either side with MD5/,
+    says: /✖ MD5: the right secret opens a session, a wrong one does not/,
   },
   { scenario: 'restart', what: 'some writes go astray', ...ASTRAY, says: /verify: bad/ },
   {

@@ -19,7 +19,7 @@ export async function discoverWith(guest: Guest, riser: HostRiser, settings: Set
   const record = `discoverydb -t st -p ${riser.portal()}`;
   return guest.sh(`
     ${START}
-    iscsiadm -m ${record} -o new >/dev/null
+    iscsiadm -m ${record} -o show >/dev/null 2>&1 || iscsiadm -m ${record} -o new >/dev/null
     ${updates(record, settings)}
     iscsiadm -m ${record} --discover`);
 }
