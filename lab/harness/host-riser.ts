@@ -15,6 +15,14 @@ export const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/
 /** A logical unit as the configuration file has it. */
 export type LunSettings = Record<string, unknown>;
 
+/** What the configuration file says besides. */
+export interface MoreSettings {
+  /** Of the target. */
+  target?: Record<string, unknown>;
+  /** Of all. */
+  server?: Record<string, unknown>;
+}
+
 export const TARGET = 'iqn.2026-11.lab:riser';
 
 export class HostRiser {
@@ -35,12 +43,18 @@ export class HostRiser {
    *
    * @param folder where its images and its log are
    */
-  static async start(folder: string, luns: readonly LunSettings[], links: 1 | 2): Promise<HostRiser> {
+  static async start(
+    folder: string,
+    luns: readonly LunSettings[],
+    links: 1 | 2,
+    { target = {}, server = {} }: MoreSettings = {},
+  ): Promise<HostRiser> {
     const port = await freePort('127.0.0.2');
     const portals = Array.from({ length: links }, (_, link) => `127.0.0.${2 + link}:${port}`);
-    const targets = [{ name: TARGET, luns: luns.map((settings, lun) => ({ lun, ...settings })) }];
+    const numbered = luns.map((settings, lun) => ({ lun, ...settings }));
+    const targets = [{ name: TARGET, luns: numbered, ...target }];
     const configuration = join(folder, 'riser.yaml');
-    writeFileSync(configuration, JSON.stringify({ portals, targets }));
+    writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
     const riser = new HostRiser(folder, configuration, port);
     await riser.#process.logged('ready');
     return riser;

@@ -12,7 +12,7 @@ import { ROOT } from '../../test/support/files.js';
 import { whatIsMissing } from '../guest-image.js';
 import { inspectCapture } from './capture.js';
 import { Guest } from './guest.js';
-import { HostRiser, type LunSettings } from './host-riser.js';
+import { HostRiser, type LunSettings, type MoreSettings } from './host-riser.js';
 import { kernelFaults } from './kernel-log.js';
 import type { Hardware } from './qemu.js';
 
@@ -60,8 +60,13 @@ export class Lab {
   }
 
   /** Serve `luns` from the host; images are relative to the scenario's folder. */
-  async serve(...luns: LunSettings[]): Promise<HostRiser> {
-    this.#riser = await HostRiser.start(this.folder, luns, this.#hardware.links);
+  serve(...luns: LunSettings[]): Promise<HostRiser> {
+    return this.serveWith({}, ...luns);
+  }
+
+  /** The same, with more in the configuration file; secrets are files of the scenario's folder. */
+  async serveWith(settings: MoreSettings, ...luns: LunSettings[]): Promise<HostRiser> {
+    this.#riser = await HostRiser.start(this.folder, luns, this.#hardware.links, settings);
     return this.#riser;
   }
 

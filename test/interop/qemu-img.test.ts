@@ -9,6 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { createImage, FileDevice } from '../../src/block/index.js';
 import { ROOT } from '../support/files.js';
 import { peer } from '../support/peers.js';
+import { iscsiDriverMissing } from '../support/qemu-iscsi.js';
 import { runProgram, runToSuccess } from '../support/run-program.js';
 import { TARGET_NAME, TestTarget } from '../support/target.js';
 import { temporaryFolder } from '../support/temporary.js';
@@ -20,20 +21,7 @@ const qemuIo = peer('qemu-io', 'qemu-utils');
 const mkfs = peer('mkfs.ext4', 'e2fsprogs');
 const fsck = peer('e2fsck', 'e2fsprogs');
 
-/** The iscsi:// driver comes in a package of its own. */
-async function iscsiDriverMissing(): Promise<false | string> {
-  if (qemuImg.skip !== false) return qemuImg.skip;
-  const { stderr } = await runProgram(qemuImg.path, [
-    'info',
-    'iscsi://127.0.0.1:1/iqn.2026-01.example.test:none/0',
-  ]);
-  if (!stderr.includes("Unknown protocol 'iscsi'")) return false;
-  const reason = 'qemu-img has no iscsi driver: apt-get install qemu-block-extra';
-  if (process.env['RISER_REQUIRE_PEERS'] === '1') throw new Error(reason);
-  return reason;
-}
-
-const skip = qemuIo.skip || mkfs.skip || fsck.skip || (await iscsiDriverMissing());
+const skip = qemuIo.skip || mkfs.skip || fsck.skip || (await iscsiDriverMissing(qemuImg));
 
 describe('qemu-img and qemu-io', { skip }, () => {
   const folder = temporaryFolder();

@@ -165,17 +165,23 @@ export async function performLogin(
   const authenticate = async (exchange: AuthenticationExchange): Promise<void> => {
     let received = new Map<string, string>();
     let own: Keys = names;
+    let hasLeft = false;
     for (;;) {
       const next = exchange.step(received);
       if (next.state === 'failed') throw new TargetRefused(next.reason);
       const keys = { ...own, ...Object.fromEntries(next.keys) };
       own = {};
       if (next.state === 'done') {
-        await step(Stage.SECURITY, Stage.OPERATIONAL, keys);
+        if (!hasLeft) await step(Stage.SECURITY, Stage.OPERATIONAL, keys);
         return;
       }
-      socket.send(loginHeader({ isid, currentStage: Stage.SECURITY, expStatSN }), encodeKeys(keys));
+      const transit = next.isLast === true ? { nextStage: Stage.OPERATIONAL } : {};
+      socket.send(
+        loginHeader({ isid, currentStage: Stage.SECURITY, ...transit, expStatSN }),
+        encodeKeys(keys),
+      );
       response = await acceptedAnswer();
+      hasLeft = (LoginResponse.flags.get(response.header) & LoginFlag.TRANSIT) !== 0;
       received = new Map(decodePairs(response.data).filter(([key]) => isSecurityKey(key)));
     }
   };

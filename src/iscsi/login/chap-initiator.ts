@@ -7,7 +7,6 @@ import { RiserError } from '../../util/errors.js';
 import type { Secret } from '../../util/secret.js';
 import { quote } from '../wire/text.js';
 import {
-  CHAP_ALGORITHMS,
   CHAP_BINARY_LIMIT,
   type ChapAlgorithm,
   type ChapAlgorithmName,
@@ -29,11 +28,14 @@ export interface InitiatorAuthenticationOptions {
   target?: { readonly name: string | null; readonly secret: Secret } | null;
   /** Offer None as well, after CHAP: a target may then let the initiator in without a proof. Default: false. */
   allowNone?: boolean;
-  /** The algorithms to offer, in order of preference. Default: all. */
+  /** The algorithms to offer, in order of preference. Default: {@link DEFAULT_OFFER}. */
   algorithms?: readonly ChapAlgorithmName[];
   /** Shared by all connections of the initiator; of its own if absent. */
   challenges?: ChallengeSource;
 }
+
+/** All. To tgt, 7 is SHA1, its number before there was a registered one; so it comes after those that tgt knows. */
+const DEFAULT_OFFER: readonly ChapAlgorithmName[] = ['SHA3-256', 'SHA1', 'MD5', 'SHA256'];
 
 /** What is awaited, or that there is nothing more to come. */
 type State = 'start' | 'method' | 'challenge' | 'proof' | 'done' | 'failed';
@@ -58,7 +60,7 @@ const DUE: Readonly<Record<State, readonly string[]>> = {
  * @example
  * const authentication = new InitiatorAuthentication({ user: { name: 'alice', secret } });
  * authentication.step(new Map()); // { state: 'continue', keys: [['AuthMethod', 'CHAP']] }
- * authentication.step(new Map([['AuthMethod', 'CHAP']])); // { state: 'continue', keys: [['CHAP_A', '8,7,6,5']] }
+ * authentication.step(new Map([['AuthMethod', 'CHAP']])); // { state: 'continue', keys: [['CHAP_A', '8,6,5,7']] }
  */
 export class InitiatorAuthentication implements AuthenticationExchange {
   readonly #user: ChapCredentials | null;
@@ -76,7 +78,7 @@ export class InitiatorAuthentication implements AuthenticationExchange {
     this.#user = user;
     this.#target = target;
     this.#methods = user === null ? ['None'] : allowNone ? ['CHAP', 'None'] : ['CHAP'];
-    this.#algorithms = usableAlgorithms(algorithms ?? CHAP_ALGORITHMS.map(({ name }) => name));
+    this.#algorithms = usableAlgorithms(algorithms ?? DEFAULT_OFFER);
     this.#challenges = options.challenges ?? new ChallengeSource();
     if (target !== null && this.#methods.includes('None')) {
       throw optionsError(
@@ -158,7 +160,7 @@ export class InitiatorAuthentication implements AuthenticationExchange {
     this.#asked = { algorithm, challenge };
     this.#state = 'proof';
     answer.push(['CHAP_I', String(challenge.identifier)], ['CHAP_C', formatBinary(challenge.bytes)]);
-    return { state: 'continue', keys: answer };
+    return { state: 'continue', keys: answer, isLast: true };
   }
 
   #verify(

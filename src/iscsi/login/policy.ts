@@ -81,8 +81,16 @@ export interface LoginPolicy {
 
 /** One step of an authentication exchange. */
 export type AuthenticationStep =
-  /** Keys to send; more is expected. */
-  | { readonly state: 'continue'; readonly keys: readonly (readonly [string, string])[] }
+  /**
+   * Keys to send; more is expected. `isLast`: of the peer only. An initiator says with them that it is ready to leave
+   * the stage (T = 1, RFC 7143 Appendix B; tgt takes no request after them), which it may not do before a
+   * step with the answer is `done`, even if the target agrees at once.
+   */
+  | {
+      readonly state: 'continue';
+      readonly keys: readonly (readonly [string, string])[];
+      readonly isLast?: true;
+    }
   /** Authenticated; the last keys to send. `user`: who the peer has proved to be, where it had to. */
   | { readonly state: 'done'; readonly keys: readonly (readonly [string, string])[]; readonly user?: string }
   /**
