@@ -42,6 +42,7 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   loginTimeoutMs: 15_000,
   keepaliveIntervalMs: 5_000,
   keepaliveTimeoutMs: 5_000,
+  answerTimeoutMs: 15_000,
   recoveryTimeoutMs: 120_000,
 };
 
