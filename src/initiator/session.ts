@@ -78,6 +78,11 @@ const REDIRECTIONS = 5;
 /** Pauses between attempts to connect again, milliseconds: the first after the one at once, and the longest. */
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5000;
+/** A connection that is lost sooner counts as an attempt that failed. */
+const STEADY_MS = 1000;
+/** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
+const LEAVING_MS = 10_000;
+const LEAVING = Infinity;
 const TICK_MS = 500;
 
 export class Session implements TaskPath {
@@ -99,6 +104,12 @@ export class Session implements TaskPath {
   #lost: { reason: RiserError; since: number } | null = null;
   #end: RiserError | null = null;
   #isRecovering = false;
+  /** The pause before the next attempt to connect, milliseconds; and when the last one succeeded. */
+  #pauseMs = 0;
+  #upSince = 0;
+  /** When to log out because the target asked for it; null if it did not, LEAVING when the request is out. */
+  #leaveAt: number | null = null;
+  #isNegotiating = false;
   readonly #closing = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   #isFlushDue = false;
@@ -154,7 +165,7 @@ export class Session implements TaskPath {
   submit(task: ClientTask): void {
     task.path = this;
     const phase = this.#phase;
-    if (phase === null) {
+    if (phase === null || this.#end !== null || this.#leaveAt !== null) {
       this.#wait(task);
       return;
     }
@@ -314,6 +325,10 @@ export class Session implements TaskPath {
   async #logIn(portal: PortalAddress, signal: AbortSignal | null): Promise<void> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
     const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
+    if (signal?.aborted === true) {
+      socket.destroy();
+      throw signal.reason;
+    }
     await new Promise<void>((resolve, reject) => {
       let isLoggedIn = false;
       const onAbort = (): void => {
@@ -358,7 +373,9 @@ export class Session implements TaskPath {
         performance.now(),
       );
       const timer = setInterval(() => {
-        connection.tick(performance.now());
+        const now = performance.now();
+        connection.tick(now);
+        this.#leave(connection, now);
       }, TICK_MS);
       this.#timer = timer;
       signal?.addEventListener('abort', onAbort, { once: true });
@@ -372,6 +389,8 @@ export class Session implements TaskPath {
     this.#phase = phase;
     this.#login = login;
     this.#lost = null;
+    this.#upSince = performance.now();
+    this.#isNegotiating = false;
     const waiting = this.#waiting;
     this.#waiting = [];
     if (isAgain) {
@@ -385,6 +404,8 @@ export class Session implements TaskPath {
     if (this.#connection !== connection) return;
     this.#connection = null;
     this.#phase = null;
+    this.#leaveAt = null;
+    if (performance.now() - this.#upSince >= STEADY_MS) this.#pauseMs = 0;
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
     if (this.#end !== null) return;
@@ -404,10 +425,11 @@ export class Session implements TaskPath {
     if (this.#isRecovering) return;
     this.#isRecovering = true;
     const { signal } = this.#closing;
-    let pause = 0;
     while (this.#end === null && this.#phase === null) {
       try {
-        await delay(pause * (0.75 + Math.random() / 2), undefined, { signal });
+        const pause = this.#pauseMs * (0.75 + Math.random() / 2);
+        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
+        await delay(pause, undefined, { signal });
         await this.#connect(signal);
       } catch (error) {
         if (signal.aborted) break;
@@ -419,27 +441,44 @@ export class Session implements TaskPath {
         }
         if (this.#hasGivenUp) this.#failAll(unreachable(this.#limits.recoveryTimeoutMs, failure));
       }
-      pause = Math.min(Math.max(pause * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
     }
     this.#isRecovering = false;
     // It may have been lost again while the last lines ran.
     if (this.#end === null && this.#phase === null) void this.#recover();
   }
 
+  /** Log out for the target's sake as soon as nothing is under way, or the time is over; then connect anew. */
+  #leave(connection: InitiatorConnection, now: number): void {
+    const phase = connection.fullFeature;
+    if (this.#leaveAt === null || this.#leaveAt === LEAVING || phase === null) return;
+    if (phase.hasTasks && now < this.#leaveAt) return;
+    this.#leaveAt = LEAVING;
+    phase.control.logout(() => {
+      connection.drop(null);
+    });
+  }
+
   /** RFC 7143 11.9.1 */
   #noticed(connection: InitiatorConnection, notice: AsyncNotice): void {
     switch (notice.event) {
       case AsyncEvent.LOGOUT_REQUESTED:
+        if (this.#leaveAt !== null) break;
         this.#log.info('the target asks for a logout');
-        connection.fullFeature!.control.logout(() => undefined);
+        // Parameter3: seconds that it gives. What is under way ends in half of it, what is new waits.
+        this.#leaveAt = performance.now() + Math.min(notice.parameter3 * 500, LEAVING_MS);
+        this.#leave(connection, performance.now());
         break;
       case AsyncEvent.CONNECTION_WILL_DROP:
       case AsyncEvent.SESSION_WILL_DROP:
         this.#log.info('the target is about to close the connection');
         break;
       case AsyncEvent.NEGOTIATION_REQUESTED:
-        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1).
-        connection.fullFeature!.control.text([], () => undefined);
+        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1). One at a time is enough.
+        if (this.#isNegotiating) break;
+        this.#isNegotiating = true;
+        connection.fullFeature!.control.text([], () => {
+          this.#isNegotiating = false;
+        });
         break;
       default:
         this.#log.debug(`asynchronous event ${notice.event}`);
