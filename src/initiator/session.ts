@@ -35,6 +35,8 @@ export interface SessionLimits extends InitiatorLimits {
   connectTimeoutMs: number;
   /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
   recoveryTimeoutMs: number;
+  /** The longest pause between attempts to connect again, milliseconds; they grow from a tenth of a second. */
+  longestPauseMs: number;
 }
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
@@ -44,6 +46,7 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   keepaliveTimeoutMs: 5_000,
   answerTimeoutMs: 15_000,
   recoveryTimeoutMs: 120_000,
+  longestPauseMs: 5_000,
 };
 
 export interface SessionOptions {
@@ -75,9 +78,8 @@ export interface SessionEvents {
 
 /** Redirections that are followed in a row. */
 const REDIRECTIONS = 5;
-/** Pauses between attempts to connect again, milliseconds: the first after the one at once, and the longest. */
+/** The pause after the attempt to connect again that is made at once, milliseconds. */
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
 /** A connection that is lost sooner counts as an attempt that failed. */
 const STEADY_MS = 1000;
 /** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
@@ -428,7 +430,7 @@ export class Session implements TaskPath {
     while (this.#end === null && this.#phase === null) {
       try {
         const pause = this.#pauseMs * (0.75 + Math.random() / 2);
-        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
+        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), this.#limits.longestPauseMs);
         await delay(pause, undefined, { signal });
         await this.#connect(signal);
       } catch (error) {
