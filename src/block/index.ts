@@ -5,3 +5,4 @@ export * from './device.js';
 export { FileDevice, type FileDeviceOptions } from './file.js';
 export { createImage } from './image.js';
 export { MemoryDevice, type MemoryDeviceOptions } from './memory.js';
+export { refused } from './admission.js';

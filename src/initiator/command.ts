@@ -67,7 +67,7 @@ class SingleCommand extends ClientTask {
  * @param lun its eight bytes (SAM-5 4.7)
  * @param cdb 6 to 260 bytes
  * @throws RiserError when there is no SCSI status: `TASK_TIMEOUT`, `OUTCOME_UNKNOWN`, `UNREACHABLE`,
- * `SESSION_CLOSED`, `REJECTED`, `TARGET_FAILURE`; the signal's reason when it is aborted
+ * `CONNECTION_LOST` (again and again), `SESSION_CLOSED`, `REJECTED`, `TARGET_FAILURE`; the signal's reason when it is aborted
  */
 export function sendCommand(
   path: TaskPath,

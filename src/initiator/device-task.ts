@@ -195,9 +195,19 @@ export class DeviceTask extends ClientTask {
       this.#finish();
     } else {
       this.#position += this.#pieceLength;
-      if (this.#position < io.length) this.#send();
+      if (this.#position < io.length) this.#goOn(io);
       else this.#stepDone(io);
     }
+  }
+
+  /** The next command, unless the operation was cancelled during the last one. */
+  #goOn(io: BlockIo): void {
+    if (this.abortError?.by !== 'local') {
+      this.#send();
+      return;
+    }
+    io.fail(BlockStatus.NOT_READY, io.offset + this.#position, this.abortError);
+    this.#finish();
   }
 
   #stepDone(io: BlockIo): void {
@@ -208,7 +218,7 @@ export class DeviceTask extends ClientTask {
     }
     this.#step = next;
     this.#position = 0;
-    this.#send();
+    this.#goOn(io);
   }
 
   #failed(io: BlockIo): void {

@@ -3,13 +3,7 @@
  * used again, without a promise.
  */
 
-import {
-  type BlockDevice,
-  type BlockDeviceEvents,
-  type BlockIo,
-  BlockOp,
-  BlockStatus,
-} from '../block/index.js';
+import { type BlockDevice, type BlockDeviceEvents, type BlockIo, BlockOp, refused } from '../block/index.js';
 import { RiserError } from '../util/errors.js';
 import type { UnitTraits } from './traits.js';
 import { DeviceTask } from './device-task.js';
@@ -69,18 +63,12 @@ export class LunDevice implements BlockDevice {
   }
 
   submit(io: BlockIo): boolean {
-    io.status = BlockStatus.GOOD;
-    io.cause = null;
-    if (this.#isClosed) return io.fail(BlockStatus.NOT_READY, io.offset, closed());
-    if (io.offset < 0 || io.length < 0 || io.offset + io.length > this.size)
-      return io.fail(BlockStatus.OUT_OF_RANGE, io.offset);
-    if ((io.offset | io.length) % this.blockSize !== 0) return io.fail(BlockStatus.OUT_OF_RANGE, io.offset);
-    const isReading = io.op === BlockOp.READ || io.op === BlockOp.EXTENTS || io.op === BlockOp.FLUSH;
-    if (this.readOnly && !isReading) return io.fail(BlockStatus.READ_ONLY, io.offset);
-    if (io.op === BlockOp.EXTENTS) {
-      io.extents.length = 0;
-      if (!this.traits.extents && io.length > 0) return io.addExtent(io.length, true);
+    if (refused(io, this, this.#isClosed)) {
+      if (this.#isClosed) io.cause = closed();
+      return true;
     }
+    if (io.op === BlockOp.EXTENTS && !this.traits.extents && io.length > 0)
+      return io.addExtent(io.length, true);
     if (io.length === 0 && io.op !== BlockOp.FLUSH) return true;
     const task = this.#free.pop() ?? this.#create();
     this.#active++;

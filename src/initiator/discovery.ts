@@ -1,6 +1,6 @@
 /** What targets there are behind a portal (RFC 7143 4.4.1, appendix C). */
 
-import type { TextPair } from '../iscsi/index.js';
+import { receiveIscsiName, type TextPair } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { Session, type SessionOptions } from './session.js';
 import { ISCSI_PORT, type PortalAddress } from './url.js';
@@ -30,11 +30,15 @@ export async function discover(options: Omit<SessionOptions, 'targetName'>): Pro
   }
 }
 
-/** `asked`: the portal of a target that tells no address of its own (RFC 7143 appendix C). */
+/**
+ * `asked`: the portal of a target that tells no address of its own (RFC 7143 appendix C).
+ *
+ * @throws RiserError `TARGET_NAME`, `TARGET_ADDRESS`
+ */
 export function targetsOf(pairs: readonly TextPair[], asked: PortalAddress): DiscoveredTarget[] {
   const targets: { name: string; portals: TargetPortal[] }[] = [];
   for (const { key, value } of pairs) {
-    if (key === 'TargetName') targets.push({ name: value, portals: [] });
+    if (key === 'TargetName') targets.push({ name: targetNameOf(value), portals: [] });
     else if (key === 'TargetAddress') targets.at(-1)?.portals.push(parseTargetAddress(value));
   }
   return targets.map(({ name, portals }) => ({
@@ -43,13 +47,23 @@ export function targetsOf(pairs: readonly TextPair[], asked: PortalAddress): Dis
   }));
 }
 
+function targetNameOf(text: string): string {
+  const name = receiveIscsiName(text);
+  if (name !== null) return name;
+  const shown = JSON.stringify(text.slice(0, 64));
+  throw new RiserError('TARGET_NAME', `the portal tells ${shown} as the name of a target, which is none`, {
+    by: 'peer',
+    costs: 'session',
+  });
+}
+
 /**
  * `host[:port][,tag]`, IPv6 in brackets (RFC 7143 13.8).
  *
  * @throws RiserError `TARGET_ADDRESS`
  */
 export function parseTargetAddress(text: string): TargetPortal {
-  const match = /^(\[[^\]]+\]|[^:,[\]]+)(?::(\d{1,5}))?(?:,(\d{1,5}))?$/.exec(text);
+  const match = /^(\[[\w:.%-]+\]|[^:,[\]\s\p{C}]+)(?::(\d{1,5}))?(?:,(\d{1,5}))?$/u.exec(text);
   const port = match?.[2] === undefined ? ISCSI_PORT : Number(match[2]);
   if (match === null || port < 1 || port > 65535) {
     const shown = JSON.stringify(text.slice(0, 64));

@@ -37,6 +37,8 @@ export interface SessionLimits extends InitiatorLimits {
   connectTimeoutMs: number;
   /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
   recoveryTimeoutMs: number;
+  /** The longest pause between attempts to connect again, milliseconds; they grow from a tenth of a second. */
+  longestPauseMs: number;
 }
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
@@ -44,7 +46,9 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   loginTimeoutMs: 15_000,
   keepaliveIntervalMs: 5_000,
   keepaliveTimeoutMs: 5_000,
+  answerTimeoutMs: 15_000,
   recoveryTimeoutMs: 120_000,
+  longestPauseMs: 5_000,
 };
 
 export interface SessionOptions {
@@ -80,9 +84,13 @@ export interface SessionWatcher {
 
 /** Redirections that are followed in a row. */
 const REDIRECTIONS = 5;
-/** Pauses between attempts to connect again, milliseconds: the first after the one at once, and the longest. */
+/** The pause after the attempt to connect again that is made at once, milliseconds. */
 const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
+/** A connection that is lost sooner counts as an attempt that failed. */
+const STEADY_MS = 1000;
+/** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
+const LEAVING_MS = 10_000;
+const LEAVING = Infinity;
 const TICK_MS = 500;
 const PEER_COSTS_SESSION = { by: 'peer', costs: 'session' } as const;
 
@@ -111,6 +119,12 @@ export class Session implements TaskPath {
   #lost: { reason: RiserError; since: number } | null = null;
   #end: RiserError | null = null;
   #isRecovering = false;
+  /** The pause before the next attempt to connect, milliseconds; and when the last one succeeded. */
+  #pauseMs = 0;
+  #upSince = 0;
+  /** When to log out because the target asked for it; null if it did not, LEAVING when the request is out. */
+  #leaveAt: number | null = null;
+  #isNegotiating = false;
   readonly #closing = new AbortController();
   #isFlushDue = false;
   readonly #flush = (): void => {
@@ -183,7 +197,7 @@ export class Session implements TaskPath {
   submit(task: ClientTask): void {
     task.carrier = this;
     const phase = this.#phase;
-    if (phase === null) {
+    if (phase === null || this.#end !== null || this.#leaveAt !== null) {
       this.#wait(task);
       return;
     }
@@ -342,6 +356,10 @@ export class Session implements TaskPath {
   /** Connect to `portal`, log in, and look whether everything is as it was; then tasks go by it. */
   async #logIn(portal: PortalAddress, signal: AbortSignal | null): Promise<void> {
     const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
+    if (signal?.aborted === true) {
+      socket.destroy();
+      throw signal.reason;
+    }
     const { connection, phase, login } = await this.#negotiate(socket, signal);
     try {
       if (this.#login !== null) {
@@ -400,7 +418,9 @@ export class Session implements TaskPath {
         performance.now(),
       );
       const timer = setInterval(() => {
-        connection.tick(performance.now());
+        const now = performance.now();
+        connection.tick(now);
+        this.#leave(connection, now);
       }, TICK_MS);
       signal?.addEventListener('abort', onAbort, { once: true });
       connection.start(connectTcp(socket, connection));
@@ -413,6 +433,8 @@ export class Session implements TaskPath {
     this.#phase = phase;
     this.#login = login;
     this.#lost = null;
+    this.#upSince = performance.now();
+    this.#isNegotiating = false;
     const waiting = this.#waiting;
     this.#waiting = [];
     if (isAgain) {
@@ -426,6 +448,8 @@ export class Session implements TaskPath {
     if (this.#connection !== connection) return;
     this.#connection = null;
     this.#phase = null;
+    this.#leaveAt = null;
+    if (performance.now() - this.#upSince >= STEADY_MS) this.#pauseMs = 0;
     if (this.#end !== null) return;
     const reason = new RiserError(
       'CONNECTION_LOST',
@@ -443,10 +467,11 @@ export class Session implements TaskPath {
     if (this.#isRecovering) return;
     this.#isRecovering = true;
     const { signal } = this.#closing;
-    let pause = 0;
     while (this.#end === null && this.#phase === null) {
       try {
-        await delay(pause * (0.75 + Math.random() / 2), undefined, { signal });
+        const pause = this.#pauseMs * (0.75 + Math.random() / 2);
+        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), this.#limits.longestPauseMs);
+        await delay(pause, undefined, { signal });
         await this.#connect(signal);
       } catch (error) {
         if (signal.aborted) break;
@@ -458,27 +483,44 @@ export class Session implements TaskPath {
         }
         if (this.#hasGivenUp) this.#failAll(unreachable(this.#limits.recoveryTimeoutMs, failure));
       }
-      pause = Math.min(Math.max(pause * 2, FIRST_PAUSE_MS), LONGEST_PAUSE_MS);
     }
     this.#isRecovering = false;
     // It may have been lost again while the last lines ran.
     if (this.#end === null && this.#phase === null) void this.#recover();
   }
 
+  /** Log out for the target's sake as soon as nothing is under way, or the time is over; then connect anew. */
+  #leave(connection: InitiatorConnection, now: number): void {
+    const phase = connection.fullFeature;
+    if (this.#leaveAt === null || this.#leaveAt === LEAVING || phase === null) return;
+    if (phase.hasTasks && now < this.#leaveAt) return;
+    this.#leaveAt = LEAVING;
+    phase.control.logout(() => {
+      connection.drop(null);
+    });
+  }
+
   /** RFC 7143 11.9.1 */
   #noticed(connection: InitiatorConnection, notice: AsyncNotice): void {
     switch (notice.event) {
       case AsyncEvent.LOGOUT_REQUESTED:
+        if (this.#leaveAt !== null) break;
         this.#log.info('the target asks for a logout');
-        connection.fullFeature!.control.logout(() => undefined);
+        // Parameter3: seconds that it gives. What is under way ends in half of it, what is new waits.
+        this.#leaveAt = performance.now() + Math.min(notice.parameter3 * 500, LEAVING_MS);
+        this.#leave(connection, performance.now());
         break;
       case AsyncEvent.CONNECTION_WILL_DROP:
       case AsyncEvent.SESSION_WILL_DROP:
         this.#log.info('the target is about to close the connection');
         break;
       case AsyncEvent.NEGOTIATION_REQUESTED:
-        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1).
-        connection.fullFeature!.control.text([], () => undefined);
+        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1). One at a time is enough.
+        if (this.#isNegotiating) break;
+        this.#isNegotiating = true;
+        connection.fullFeature!.control.text([], () => {
+          this.#isNegotiating = false;
+        });
         break;
       default:
         this.#log.debug(`asynchronous event ${notice.event}`);

@@ -24,6 +24,8 @@ export interface TaskPath {
 const UNIT_ATTENTIONS = 16;
 /** Times that a command is sent again because it was aborted, or the unit is becoming ready. */
 const RETRIES = 10;
+/** Connections that a command may lose in a row, for it may be what the target dies of. */
+const LOSSES = 10;
 /** Times that a busy target is asked again: about a minute. */
 const BUSY_RETRIES = 36;
 /** Waits for a target that is busy, milliseconds: the first, and the longest. */
@@ -48,6 +50,7 @@ export abstract class ClientTask extends InitiatorTask {
   waitTimer: NodeJS.Timeout | null = null;
   #unitAttentions = 0;
   #retries = 0;
+  #losses = 0;
   #busyRetries = 0;
   #waitMs = FIRST_WAIT_MS;
 
@@ -63,6 +66,7 @@ export abstract class ClientTask extends InitiatorTask {
   protected renew(): void {
     this.#unitAttentions = 0;
     this.#retries = 0;
+    this.#losses = 0;
     this.#busyRetries = 0;
     this.#waitMs = FIRST_WAIT_MS;
   }
@@ -70,8 +74,10 @@ export abstract class ClientTask extends InitiatorTask {
   override done(): void {
     if (this.error !== null) this.#lost(this.error);
     else if (this.status === Status.GOOD) this.completed();
-    else if (this.#isBusy && this.#busyRetries++ < BUSY_RETRIES) this.#again();
+    else if (this.#isBusy && this.#busyRetries++ < BUSY_RETRIES) this.#againLater();
     else if (this.status === Status.CHECK_CONDITION) this.#checkCondition();
+    else if (this.status === Status.TASK_ABORTED && this.isIdempotent && this.#retries++ < RETRIES)
+      this.#againLater();
     else this.completed();
   }
 
@@ -93,7 +99,8 @@ export abstract class ClientTask extends InitiatorTask {
     if (error.code !== 'CONNECTION_LOST') {
       this.completed();
     } else if (!this.wasSent || this.isIdempotent) {
-      this.path.submit(this);
+      if (++this.#losses < LOSSES) this.path.submit(this);
+      else this.completed();
     } else {
       this.fail(
         new RiserError(
@@ -113,23 +120,30 @@ export abstract class ClientTask extends InitiatorTask {
       // The command was not carried out (SAM-5 5.14): whatever it is, it may be sent again.
       this.#unitAttentions++;
       this.path.unitAttention(this, sense);
-      this.path.submit(this);
+      this.#again(0);
     } else if (sense.key === SenseKey.ABORTED_COMMAND && this.isIdempotent && this.#retries < RETRIES) {
       this.#retries++;
-      this.#again();
+      this.#againLater();
     } else if (
       sense.key === SenseKey.NOT_READY &&
       ((sense.asc << 8) | sense.ascq) === BECOMING_READY &&
       this.#retries < RETRIES
     ) {
       this.#retries++;
-      this.#again();
+      this.#againLater();
     } else this.completed();
   }
 
-  #again(): void {
+  #againLater(): void {
     const delay = this.#waitMs;
     this.#waitMs = Math.min(delay * 2, LONGEST_WAIT_MS);
-    this.path.submitLater(this, delay);
+    this.#again(delay);
+  }
+
+  /** What was given up meanwhile is not begun again. */
+  #again(delayMs: number): void {
+    if (this.abortError !== null) this.fail(this.abortError);
+    else if (delayMs === 0) this.path.submit(this);
+    else this.path.submitLater(this, delayMs);
   }
 }

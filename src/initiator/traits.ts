@@ -15,6 +15,7 @@ import {
   parseStandardInquiry,
   type Provisioning,
   type StandardInquiry,
+  printableText,
   vpdBody,
 } from '../scsi/client/index.js';
 import { SenseKey, Status } from '../scsi/index.js';
@@ -134,7 +135,7 @@ async function describeUnit(ask: Ask): Promise<UnitDescription> {
   const supported = (await page(ask, 0x00)) ?? Buffer.alloc(0);
   const read = async (code: number): Promise<Buffer> =>
     (supported.includes(code) ? await page(ask, code) : null) ?? Buffer.alloc(0);
-  const serial = (await read(0x80)).toString('latin1').trim();
+  const serial = printableText(await read(0x80));
   const limits = await read(0xb0);
   return {
     inquiry,
@@ -168,7 +169,7 @@ async function readCapacity(ask: Ask): Promise<{ capacity: Capacity; longCommand
   if (
     capacity === null ||
     blockSize < 512 ||
-    blockSize % 512 !== 0 ||
+    (blockSize & (blockSize - 1)) !== 0 ||
     blockSize > 65536 ||
     !isSize(blocks * blockSize)
   ) {

@@ -45,6 +45,8 @@ export function parseIscsiUrl(text: string): IscsiUrl {
     );
   if (match === null) throw urlError(`it is not of the form ${FORM}`);
   const [, scheme, credentials, host, port, target, lun] = match;
+  // What follows would be quoted, and may be the end of a secret.
+  if (credentials === undefined && text.includes('@')) throw urlError('there is a "/" before the "@"');
   if (host === undefined || host === '' || host === '[]') throw urlError('the host is missing');
   const [user, ...secret] = credentials?.split('%') ?? [];
   return {

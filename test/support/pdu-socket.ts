@@ -119,6 +119,11 @@ export class PduSocket {
     return new PduSocket(socket);
   }
 
+  /** The other end of a connection: of a server. */
+  static accept(socket: Socket): PduSocket {
+    return new PduSocket(socket);
+  }
+
   /** From now on hand every PDU to `receive`, and the end of the connection to `end`. */
   deliver(receive: (pdu: Pdu) => void, end: (error: Error) => void): void {
     this.#receive = receive;

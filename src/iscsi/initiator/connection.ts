@@ -27,6 +27,8 @@ export interface InitiatorLimits {
   keepaliveIntervalMs: number;
   /** How long it may take to give one. */
   keepaliveTimeoutMs: number;
+  /** How long an answer to any other request but a SCSI command may take. */
+  answerTimeoutMs: number;
 }
 
 /** The owner of a connection. */
@@ -79,7 +81,7 @@ export class InitiatorConnection implements DatamoverEvents {
       return;
     }
     phase.tick(now);
-    phase.control.tick(now);
+    phase.control.tick(now, this.#limits.answerTimeoutMs);
     this.#keepAlive(phase, now);
   }
 

@@ -25,17 +25,17 @@ import {
   TaskManagementResponse,
   TextFlag,
 } from '../wire/opcodes.js';
-import { buildText, parseText, TextAssembler, type TextPair } from '../wire/text.js';
+import { buildText, parseText, TEXT_LIMIT, TextAssembler, type TextPair } from '../wire/text.js';
 import type { InitiatorFullFeature } from './full-feature.js';
 import type { InitiatorTask } from './task.js';
 
 /** How a control request ended: what the target answered, or why there is no answer. */
 export type Answer<T> = (result: T | RiserError) => void;
 
-/** Milliseconds that a target has for an answer; then the connection is given up. */
-const CONTROL_TIMEOUT_MS = 15_000;
 /** Tags of control requests have bit 31 set, which those of tasks have not. */
 const FIRST_TAG = 0x8000_0000;
+/** Pairs of one answer: as many as fit a text, for a portal may have many targets. */
+const ANSWER_PAIR_LIMIT = TEXT_LIMIT / 4;
 /** The longest data of a ping, bytes. */
 export const PING_LIMIT = 8192;
 
@@ -43,7 +43,7 @@ interface Pending {
   readonly responseOpcode: Opcode;
   /** Milliseconds on the clock of `tick`; null until the first tick has seen it. */
   deadline: number | null;
-  answered(pdu: ControlPdu): void;
+  answered(pdu: ControlPdu, deadline: number | null): void;
   failed(error: RiserError): void;
 }
 
@@ -100,40 +100,48 @@ export class ControlRequests {
 
   /** A text request, SendTargets above all (RFC 7143 11.10): all pairs of the answer, however many PDUs it takes. */
   text(pairs: readonly TextPair[], answer: Answer<readonly TextPair[]>): void {
-    this.#textRequest(buildText(pairs), RESERVED_TAG, new TextAssembler(), answer);
+    this.#textRequest(buildText(pairs), RESERVED_TAG, null, new TextAssembler(), answer);
   }
 
   #textRequest(
     data: Buffer,
     targetTransferTag: number,
+    deadline: number | null,
     assembler: TextAssembler,
     answer: Answer<readonly TextPair[]>,
   ): void {
     const tag = this.#expect(
       Opcode.TEXT_RESPONSE,
-      (pdu) => {
-        this.#textResponse(pdu, assembler, answer);
+      (pdu, reached) => {
+        this.#textResponse(pdu, reached, assembler, answer);
       },
       answer,
+      deadline,
     );
     const header = this.#phase.beginImmediate(Opcode.TEXT_REQUEST, tag);
     TextRequest.targetTransferTag.set(header, targetTransferTag);
     this.#send(header, data);
   }
 
-  #textResponse(pdu: ControlPdu, assembler: TextAssembler, answer: Answer<readonly TextPair[]>): void {
+  #textResponse(
+    pdu: ControlPdu,
+    deadline: number | null,
+    assembler: TextAssembler,
+    answer: Answer<readonly TextPair[]>,
+  ): void {
     const flags = Bhs.flags.get(pdu.header);
     const transferTag = TextResponse.targetTransferTag.get(pdu.header);
     if (!assembler.append(pdu.data())) {
       answer(this.#broken('a text that is too long'));
     } else if ((flags & TextFlag.FINAL) !== 0) {
-      const text = parseText(assembler.take());
+      const text = parseText(assembler.take(), ANSWER_PAIR_LIMIT);
       answer('error' in text ? this.#broken(`a text that cannot be read: ${text.error}`) : text.pairs);
     } else if (transferTag === RESERVED_TAG || pdu.dataLength === 0) {
       answer(this.#broken('a text that neither ends nor goes on'));
     } else {
-      // RFC 7143 11.10.4: an empty request with the tag of the answer asks for its next part.
-      this.#textRequest(Buffer.alloc(0), transferTag, assembler, answer);
+      // RFC 7143 11.10.4: an empty request with the tag of the answer asks for its next part. The time is that of
+      // the whole: small parts do not stretch it.
+      this.#textRequest(Buffer.alloc(0), transferTag, deadline, assembler, answer);
     }
   }
 
@@ -176,7 +184,7 @@ export class ControlRequests {
       return;
     }
     this.#pending.delete(tag);
-    pending.answered(pdu);
+    pending.answered(pdu, pending.deadline);
   }
 
   rejected(tag: number, error: RiserError): void {
@@ -185,12 +193,13 @@ export class ControlRequests {
     pending?.failed(error);
   }
 
-  tick(now: number): void {
+  /** `timeoutMs`: what a target has for an answer; then the connection is given up. */
+  tick(now: number, timeoutMs: number): void {
     for (const pending of this.#pending.values()) {
-      pending.deadline ??= now + CONTROL_TIMEOUT_MS;
+      pending.deadline ??= now + timeoutMs;
       if (now < pending.deadline) continue;
       this.#phase.drop(
-        new RiserError('TARGET_SILENT', `no answer within ${CONTROL_TIMEOUT_MS / 1000} s`, {
+        new RiserError('TARGET_SILENT', `no answer within ${timeoutMs / 1000} s`, {
           by: 'peer',
           costs: 'connection',
         }),
@@ -205,10 +214,15 @@ export class ControlRequests {
     for (const pending of all) pending.failed(error);
   }
 
-  #expect<T>(responseOpcode: Opcode, answered: (pdu: ControlPdu) => void, answer: Answer<T>): number {
+  #expect<T>(
+    responseOpcode: Opcode,
+    answered: Pending['answered'],
+    answer: Answer<T>,
+    deadline: number | null = null,
+  ): number {
     do this.#lastTag = this.#lastTag >= RESERVED_TAG - 1 ? FIRST_TAG : this.#lastTag + 1;
     while (this.#pending.has(this.#lastTag));
-    this.#pending.set(this.#lastTag, { responseOpcode, deadline: null, answered, failed: answer });
+    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer });
     return this.#lastTag;
   }
 

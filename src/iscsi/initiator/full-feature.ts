@@ -95,7 +95,13 @@ export class InitiatorFullFeature implements InitiatorTasks {
   // ---- InitiatorTasks ----
 
   findTask(initiatorTaskTag: number): InitiatorTransfer | null {
-    return this.#tasks.find(initiatorTaskTag);
+    return this.#findActive(initiatorTaskTag);
+  }
+
+  /** What is ending has its outcome: whatever else comes for it is for nobody. */
+  #findActive(tag: number): InitiatorTask | null {
+    const task = this.#tasks.find(tag);
+    return task?.state === InitiatorTaskState.ACTIVE ? task : null;
   }
 
   expectedStatSN(): number {
@@ -122,11 +128,12 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.senseLength = 0;
     task.residual = 0;
     task.wasSent = false;
+    task.abortError = null;
     task.isAborting = false;
     if (this.isOver) {
       task.error = gone(null);
       task.done();
-    } else if (this.#firstQueued === null && serialLessOrEqual(this.#cmdSN, this.#maxCmdSN)) this.#send(task);
+    } else if (this.#firstQueued === null && this.#maySend) this.#send(task);
     else this.#enqueue(task);
   }
 
@@ -139,6 +146,15 @@ export class InitiatorFullFeature implements InitiatorTasks {
     return this.#tasks.count;
   }
 
+  get #maySend(): boolean {
+    return serialLessOrEqual(this.#cmdSN, this.#maxCmdSN) && !this.#tasks.isFull;
+  }
+
+  /** Whether there are tasks that are not over. */
+  get hasTasks(): boolean {
+    return this.#tasks.count > 0 || this.#firstQueued !== null;
+  }
+
   #enqueue(task: InitiatorTask): void {
     task.state = InitiatorTaskState.QUEUED;
     task.nextQueued = null;
@@ -148,7 +164,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   #sendQueued(): void {
-    while (this.#firstQueued !== null && serialLessOrEqual(this.#cmdSN, this.#maxCmdSN)) {
+    while (this.#firstQueued !== null && this.#maySend) {
       const task = this.#firstQueued;
       this.#firstQueued = task.nextQueued;
       if (this.#firstQueued === null) this.#lastQueued = null;
@@ -195,27 +211,26 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   /** The task has its outcome: it is over as soon as nothing of its buffer is waiting to be sent. */
   #end(task: InitiatorTask): void {
+    if (task.queuedParts > 0) task.state = InitiatorTaskState.ENDING;
+    else this.#finish(task);
+  }
+
+  #finish(task: InitiatorTask): void {
     this.#tasks.remove(task);
-    if (task.queuedParts > 0) {
-      task.state = InitiatorTaskState.ENDING;
-      return;
-    }
     task.state = InitiatorTaskState.IDLE;
     task.done();
   }
 
   buffersReleased(transfer: DataTransfer): void {
     const task = transfer as InitiatorTask;
-    if (task.state !== InitiatorTaskState.ENDING) return;
-    task.state = InitiatorTaskState.IDLE;
-    task.done();
+    if (task.state === InitiatorTaskState.ENDING) this.#finish(task);
   }
 
   // ---- giving up ----
 
   /**
-   * Give a task up: one that waits is over at once, an active one when the target has agreed, or has answered
-   * it first. Its error is then `error`.
+   * Give a task up: one that waits is over at once, an active one when the target has agreed, has answered it
+   * first, or is gone. Its error is then `error`, unless there is an answer.
    */
   abort(task: InitiatorTask, error: RiserError): void {
     if (task.state === InitiatorTaskState.QUEUED) {
@@ -223,15 +238,18 @@ export class InitiatorFullFeature implements InitiatorTasks {
       task.error = error;
       task.state = InitiatorTaskState.IDLE;
       task.done();
-    } else if (task.state === InitiatorTaskState.ACTIVE && !task.isAborting) {
+    } else if (task.state === InitiatorTaskState.ACTIVE && task.abortError === null) {
+      task.abortError = error;
       task.isAborting = true;
+      const tag = task.initiatorTaskTag;
       this.control.abortTask(task, (isAborted) => {
+        // By its tag: when the target was faster, the same object may be the next task already.
+        if (this.#findActive(tag) !== task) return;
         task.isAborting = false;
-        if (!isAborted || this.#tasks.find(task.initiatorTaskTag) !== task) return;
+        if (!isAborted) return;
         task.error = error;
         this.#end(task);
       });
-      this.flush();
     }
   }
 
@@ -244,10 +262,17 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.nextQueued = null;
   }
 
-  /** End tasks whose time is over. */
+  /** End tasks whose time is over; if the target does not even let go of them, with the connection. */
   tick(now: number): void {
-    if (this.tasks === 0 && this.#firstQueued === null) return;
-    for (const task of this.#tasks.all()) if (now >= task.deadline) this.abort(task, timedOut());
+    if (!this.hasTasks) return;
+    for (const task of this.#tasks.all()) {
+      if (now < task.deadline) continue;
+      if (task.state === InitiatorTaskState.ACTIVE && task.abortError === null) this.abort(task, timedOut());
+      else if (!task.isAborting) {
+        this.drop(timedOut());
+        return;
+      }
+    }
     for (let task = this.#firstQueued; task !== null;) {
       const next: InitiatorTask | null = task.nextQueued;
       if (now >= task.deadline) this.abort(task, timedOut());
@@ -264,9 +289,9 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#firstQueued = null;
     this.#lastQueued = null;
     for (const task of active) {
-      task.error = error;
+      if (task.state === InitiatorTaskState.ACTIVE) task.error = task.abortError ?? error;
       task.queuedParts = 0;
-      this.#end(task);
+      this.#finish(task);
     }
     while (queued !== null) {
       const next: InitiatorTask | null = queued.nextQueued;
@@ -335,12 +360,14 @@ export class InitiatorFullFeature implements InitiatorTasks {
         this.violation('OPCODE', `a PDU that no target sends: ${dumpHeader(header)}`);
         return;
     }
+    // Those for which there was no tag.
+    if (this.#firstQueued !== null) this.#sendQueued();
   }
 
   /** RFC 7143 11.4 */
   #scsiResponse(pdu: ControlPdu): void {
     const header = pdu.header;
-    const task = this.#tasks.find(Bhs.initiatorTaskTag.get(header));
+    const task = this.#findActive(Bhs.initiatorTaskTag.get(header));
     if (task === null) {
       this.violation('RESPONSE_UNASKED', `a response for no task: ${dumpHeader(header)}`);
       return;
@@ -359,7 +386,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   /** The status that the last Data-In carries (RFC 7143 11.7.3). */
   #collapsedStatus(header: Buffer): void {
-    const task = this.#tasks.find(Bhs.initiatorTaskTag.get(header))!;
+    const task = this.#findActive(Bhs.initiatorTaskTag.get(header))!;
     task.status = DataIn.status.get(header);
     takeResidual(task, header[1]!, DataIn.residualCount.get(header));
     this.#end(task);
@@ -385,7 +412,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const message = `the target rejected, reason 0x${reason.toString(16)}, ${what}`;
     this.#host.remark(message);
     const tag = pdu.dataLength >= BHS_LENGTH ? Bhs.initiatorTaskTag.get(pdu.data()) : RESERVED_TAG;
-    const task = this.#tasks.find(tag);
+    const task = this.#findActive(tag);
     const error = new RiserError('REJECTED', message, { by: 'peer', costs: 'task' });
     // What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.8).
     if (reason === RejectReason.DATA_DIGEST_ERROR) this.drop(error);

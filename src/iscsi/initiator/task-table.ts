@@ -17,7 +17,7 @@ export class TaskTable {
   /** Tasks in the table. */
   count = 0;
 
-  /** Give `task` a tag that no other task of the connection has. */
+  /** Give `task` a tag that no other task of the connection has; the table must not be full. */
   add(task: InitiatorTask): void {
     const index = this.#free.pop() ?? this.#grow();
     const generation = (this.#generations[index]! + 1) & GENERATION_MASK;
@@ -39,13 +39,17 @@ export class TaskTable {
     this.count--;
   }
 
+  /** Whether there are as many tasks as tags. */
+  get isFull(): boolean {
+    return this.count > INDEX_MASK;
+  }
+
   /** All tasks in no order; for control paths. */
   all(): InitiatorTask[] {
     return this.#tasks.filter((task) => task !== null);
   }
 
   #grow(): number {
-    if (this.#tasks.length > INDEX_MASK) throw new RangeError('more than 65536 tasks');
     this.#generations.push(0);
     this.#tasks.push(null);
     return this.#tasks.length - 1;

@@ -55,6 +55,8 @@ export abstract class InitiatorTask extends InitiatorTransfer {
   cmdSN = 0;
   /** The task behind this one in the queue for the window. */
   nextQueued: InitiatorTask | null = null;
+  /** Why it was given up while it was active; its error unless the target is faster. Null when it was not. */
+  abortError: RiserError | null = null;
   /** An ABORT TASK for it is under way. */
   isAborting = false;
 

@@ -14,6 +14,7 @@ import { Negotiation } from './negotiation.js';
 import { INITIATOR_OFFER, type Offer } from './offer.js';
 import { LoginStatus, loginStatusOf } from './status.js';
 import { LOGIN_DATA_SEGMENT_LIMIT, LoginStage } from './target-login.js';
+import { parseNumber } from './values.js';
 
 /** Responses after which a target is taken to go on forever. */
 const LOGIN_RESPONSE_LIMIT = 32;
@@ -141,11 +142,12 @@ export class InitiatorLogin {
     this.#expStatSN = (LoginResponse.statSN.get(header) + 1) >>> 0;
     if (!this.#assembler.append(data)) return broken('login text that is too long');
     const flags = Bhs.flags.get(header);
-    if ((flags & LoginFlag.CONTINUE) !== 0) return { request: this.#request([], false) };
-    const text = parseText(this.#assembler.take());
-    if ('error' in text) return broken(`text that cannot be read: ${text.error}`);
     const status = (LoginResponse.statusClass.get(header) << 8) | LoginResponse.statusDetail.get(header);
-    if (status !== 0) return { refused: refusal(status, text.pairs) };
+    if (status === 0 && (flags & LoginFlag.CONTINUE) !== 0) return this.#next([], false);
+    const text = parseText(this.#assembler.take());
+    // A refusal stands whatever its text is.
+    if (status !== 0) return { refused: refusal(status, 'error' in text ? [] : text.pairs) };
+    if ('error' in text) return broken(`text that cannot be read: ${text.error}`);
     if (LoginResponse.tsih.get(header) !== 0) this.#tsih = LoginResponse.tsih.get(header);
     const isTransit = (flags & LoginFlag.TRANSIT) !== 0;
     if (isTransit && !this.#transit) return broken('a transition that was not asked for');
@@ -205,15 +207,15 @@ export class InitiatorLogin {
       if (!this.#isAuthenticated || step.keys.length > 0)
         return broken('the end of authentication before it was complete');
       this.#stage = LoginStage.OPERATIONAL;
-      return { request: this.#request(this.#negotiation.propose('operational'), true) };
+      return this.#next(this.#negotiation.propose('operational'), true);
     }
-    return { request: this.#request([...received.answers, ...asPairs(step.keys)], this.#isAuthenticated) };
+    return this.#next([...received.answers, ...asPairs(step.keys)], this.#isAuthenticated);
   }
 
   #operational(pairs: readonly TextPair[], isTransit: boolean, header: Buffer): InitiatorLoginOutcome {
     const received = this.#negotiation.receive(pairs, 'operational');
     if ('violation' in received) return broken(received.violation);
-    if (!isTransit) return { request: this.#request(received.answers, true) };
+    if (!isTransit) return this.#next(received.answers, true);
     const missing = this.#negotiation.conclude();
     if (missing !== null) return broken(`an end of the negotiation although ${missing}`);
     if (this.#tsih === 0) return broken('no TSIH');
@@ -223,7 +225,7 @@ export class InitiatorLogin {
         tsih: this.#tsih,
         parameters: this.#negotiation.result(),
         targetAlias: this.#negotiation.declarations.get('TargetAlias') ?? null,
-        portalGroupTag: portalGroupTag === undefined ? null : Number(portalGroupTag),
+        portalGroupTag: portalGroupTag === undefined ? null : parseNumber(portalGroupTag),
         cmdSN: this.#options.initialCmdSN,
         maxCmdSN: LoginResponse.maxCmdSN.get(header),
         expStatSN: this.#expStatSN,
@@ -231,10 +233,16 @@ export class InitiatorLogin {
     };
   }
 
+  /** Only a target that asks for nonsense, in many keys that do not exist, gets more text than one PDU takes. */
+  #next(pairs: readonly TextPair[], transit: boolean): InitiatorLoginOutcome {
+    const request = this.#request(pairs, transit);
+    return request.data.length > LOGIN_DATA_SEGMENT_LIMIT
+      ? broken('more keys than can be answered')
+      : { request };
+  }
+
   #request(pairs: readonly TextPair[], transit: boolean): LoginRequestPdu {
     const data = buildText(pairs);
-    if (data.length > LOGIN_DATA_SEGMENT_LIMIT)
-      throw new RangeError('login text is longer than a data segment');
     const header = Buffer.alloc(BHS_LENGTH);
     this.#transit = transit;
     Bhs.opcode.set(header, Opcode.LOGIN_REQUEST | IMMEDIATE);

@@ -32,7 +32,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  *
  * Null bytes beyond the one after each pair are skipped: some initiators count padding as text.
  */
-export function parseText(bytes: Uint8Array): ParsedText {
+export function parseText(bytes: Uint8Array, pairLimit = PAIR_LIMIT): ParsedText {
   if (bytes.length > TEXT_LIMIT) return { error: `text of ${bytes.length} bytes exceeds ${TEXT_LIMIT}` };
   const pairs: TextPair[] = [];
   let at = 0;
@@ -44,7 +44,7 @@ export function parseText(bytes: Uint8Array): ParsedText {
     const end = bytes.indexOf(0, at);
     // RFC 7143 6.1: every pair, the last one too, MUST be followed by one null.
     if (end < 0) return { error: 'last key=value pair is not terminated by a null byte' };
-    if (pairs.length === PAIR_LIMIT) return { error: `more than ${PAIR_LIMIT} key=value pairs` };
+    if (pairs.length === pairLimit) return { error: `more than ${pairLimit} key=value pairs` };
     const pair = parsePair(bytes.subarray(at, end));
     if (typeof pair === 'string') return { error: pair };
     pairs.push(pair);

@@ -94,7 +94,8 @@ export interface ParsedSense {
   readonly text: string;
 }
 
-const text = (data: Buffer, from: number, to: number): string =>
+/** Text of a peer, safe to print. */
+export const printableText = (data: Buffer, from = 0, to = data.length): string =>
   data
     .toString('latin1', from, to)
     .replace(/[^\x20-\x7e]/g, ' ')
@@ -108,9 +109,9 @@ export function parseStandardInquiry(data: Buffer): StandardInquiry | null {
     deviceType: data[0]! & 0x1f,
     removable: (data[1]! & 0x80) !== 0,
     version: data[2]!,
-    vendor: text(data, 8, 16),
-    product: text(data, 16, 32),
-    revision: text(data, 32, 36),
+    vendor: printableText(data, 8, 16),
+    product: printableText(data, 16, 32),
+    revision: printableText(data, 32, 36),
   };
 }
 
@@ -178,7 +179,7 @@ export function parseDesignators(body: Buffer): Designator[] {
     designators.push({
       association: (body[at + 1]! >> 4) & 3,
       type: body[at + 1]! & 0x0f,
-      value: isText ? value.toString('utf8').replace(/[\0\s]+$/, '') : value.toString('hex'),
+      value: isText ? value.toString('utf8').replace(/\p{C}/gu, ' ').trimEnd() : value.toString('hex'),
     });
   }
   return designators;
@@ -199,8 +200,10 @@ export function parseLbaStatus(data: Buffer): LbaStatus[] {
   const end = Math.min(data.length, 4 + getU32(data, 0));
   const found: LbaStatus[] = [];
   for (let at = 8; at + 16 <= end; at += 16) {
+    // Only DEALLOCATED and ANCHORED are holes: SBC-4 has other words for what is mapped, or not known.
     const status = data[at + 12]! & 0x0f;
-    found.push({ lba: getU64(data, at), blocks: getU32(data, at + 8), isMapped: status === 0 });
+    const isMapped = status !== 1 && status !== 2;
+    found.push({ lba: getU64(data, at), blocks: getU32(data, at + 8), isMapped });
   }
   return found;
 }
