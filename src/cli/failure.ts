@@ -57,7 +57,7 @@ export function describeFailure(error: unknown): string {
 }
 
 export function exitCodeOf(error: unknown): number {
-  const isUsage = error instanceof RiserError && (error.code === 'USAGE' || error.code === 'CONFIGURATION');
+  const isUsage = error instanceof RiserError && ['USAGE', 'CONFIGURATION', 'NBD_URI'].includes(error.code);
   return isUsage ? ExitCode.USAGE : ExitCode.FAILURE;
 }
 
