@@ -7,6 +7,9 @@ packages=(
   qemu-utils        # qemu-img, qemu-io
   qemu-block-extra  # the iscsi:// driver of qemu-img
   e2fsprogs         # mkfs.ext4, e2fsck
+  nbdkit            # an NBD server, as qemu-nbd of qemu-utils is
+  libnbd-bin        # nbdinfo, nbdcopy
+  fio               # verified load through its NBD engine
   strace            # which system calls were made before an acknowledgement
   tgt               # tgtd, for the benchmark
 

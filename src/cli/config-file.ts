@@ -16,7 +16,7 @@ import type {
 import { configurationError, messageOf } from './failure.js';
 import { LOG_LEVELS, type LogOptions } from './log.js';
 import { parseName } from './name.js';
-import { checkSize } from './options.js';
+import { checkSize, nbdMedium } from './options.js';
 import { access, auth, discovery, failedLogins, SecurityReader, toFailedLogins } from './config-security.js';
 import { DEFAULT_PORTAL, parsePortal } from './portal.js';
 import { parsed } from './schema.js';
@@ -48,6 +48,7 @@ const lun = z
     lun: z.int().min(0).max(255),
     image: z.string().min(1).optional(),
     memory: size.optional(),
+    nbd: parsed(z.string({ error: 'must be an NBD URI' }), nbdMedium).optional(),
     create: size.optional(),
     readOnly: z.boolean().default(false),
     removable: z.boolean().default(false),
@@ -62,10 +63,12 @@ const lun = z
   })
   .superRefine((value, context) => {
     const complain = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
-    if ((value.image === undefined) === (value.memory === undefined)) {
-      complain([], 'needs either image or memory');
-    } else if (value.memory !== undefined) {
+    if ([value.image, value.memory, value.nbd].filter((medium) => medium !== undefined).length !== 1) {
+      complain([], 'needs either image, memory or nbd');
+    } else if (value.image === undefined) {
       if (value.create !== undefined) complain(['create'], 'goes with image only');
+    }
+    if (value.memory !== undefined) {
       if (value.readOnly) complain(['readOnly'], 'a read-only RAM disk would stay empty for ever');
     }
     if (value.physicalBlockSize !== undefined && value.physicalBlockSize < value.blockSize) {
@@ -230,15 +233,16 @@ function toTarget(
 }
 
 function toLun(from: z.infer<typeof lun>, folder: string): LunConfiguration {
-  const { image, memory, create, serial, physicalBlockSize, ...rest } = from;
+  const { image, memory, nbd, create, serial, physicalBlockSize, ...rest } = from;
   return {
     ...rest,
     ...(serial !== undefined && { serial }),
     ...(physicalBlockSize !== undefined && { physicalBlockSize }),
     medium:
-      image === undefined
+      nbd ??
+      (image === undefined
         ? { memory: memory! }
-        : { image: resolve(folder, image), ...(create !== undefined && { create }) },
+        : { image: resolve(folder, image), ...(create !== undefined && { create }) }),
   };
 }
 

@@ -17,6 +17,10 @@ export type Medium =
   | {
       /** Bytes of a RAM disk. */
       memory: number;
+    }
+  | {
+      /** The URI of an export of an NBD server. */
+      nbd: string;
     };
 
 export interface LunConfiguration {

@@ -11,12 +11,16 @@ import { formatSize } from './size.js';
  * The device of a logical unit; an image that does not exist is made when the configuration says how large.
  * What the platform lacks for it is logged as a warning.
  *
- * @throws RiserError when the image is missing, locked, or cannot be opened
+ * @throws RiserError when the image is missing, locked, or cannot be opened, or the NBD server not be used
  */
 export async function openMedium(configuration: LunConfiguration, log: Logger): Promise<BlockDevice> {
   const { medium, blockSize, readOnly, provisioning } = configuration;
   const thin = provisioning === 'thin';
   if ('memory' in medium) return new MemoryDevice({ size: medium.memory, blockSize, thin });
+  if ('nbd' in medium) {
+    const { NbdDevice } = await import('../nbd/index.js');
+    return NbdDevice.open(medium.nbd, { blockSize, readOnly, thin, log });
+  }
   const { image, create } = medium;
   if (!existsSync(image)) {
     if (create === undefined) throw missing(image);
@@ -27,9 +31,10 @@ export async function openMedium(configuration: LunConfiguration, log: Logger): 
   return device;
 }
 
-/** `/srv/disk.img`, or `RAM disk`. */
+/** `/srv/disk.img`, `nbd://host/export`, or `RAM disk`. */
 export function describeMedium(medium: Medium): string {
-  return 'memory' in medium ? 'RAM disk' : medium.image;
+  if ('memory' in medium) return 'RAM disk';
+  return 'nbd' in medium ? medium.nbd : medium.image;
 }
 
 /**

@@ -32,6 +32,19 @@ describe('options of riser serve', () => {
     );
   });
 
+  test('NBD URIs are media of their own', () => {
+    const uri = 'nbd+unix:///disk?socket=/run/nbd';
+    const { targets } = configurationFromOptions([uri, 'a.img'], { create: 4096 }, 'host');
+    assert.deepEqual(
+      targets[0]!.luns.map(({ medium }) => medium),
+      [{ nbd: uri }, { image: resolve('a.img'), create: 4096 }],
+    );
+    assert.equal(targets[0]!.name, 'iqn.2024-08.internal.riser:host:disk');
+    assert.throws(() => configurationFromOptions([uri], { create: 4096 }, 'host'), { code: 'USAGE' });
+    assert.throws(() => configurationFromOptions([uri, uri], {}, 'host'), { code: 'USAGE' });
+    assert.throws(() => configurationFromOptions(['nbd+unix:///'], {}, 'host'), { code: 'NBD_URI' });
+  });
+
   test('what is given counts for every logical unit', () => {
     const { targets } = configurationFromOptions(
       ['a'],

@@ -1,6 +1,7 @@
 /** The options of `riser serve` as a {@link Configuration}. */
 
 import { basename, resolve } from 'node:path';
+import { isNbdUri, parseNbdUri } from '../nbd/uri.js';
 import type { Configuration, LunConfiguration, Medium, Provisioning } from './configuration.js';
 import { usageError } from './failure.js';
 import { defaultName } from './name.js';
@@ -22,9 +23,9 @@ export interface ServeOptions {
 /**
  * One target: the images in the order given as LUN 0, 1, ..., then the RAM disks.
  *
- * @param images paths, relative to the working folder
+ * @param images paths, relative to the working folder, and NBD URIs
  * @param host the machine's name, for the default target name
- * @throws RiserError `USAGE`
+ * @throws RiserError `USAGE`, `NBD_URI`
  */
 export function configurationFromOptions(
   images: string[],
@@ -35,10 +36,10 @@ export function configurationFromOptions(
   if (images.length === 0 && memory.length === 0) {
     throw usageError(
       'nothing to serve',
-      'Name a disk image (riser serve disk.img --create 10G), a RAM disk (--memory 1G) or a file (--config riser.yaml).',
+      'Name a disk image (riser serve disk.img --create 10G), an NBD server (nbd://host/export), a RAM disk (--memory 1G) or a file (--config riser.yaml).',
     );
   }
-  if (options.create !== undefined && images.length === 0)
+  if (options.create !== undefined && images.every(isNbdUri))
     throw usageError('--create needs an image to create');
   if (options.readOnly && memory.length > 0)
     throw usageError('a read-only RAM disk would stay empty for ever');
@@ -46,10 +47,10 @@ export function configurationFromOptions(
   const blockSize = options.blockSize ?? 512;
   const provisioning: Provisioning = options.full ? 'full' : 'thin';
   const media: Medium[] = [
-    ...images.map((image) => ({
-      image: resolve(image),
-      ...(options.create !== undefined && { create: options.create }),
-    })),
+    ...images.map((image): Medium => {
+      if (isNbdUri(image)) return nbdMedium(image);
+      return { image: resolve(image), ...(options.create !== undefined && { create: options.create }) };
+    }),
     ...memory.map((size) => ({ memory: size })),
   ];
   const luns = media.map((medium, lun): LunConfiguration => {
@@ -63,15 +64,32 @@ export function configurationFromOptions(
       blockSize,
     };
   });
-  const twice = images.find((image, i) => images.findIndex((other) => resolve(other) === resolve(image)) < i);
+  const placeOf = (image: string): string => (isNbdUri(image) ? image : resolve(image));
+  const twice = images.find((image, i) => images.findIndex((other) => placeOf(other) === placeOf(image)) < i);
   if (twice !== undefined) throw usageError(`${twice} is named twice`);
 
-  const name = options.name ?? defaultName(host, images[0] === undefined ? 'memory' : basename(images[0]));
+  const name = options.name ?? defaultName(host, images[0] === undefined ? 'memory' : nameOf(images[0]));
   return { portals: options.portal ?? [DEFAULT_PORTAL], targets: [{ name, luns }] };
+}
+
+/** What a target is named after: a file's name, or that of an export. */
+function nameOf(image: string): string {
+  return isNbdUri(image) ? parseNbdUri(image).exportName || 'nbd' : basename(image);
+}
+
+/**
+ * The medium that `uri` names; the URI is checked now rather than when it is connected to.
+ *
+ * @throws RiserError `NBD_URI`
+ */
+export function nbdMedium(uri: string): Medium {
+  parseNbdUri(uri);
+  return { nbd: uri };
 }
 
 /** @throws RiserError `USAGE` when the size to create is no whole number of blocks */
 export function checkSize(medium: Medium, blockSize: number): void {
+  if ('nbd' in medium) return;
   const size = 'memory' in medium ? medium.memory : medium.create;
   if (size !== undefined && size % blockSize !== 0) {
     throw usageError(`a size of ${size} bytes is no whole number of ${blockSize}-byte blocks`);

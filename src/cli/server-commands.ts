@@ -31,7 +31,10 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
   riser
     .command('serve')
     .description('serve disk images, RAM disks, or what a configuration file says')
-    .argument('[image...]', 'disk images or block devices: LUN 0, 1, ... of one target')
+    .argument(
+      '[image...]',
+      'disk images, block devices or NBD exports (nbd://host/export): LUN 0, 1, ... of one target',
+    )
     .option('--create <size>', 'make images that do not exist: sparse, SIZE such as 10G', parseSize)
     .option('--memory <size>', 'add a RAM disk (repeatable)', append(parseSize))
     .option('--read-only', 'refuse writes')

@@ -191,7 +191,7 @@ export class Service {
     if ('memory' in medium) return false;
     for (const { luns } of this.#targets.values()) {
       for (const { configuration } of luns.values()) {
-        if ('image' in configuration.medium && configuration.medium.image === medium.image) return true;
+        if (describeMedium(configuration.medium) === describeMedium(medium)) return true;
       }
     }
     return false;

@@ -27,7 +27,9 @@ export interface ConnectOptions {
 export function connect(options: ConnectOptions): Promise<ClientConnection> {
   const { address, exportName, timeout, accept, events } = options;
   return new Promise((resolve, reject) => {
-    const socket = net.connect('socket' in address ? { path: address.socket } : { ...address, noDelay: true });
+    const socket = net.connect(
+      'socket' in address ? { path: address.socket } : { ...address, noDelay: true },
+    );
     const fail = (error: Error): void => {
       clearTimeout(timer);
       socket.destroy();

@@ -317,7 +317,8 @@ export class ClientConnection implements ByteStreamEvents<Part> {
         if (part.error === 0) throw violation('the server sends an error that is none');
         if (
           this.#messageLength > MAXIMUM_STRING ||
-          this.#messageLength > this.#left - (this.#chunkType === ChunkType.ERROR_OFFSET ? OFFSET_DATA_LENGTH : 0)
+          this.#messageLength >
+            this.#left - (this.#chunkType === ChunkType.ERROR_OFFSET ? OFFSET_DATA_LENGTH : 0)
         ) {
           throw violation('the server sends a message longer than its chunk');
         }
@@ -387,7 +388,7 @@ export class ClientConnection implements ByteStreamEvents<Part> {
 
   #find(serial: number, slot: number): Part {
     const part = slot < MOST_IN_FLIGHT ? this.#slots[slot]! : null;
-    if (part === null || part.serial !== serial || part.isReplied) {
+    if (part?.serial !== serial || part.isReplied) {
       throw violation('the server answers a request that nobody sent');
     }
     return part;
@@ -420,7 +421,9 @@ function isPossible(part: Part, type: number, length: number, isLast: boolean): 
     case ChunkType.NONE:
       return length === 0 && isLast;
     case ChunkType.OFFSET_DATA:
-      return part.type === Cmd.READ && length > OFFSET_DATA_LENGTH && length - OFFSET_DATA_LENGTH <= part.length;
+      return (
+        part.type === Cmd.READ && length > OFFSET_DATA_LENGTH && length - OFFSET_DATA_LENGTH <= part.length
+      );
     case ChunkType.OFFSET_HOLE:
       return part.type === Cmd.READ && length === OFFSET_HOLE_LENGTH;
     case ChunkType.BLOCK_STATUS: {

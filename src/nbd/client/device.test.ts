@@ -83,9 +83,15 @@ blockDeviceContract('NBD, file behind Riser', onFile);
 
 const qemu = peer('qemu-nbd', 'qemu-utils');
 if (qemu.skip === false) {
-  blockDeviceContract('NBD, qemu-nbd', onProcess((image) => qemuNbd(qemu.path, image), true));
+  blockDeviceContract(
+    'NBD, qemu-nbd',
+    onProcess((image) => qemuNbd(qemu.path, image), true),
+  );
 }
 const nbdkit = peer('nbdkit', 'nbdkit');
 if (nbdkit.skip === false) {
-  blockDeviceContract('NBD, nbdkit', onProcess((image) => nbdkitFile(nbdkit.path, image), false));
+  blockDeviceContract(
+    'NBD, nbdkit',
+    onProcess((image) => nbdkitFile(nbdkit.path, image), false),
+  );
 }

@@ -198,7 +198,8 @@ export class NbdDevice implements BlockDevice {
     this.#lanes.lost(connection);
     if (!this.#lanes.isConnected) {
       this.#lostAt ??= performance.now();
-      if (this.#closing === null && this.#broken === null) this.#log.warn(`${this.description}: ${error.message}`);
+      if (this.#closing === null && this.#broken === null)
+        this.#log.warn(`${this.description}: ${error.message}`);
     }
     for (const part of parts) this.#waiting.push(part);
     // From a timer of its own: this may be the middle of a submit.
@@ -331,9 +332,7 @@ export class NbdDevice implements BlockDevice {
   /** Whether the server has been away for longer than an operation may take. */
   #isAway(): boolean {
     return (
-      this.#lostAt !== null &&
-      !this.#lanes.isConnected &&
-      performance.now() - this.#lostAt > this.#patience
+      this.#lostAt !== null && !this.#lanes.isConnected && performance.now() - this.#lostAt > this.#patience
     );
   }
 
@@ -408,7 +407,8 @@ function hasAll({ flags }: Export, wanted: number): boolean {
 function chooseBlockSize({ minimumBlock, size }: Export, wanted: number | undefined): number {
   const blockSize = wanted ?? (minimumBlock <= 512 ? 512 : 4096);
   if (minimumBlock > blockSize) {
-    const remedy = minimumBlock <= 4096 ? 'Choose a block size of 4096.' : 'Disks have blocks of 4096 bytes at most.';
+    const remedy =
+      minimumBlock <= 4096 ? 'Choose a block size of 4096.' : 'Disks have blocks of 4096 bytes at most.';
     throw new RiserError('NBD_BLOCK_SIZE', `the server takes blocks of ${minimumBlock} bytes at least`, {
       by: 'peer',
       costs: 'connection',
@@ -428,6 +428,12 @@ function chooseBlockSize({ minimumBlock, size }: Export, wanted: number | undefi
 function explain(uri: string, error: Error): RiserError {
   const code = error instanceof RiserError ? error.code : 'NBD_UNREACHABLE';
   const given = error instanceof RiserError ? error.remedy : undefined;
-  const remedy = given ?? 'Check that the server runs there, and that it has this export: nbdinfo --list tells.';
-  return new RiserError(code, `${uri}: ${error.message}`, { by: 'peer', costs: 'process', remedy, cause: error });
+  const remedy =
+    given ?? 'Check that the server runs there, and that it has this export: nbdinfo --list tells.';
+  return new RiserError(code, `${uri}: ${error.message}`, {
+    by: 'peer',
+    costs: 'process',
+    remedy,
+    cause: error,
+  });
 }

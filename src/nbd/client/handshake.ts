@@ -118,7 +118,8 @@ function* go(
     allocationContext,
   };
   for (const { type, data } of replies) {
-    if (type !== ReplyType.INFO || data.length < 2) throw violation('the server tells of its export in a wrong way');
+    if (type !== ReplyType.INFO || data.length < 2)
+      throw violation('the server tells of its export in a wrong way');
     const info = data.readUInt16BE();
     if (info === Info.EXPORT) told = expectLength(data, INFO_EXPORT_LENGTH);
     if (info === Info.BLOCK_SIZE) readBlockSize(expectLength(data, INFO_BLOCK_SIZE_LENGTH), found);
@@ -126,7 +127,8 @@ function* go(
   if (told === null) throw violation('the server does not tell the size of its export');
   found.size = InfoExport.size.get(told);
   found.flags = InfoExport.flags.get(told);
-  if ((found.flags & TransmissionFlag.HAS_FLAGS) === 0) throw violation('the server tells no transmission flags');
+  if ((found.flags & TransmissionFlag.HAS_FLAGS) === 0)
+    throw violation('the server tells no transmission flags');
   if (!Number.isSafeInteger(found.size)) throw refused('the export has 8 PiB or more');
   return found;
 }

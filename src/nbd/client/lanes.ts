@@ -59,7 +59,7 @@ export class Lanes {
     let best: ClientConnection | null = null;
     for (let i = 0; i < this.#lanes.length; i++) {
       const { connection } = this.#lanes[i]!;
-      if (connection === null || !connection.hasRoom) continue;
+      if (connection?.hasRoom !== true) continue;
       if (best === null || connection.inFlight < best.inFlight) best = connection;
     }
     return best;

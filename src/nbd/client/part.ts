@@ -135,7 +135,10 @@ export class Operation {
   partDone(part: Part, status: BlockStatus, cause: Error | null): void {
     const { io } = this;
     this.#parts--;
-    if (status !== BlockStatus.GOOD && (io.status === BlockStatus.GOOD || part.errorOffset < io.errorOffset)) {
+    if (
+      status !== BlockStatus.GOOD &&
+      (io.status === BlockStatus.GOOD || part.errorOffset < io.errorOffset)
+    ) {
       io.fail(status, part.errorOffset, cause);
     }
     if (io.status === BlockStatus.GOOD) this.#sendMore();
@@ -181,7 +184,8 @@ export class Operation {
     part.offset = this.#next;
     part.data = io.data;
     part.position = this.#next - io.offset;
-    part.flags = io.fua && changesMedium(io.op) && (flags & TransmissionFlag.SEND_FUA) !== 0 ? CmdFlag.FUA : 0;
+    part.flags =
+      io.fua && changesMedium(io.op) && (flags & TransmissionFlag.SEND_FUA) !== 0 ? CmdFlag.FUA : 0;
     switch (io.op) {
       case BlockOp.READ:
         part.type = Cmd.READ;

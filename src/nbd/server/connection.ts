@@ -87,7 +87,8 @@ export class ServerConnection implements ByteStreamEvents<Job> {
   leave(): void {
     if (this.#isClosed || this.#isLeaving) return;
     this.#isLeaving = true;
-    this.#stream.pause();
+    // The client's end must be seen, behind whatever it may still send.
+    this.#stream.resume();
     this.#clearTimer();
     this.#timer = setTimeout(() => this.#stream.destroy(null), this.#owner.grace);
     this.#dropUnfinished();
@@ -98,8 +99,9 @@ export class ServerConnection implements ByteStreamEvents<Job> {
 
   readable(): void {
     try {
-      if (this.#runner !== null) this.#runner.readable();
-      if (this.#runner === null) this.#takeRequests();
+      if (this.#runner !== null && !this.#isLeaving) this.#runner.readable();
+      if (this.#isLeaving) this.#receiver.skip(Infinity);
+      else if (this.#runner === null) this.#takeRequests();
     } catch (error) {
       this.#fail(error as Error);
     }

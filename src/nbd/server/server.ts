@@ -4,7 +4,7 @@
  */
 
 import { once } from 'node:events';
-import { unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import net from 'node:net';
 import type { BlockDevice } from '../../block/device.js';
 import { RiserError } from '../../util/errors.js';
@@ -117,7 +117,7 @@ export class NbdServer {
     try {
       await this.#bindToSocket(path);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || (await isAlive(path))) throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !(await isLeftBehind(path))) throw error;
       await unlink(path);
       await this.#bindToSocket(path);
     }
@@ -186,14 +186,15 @@ function isPowerOfTwo(value: number): boolean {
   return value > 0 && Number.isInteger(Math.log2(value));
 }
 
-/** Whether somebody listens on the Unix domain socket at `path`. */
-async function isAlive(path: string): Promise<boolean> {
+/** Whether there is a Unix domain socket at `path`, and not any other file, that nobody listens on. */
+async function isLeftBehind(path: string): Promise<boolean> {
+  if (!(await lstat(path)).isSocket()) return false;
   const socket = net.connect({ path });
   try {
     await once(socket, 'connect');
-    return true;
+    return false;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ECONNREFUSED';
+    return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
   } finally {
     socket.destroy();
   }
