@@ -10,6 +10,8 @@ import {
 } from './connection-flags.js';
 import type { BenchFlags } from './bench/bench.js';
 import type { PingFlags } from './inspect/ping.js';
+import type { NbdFlags } from './nbd.js';
+import { parsePortal } from './portal.js';
 import { parseOffset, parseSize } from './size.js';
 import type { CompareFlags } from './transfer/compare.js';
 import type { CopyFlags } from './transfer/copy.js';
@@ -24,6 +26,7 @@ export function addClientCommands(riser: Command, finish: (exitCode: number) => 
   addInspection(riser, finish);
   addTransfer(riser, finish);
   addBench(riser, finish);
+  addNbd(riser, finish);
 }
 
 function addInspection(riser: Command, finish: (exitCode: number) => void): void {
@@ -163,4 +166,23 @@ function addBench(riser: Command, finish: (exitCode: number) => void): void {
       finish(await runBench(url, flags));
     });
   addConnectionOptions(bench, 'the results');
+}
+
+function addNbd(riser: Command, finish: (exitCode: number) => void): void {
+  const nbd = riser
+    .command('nbd')
+    .description('serve a LUN over NBD, for QEMU, nbdcopy, nbd-client ... on this machine')
+    .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
+    .addOption(new Option('--socket <path>', 'listen on a Unix socket').conflicts('portal'))
+    .option(
+      '--portal <address:port>',
+      'listen on a loopback address (port 0: any) (default: 127.0.0.1:10809)',
+      parsePortal,
+    )
+    .option('--read-only', 'refuse writes')
+    .action(async (url: string, flags: NbdFlags) => {
+      const { runNbd } = await import('./nbd.js');
+      finish(await runNbd(url, flags));
+    });
+  addConnectionOptions(nbd, 'where it listens');
 }

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type BlockDevice, FileDevice } from '../block/index.js';
 import { connect, isIscsiUrl, type LunDevice } from '../initiator/index.js';
+import { isNbdUri, NbdDevice } from '../nbd/index.js';
 import type { ConnectionFlags } from './connection-flags.js';
 import { connectOptions, parseUrl, requireLun } from './connection-options.js';
 import { usageError } from './failure.js';
@@ -29,9 +30,9 @@ export function isPath(where: string): boolean {
 }
 
 /**
- * Open a file or a LUN.
+ * Open a file, a LUN or an NBD export.
  *
- * @param where path, or `iscsi://HOST[:PORT]/TARGET-NAME/LUN`
+ * @param where path, `iscsi://HOST[:PORT]/TARGET-NAME/LUN`, or `nbd://HOST[:PORT]/EXPORT` and its kin
  * @param readOnly a file is then not locked against other readers
  * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says
  */
@@ -44,11 +45,15 @@ export async function openDevice(
     const device = await openLunDevice(where, flags);
     return { device, identity: identityOfLun(device) };
   }
+  if (isNbdUri(where)) {
+    const device = await NbdDevice.open(where, { readOnly });
+    return { device, identity: { name: where, size: device.size, modified: null } };
+  }
   if (!isPath(where)) {
     const scheme = where.slice(0, where.indexOf(':'));
     throw usageError(
       `there are no ${scheme}:// devices`,
-      'Name a file, or a LUN as iscsi://HOST/TARGET/LUN.',
+      'Name a file, a LUN as iscsi://HOST/TARGET/LUN, or an export as nbd://HOST/EXPORT.',
     );
   }
   const device = await FileDevice.open(where, { readOnly });

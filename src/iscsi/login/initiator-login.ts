@@ -209,7 +209,8 @@ export class InitiatorLogin {
       this.#stage = LoginStage.OPERATIONAL;
       return this.#next(this.#negotiation.propose('operational'), true);
     }
-    return this.#next([...received.answers, ...asPairs(step.keys)], this.#isAuthenticated);
+    const isLast = step.state === 'done' || step.isLast === true;
+    return this.#next([...received.answers, ...asPairs(step.keys)], isLast);
   }
 
   #operational(pairs: readonly TextPair[], isTransit: boolean, header: Buffer): InitiatorLoginOutcome {
