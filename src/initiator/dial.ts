@@ -20,7 +20,7 @@ export function dial(
     const fail = (error: unknown): void => {
       settle();
       socket.destroy();
-      reject(error as Error);
+      reject(error);
     };
     const onError = (cause: NodeJS.ErrnoException): void => {
       fail(refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause));

@@ -114,7 +114,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     const offset = R2T.bufferOffset.get(header);
     const length = R2T.desiredDataTransferLength.get(header);
     const tag = R2T.targetTransferTag.get(header);
-    if (transfer === null || !transfer.isWrite) {
+    if (!transfer?.isWrite) {
       this.violation('R2T_UNASKED', 'an R2T for a task that writes nothing');
     } else if (R2T.r2tSN.get(header) !== transfer.dataSN) {
       this.violation(
