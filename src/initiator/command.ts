@@ -1,6 +1,5 @@
 /** A single SCSI command as a promise: the way of everything that is not read or written in bulk. */
 
-import type { encodeLun } from '../scsi/index.js';
 import { Status } from '../scsi/index.js';
 import type { ParsedSense } from '../scsi/client/index.js';
 import { RiserError } from '../util/errors.js';
@@ -65,7 +64,7 @@ class SingleCommand extends ClientTask {
 /**
  * Send one command to a logical unit.
  *
- * @param lun its eight bytes, see {@link encodeLun}
+ * @param lun its eight bytes, see `encodeLun` of riser/scsi
  * @param cdb 6 to 260 bytes
  * @throws RiserError when there is no SCSI status: `TASK_TIMEOUT`, `OUTCOME_UNKNOWN`, `UNREACHABLE`,
  * `CONNECTION_LOST` (again and again), `SESSION_CLOSED`, `REJECTED`, `TARGET_FAILURE`; the signal's reason when it is aborted

@@ -17,7 +17,7 @@ export function dial(
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true });
-    const fail = (error: unknown): void => {
+    const fail = (error: Error): void => {
       settle();
       socket.destroy();
       reject(error);
@@ -26,7 +26,7 @@ export function dial(
       fail(refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause));
     };
     const onAbort = (): void => {
-      fail(signal!.reason);
+      fail(signal!.reason as Error);
     };
     const timer = setTimeout(() => {
       fail(refused(`${host} port ${port} does not answer within ${timeoutMs / 1000} s`, null));

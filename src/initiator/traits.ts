@@ -125,7 +125,7 @@ async function describeUnit(ask: Ask): Promise<UnitDescription> {
     }, INQUIRY_LENGTH),
   );
   const inquiry = parseStandardInquiry(result.data);
-  if (inquiry === null || inquiry.qualifier !== 0) {
+  if (inquiry?.qualifier !== 0) {
     throw new RiserError('NO_SUCH_LUN', 'the target has no such LUN, or does not show it to this initiator', {
       by: 'peer',
       costs: 'session',
