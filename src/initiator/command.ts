@@ -64,7 +64,7 @@ class SingleCommand extends ClientTask {
 /**
  * Send one command to a logical unit.
  *
- * @param lun its eight bytes (SAM-5 4.7)
+ * @param lun its eight bytes, see `encodeLun` of riser/scsi
  * @param cdb 6 to 260 bytes
  * @throws RiserError when there is no SCSI status: `TASK_TIMEOUT`, `OUTCOME_UNKNOWN`, `UNREACHABLE`,
  * `CONNECTION_LOST` (again and again), `SESSION_CLOSED`, `REJECTED`, `TARGET_FAILURE`; the signal's reason when it is aborted

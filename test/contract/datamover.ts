@@ -127,7 +127,10 @@ function header(opcode: number, tag: number): Buffer {
 }
 
 /** `open` gives a connected pair; everything the two ends send each other arrives before it is asked for. */
-export function datamoverContract(name: string, open: (events: TargetDatamoverEvents) => DatamoverHarness): void {
+export function datamoverContract(
+  name: string,
+  open: (events: TargetDatamoverEvents) => DatamoverHarness,
+): void {
   const variants: Partial<ConnectionParameters>[] = [
     {},
     { headerDigest: true, dataDigest: true },

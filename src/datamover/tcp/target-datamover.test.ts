@@ -11,70 +11,12 @@ import {
   RecordedEvents,
 } from '../../../test/contract/datamover.js';
 import { crc32c } from '../../util/crc32c.js';
-import { copyBytes, Memory, ScatterList } from '../../util/memory.js';
-import {
-  type ConnectionParameters,
-  type DataTransfer,
-  TargetTransfer,
-  type TargetDatamoverEvents,
-} from '../datamover.js';
+import { Memory, ScatterList } from '../../util/memory.js';
+import { type ConnectionParameters, TargetTransfer, type TargetDatamoverEvents } from '../datamover.js';
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
-import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
-import { SendQueue } from '../../stream/index.js';
 import { TargetTcpDatamover } from './target-datamover.js';
-
-/** A byte stream whose other end is a function; delivers in the portions it is told to. */
-class MemoryStream implements ByteStream {
-  events!: ByteStreamEvents;
-  readonly queue = new SendQueue<DataTransfer>();
-  receive: (bytes: Buffer) => void = () => undefined;
-  #incoming: Buffer = Buffer.alloc(0);
-  #isClosed = false;
-
-  read(region: Memory, offset: number, length: number): number {
-    const part = Math.min(length, this.#incoming.length);
-    copyBytes(this.#incoming, 0, region.bytes, offset, part);
-    this.#incoming = this.#incoming.subarray(part);
-    return part;
-  }
-
-  deliver(bytes: Buffer): void {
-    this.#incoming = Buffer.concat([this.#incoming, bytes]);
-    while (this.#incoming.length > 0 && !this.#isClosed) {
-      const before = this.#incoming.length;
-      this.events.readable();
-      assert.ok(this.#incoming.length < before || this.#isClosed, 'input is left lying');
-    }
-  }
-
-  flush(): void {
-    if (this.queue.count === 0) return;
-    const all = Buffer.concat(this.queue.views(0));
-    this.queue.consume(all.length, (owner) => {
-      this.events.released(owner);
-    });
-    this.receive(all);
-  }
-
-  flushSoon(): void {
-    this.flush();
-  }
-
-  end(): void {
-    this.flush();
-    this.destroy(null);
-  }
-
-  destroy(error: Error | null): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.queue.clear((owner) => {
-      this.events.released(owner);
-    });
-    this.events.closed(error);
-  }
-}
+import { MemoryStream } from './testing/memory-stream.js';
 
 /** An initiator's end, straight from the RFC; shares nothing with the code under test but header fields and CRC32C. */
 class TcpPeer implements DatamoverPeer {
