@@ -7,6 +7,7 @@ import {
   type BlockDeviceEvents,
   type BlockIo,
   BlockOp,
+  BlockStatus,
   MemoryDevice,
 } from '../../src/block/index.js';
 import { Memory, ScatterList } from '../../src/util/memory.js';
