@@ -187,17 +187,20 @@ describe('a copy that is interrupted', () => {
   });
 
   test('by SIGKILL again and again, while the target loses its power, skips nothing', async () => {
-    const bytes = content(SIZE, 6);
+    // A tenth of a second a MiB: far longer than it takes until it has been killed twice.
+    const size = 64 * MIB;
+    const bytes = pattern(size, 6);
+    bytes.fill(0, 20 * MIB, 22 * MIB + 4096);
     const source = file('killed.img');
     writeFileSync(source, bytes);
-    const device = new VolatileDevice(SIZE, SLOW);
-    device.fill(pattern(SIZE, 8));
+    const device = new VolatileDevice(size, { delayMs: 100 });
+    device.fill(pattern(size, 8));
     const target = await TestTarget.start([{ device }]);
     const journal = file('killed.journal');
     const args = ['copy', source, target.url(0), '--journal', journal, '-q', '--json'];
     try {
       let position = 0;
-      for (let kills = 0; kills < 3; kills++) {
+      for (let kills = 0; kills < 2; kills++) {
         const copy = new CliProcess([...args, ...ONE, ...(kills === 0 ? [] : ['--resume'])]);
         await positionAbove(position, journal, copy);
         await delay(Math.random() * 500);
