@@ -52,7 +52,8 @@ describe('documents', () => {
 
   test('README.md has every option of riser serve', () => {
     const text = read('README.md');
-    const options = all(read('src/cli/main.ts'), /'(--[a-z-]+)[ ']/g);
+    const sources = read('src/cli/server-commands.ts') + read('src/cli/log.ts');
+    const options = all(sources, /'(--[a-z-]+)[ ']/g);
     assert.ok(options.length > 10, 'the options were not found');
     assert.deepEqual(
       options.filter((option) => !text.includes(option)),

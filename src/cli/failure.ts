@@ -1,12 +1,13 @@
 /**
  * Failures as the user sees them: `error: what happened`, then the remedy, then an exit code.
  *
- * | exit code | means                                                                               |
- * | --------- | ----------------------------------------------------------------------------------- |
- * | 0         | did what was asked; a server: stopped because a signal asked for it                 |
- * | 1         | could not do it, or could not go on; `compare`, `copy --verify`: there is a difference; `ping`: an answer is missing |
- * | 2         | the command line or the configuration file is wrong; `compare`: could not compare   |
- * | 128 + n   | signal n ended it before it was done; a server: a second one cut the stop short     |
+ * | exit code | means                                                                                   |
+ * | --------- | --------------------------------------------------------------------------------------- |
+ * | 0         | did what was asked; a server, `ping`, `bench`: or stopped because a signal asked for it |
+ * | 1         | could not do it, or could not go on; `compare`, `copy --verify`: there is a difference; |
+ * |           | `ping`: an answer is missing; `ls`: something could not be looked at                    |
+ * | 2         | the command line or the configuration file is wrong; `compare`: could not compare       |
+ * | 128 + n   | signal n ended it before it was done; a server: a second one cut the stop short         |
  */
 
 import { RiserError } from '../util/errors.js';

@@ -82,7 +82,7 @@ async function identityOfFile(path: string, device: BlockDevice): Promise<Device
     );
   }
   return {
-    name: `${resolve(path)} (${status.dev}:${status.ino})`,
+    name: `${resolve(path)} (inode ${status.ino})`,
     size,
     modified: status.isFile() ? `${status.mtimeNs}` : null,
   };

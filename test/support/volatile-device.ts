@@ -5,6 +5,7 @@ import {
   AwaitedIo,
   type BlockDevice,
   type BlockDeviceEvents,
+  blockFailure,
   type BlockIo,
   BlockOp,
   BlockStatus,
@@ -79,8 +80,8 @@ export class VolatileDevice implements BlockDevice {
     io.length = this.size;
     io.data = new ScatterList();
     io.data.add(new Memory(bytes), 0, this.size);
-    if (!this.#cached.submit(io) || io.status !== BlockStatus.GOOD)
-      throw new Error('the memory device failed');
+    this.#cached.submit(io);
+    if (io.status !== BlockStatus.GOOD) throw blockFailure(io);
     return bytes;
   }
 }

@@ -27,10 +27,20 @@ const JOURNAL_SUFFIX = '.riser-copy';
 /**
  * Open the destination, or make it.
  *
+ * @param from what `source` was opened by
  * @throws RiserError `USAGE`, `TOO_SMALL`, `EXISTS`, `JOURNAL`, `CHANGED`, `READ_ONLY`; the destination is closed then
  */
-export async function planCopy(source: OpenedDevice, to: string, flags: CopyFlags): Promise<CopyPlan> {
+export async function planCopy(
+  from: string,
+  source: OpenedDevice,
+  to: string,
+  flags: CopyFlags,
+): Promise<CopyPlan> {
   const status = isPath(to) ? await statusOf(to) : undefined;
+  if (status && isPath(from)) {
+    const { dev, ino } = await stat(from);
+    if (dev === status.dev && ino === status.ino) throw isSame();
+  }
   const isFile = status === null || status?.isFile() === true;
   const journal = flags.journal ?? (isFile ? to + JOURNAL_SUFFIX : null);
   if (flags.resume === true && journal === null)
@@ -81,8 +91,7 @@ async function statusOf(path: string): Promise<Stats | null> {
 }
 
 function checkDestination(source: OpenedDevice, destination: OpenedDevice): void {
-  if (source.identity.name === destination.identity.name)
-    throw usageError('source and destination are the same');
+  if (source.identity.name === destination.identity.name) throw isSame();
   const from: BlockDevice = source.device;
   const to: BlockDevice = destination.device;
   const options = { by: 'local', costs: 'task' } as const;
@@ -111,6 +120,10 @@ function checkUnchanged(what: string, then: DeviceIdentity, now: DeviceIdentity)
   if (then.name !== now.name) throw changed(what, `it was ${then.name}, and is ${now.name}`);
   if (then.size !== now.size) throw changed(what, `it had ${then.size} bytes, and has ${now.size}`);
   if (then.modified !== now.modified) throw changed(what, 'it was written to since');
+}
+
+function isSame(): RiserError {
+  return usageError('source and destination are the same');
 }
 
 function changed(what: string, how: string): RiserError {

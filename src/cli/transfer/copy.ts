@@ -1,4 +1,4 @@
-/** `riser copy`: one disk onto another, sparse, in flight, resumable. */
+/** `riser copy`: one disk onto another; holes stay holes, and what was interrupted can be resumed. */
 
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
@@ -29,7 +29,7 @@ export async function runCopy(from: string, to: string, flags: CopyFlags): Promi
     throw usageError('--resume goes on with a copy, --overwrite begins one anew: choose');
   const source = await openDevice(from, flags, { readOnly: true });
   try {
-    const plan = await planCopy(source, to, flags);
+    const plan = await planCopy(from, source, to, flags);
     try {
       return await new Copy(plan, flags).run();
     } finally {
