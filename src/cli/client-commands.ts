@@ -62,7 +62,7 @@ function addInspection(riser: Command, finish: (exitCode: number) => void): void
 
   const ping = riser
     .command('ping')
-    .description('measure round trips of NOP-Out in a session')
+    .description('measure round trips: of NOP-Out, or of SendTargets in a discovery session')
     .argument('<portal>', 'HOST[:PORT] for a discovery session, or iscsi://HOST[:PORT]/TARGET-NAME')
     .option('-c, --count <number>', 'stop after so many (default: Ctrl+C stops)', parseWhole(1, 1e9))
     .option(

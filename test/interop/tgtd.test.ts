@@ -76,8 +76,10 @@ describe('tgtd', { skip: skipTgtd }, () => {
   });
 
   test('ping comes back', async () => {
-    const { sent, received } = await json('ping', `iscsi://${portal}/${NAME}`, '-c', '3', '-i', '0.01');
-    assert.deepEqual([sent, received], [3, 3]);
+    for (const where of [`iscsi://${portal}/${NAME}`, portal]) {
+      const { sent, received } = await json('ping', where, '-c', '3', '-i', '0.01');
+      assert.deepEqual([sent, received], [3, 3], where);
+    }
   });
 
   test('copies in and out are equal, and compare sees when they are not', async () => {

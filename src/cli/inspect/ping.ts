@@ -1,4 +1,7 @@
-/** `riser ping`: round trips of NOP-Out in a session (RFC 7143 11.18). */
+/**
+ * `riser ping`: round trips of NOP-Out in a session (RFC 7143 11.18), or of SendTargets in a discovery session, where
+ * a target accepts nothing else (RFC 7143 4.3).
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { Session } from '../../initiator/index.js';
@@ -31,6 +34,7 @@ export async function runPing(text: string, flags: PingFlags): Promise<number> {
   // Longer data than the target receives would be a protocol error (RFC 7143 13.12).
   const size = Math.min(flags.size, session.parameters.targetMaxRecvDataSegmentLength);
   const data = Buffer.alloc(size, 'riser ping ');
+  const what = session.targetName === null ? 'answer' : `${data.length} bytes`;
   const times = new RoundTripTimes();
   const isGone = (): boolean => stop.signal.aborted;
   let sent = 0;
@@ -42,8 +46,7 @@ export async function runPing(text: string, flags: PingFlags): Promise<number> {
         await roundTrip(session, data, stop.signal);
         const time = performance.now() - start;
         times.add(time);
-        if (!json && !(await print(`${data.length} bytes from ${where}: seq=${sent} time=${ms(time)}\n`)))
-          stop.abort();
+        if (!json && !(await print(`${what} from ${where}: seq=${sent} time=${ms(time)}\n`))) stop.abort();
       } catch (error) {
         // A ping that a signal cut short is none.
         if (isGone()) sent--;
@@ -89,20 +92,26 @@ class RoundTripTimes {
   }
 }
 
-/** @throws RiserError when there is no answer, or another one than was sent; the signal's reason */
+/** Throws when there is no answer, or another one than was sent; the signal's reason when it is aborted. */
 async function roundTrip(session: Session, data: Buffer, signal: AbortSignal): Promise<void> {
-  const answer = await new Promise<Buffer>((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     const onAbort = (): void => {
       reject(signal.reason as Error);
     };
     signal.addEventListener('abort', onAbort, { once: true });
-    session
-      .ping(data)
-      .then(resolve, reject)
-      .finally(() => {
-        signal.removeEventListener('abort', onAbort);
-      });
+    const answered = session.targetName === null ? sendTargets(session) : echo(session, data);
+    answered.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
   });
+}
+
+async function sendTargets(session: Session): Promise<void> {
+  await session.text([{ key: 'SendTargets', value: 'All' }]);
+}
+
+async function echo(session: Session, data: Buffer): Promise<void> {
+  const answer = await session.ping(data);
   // RFC 7143 11.19.3: the target returns the data as it was; it may shorten it to its own limit.
   if (!answer.equals(data.subarray(0, answer.length))) throw new Error('the data came back changed');
 }
