@@ -49,6 +49,7 @@ export class InitiatorConnection implements DatamoverEvents {
   /** When something was heard last, and when the ping that is under way was sent; of the clock of `tick`. */
   #heardAt = 0;
   #pingedAt: number | null = null;
+  readonly #isDiscovery: boolean;
   #isClosed = false;
 
   /** `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. */
@@ -61,6 +62,7 @@ export class InitiatorConnection implements DatamoverEvents {
     this.#host = host;
     this.#limits = limits;
     this.#login = new InitiatorLogin(login);
+    this.#isDiscovery = login.targetName === null;
     this.#deadline = now + limits.loginTimeoutMs;
   }
 
@@ -82,7 +84,8 @@ export class InitiatorConnection implements DatamoverEvents {
     }
     phase.tick(now);
     phase.control.tick(now, this.#limits.answerTimeoutMs);
-    this.#keepAlive(phase, now);
+    // A discovery session is for text and logout only (RFC 7143 4.3).
+    if (!this.#isDiscovery) this.#keepAlive(phase, now);
   }
 
   #keepAlive(phase: InitiatorFullFeature, now: number): void {
