@@ -1,0 +1,88 @@
+/** `riser nbd`: programs that speak NBD use a LUN of tgtd. */
+
+import assert from 'node:assert/strict';
+import { truncateSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { CliProcess } from '../support/cli-process.js';
+import { pattern } from '../support/pattern.js';
+import { peer } from '../support/peers.js';
+import { runToSuccess } from '../support/run-program.js';
+import { temporaryFolder } from '../support/temporary.js';
+import { skipTgtd, Tgtd } from '../support/tgtd.js';
+
+const MIB = 1 << 20;
+const SIZE = 32 * MIB;
+const NAME = 'iqn.2026-01.example.test:tgt';
+
+const qemuIo = peer('qemu-io', 'qemu-utils');
+const nbdcopy = peer('nbdcopy', 'libnbd-bin');
+const nbdinfo = peer('nbdinfo', 'libnbd-bin');
+const fio = peer('fio', 'fio');
+
+describe('riser nbd', { skip: skipTgtd, timeout: 180_000 }, () => {
+  const folder = temporaryFolder();
+  const file = (name: string): string => join(folder, name);
+  let tgtd: Tgtd;
+  let riser: CliProcess;
+  let uri: string;
+
+  before(async () => {
+    writeFileSync(file('disk.img'), '');
+    truncateSync(file('disk.img'), SIZE);
+    tgtd = await Tgtd.start(folder);
+    await tgtd.addTarget(1, NAME, [file('disk.img')]);
+    riser = new CliProcess(['nbd', `iscsi://127.0.0.1:${tgtd.port}/${NAME}/1`, '--socket', file('socket')]);
+    uri = (await riser.printed(/^nbd\+unix:.*$/m))[0];
+  });
+  after(async () => {
+    const { exitCode, stderr } = await riser.stop();
+    await tgtd.stop();
+    assert.equal(exitCode, 0, stderr);
+  });
+
+  test('nbdinfo tells the size of the LUN', { skip: nbdinfo.skip }, async () => {
+    assert.equal((await runToSuccess(nbdinfo.path, ['--size', uri])).trim(), String(SIZE));
+  });
+
+  test('nbdcopy puts an image in, and gets it out again', { skip: nbdcopy.skip }, async () => {
+    const image = Buffer.alloc(SIZE);
+    pattern(5 * MIB, 1).copy(image, 3 * MIB);
+    pattern(7 * MIB, 2).copy(image, SIZE - 7 * MIB);
+    writeFileSync(file('in.img'), image);
+    await runToSuccess(nbdcopy.path, ['--flush', file('in.img'), uri]);
+    assert.ok((await readFile(file('disk.img'))).equals(image), 'the disk of tgtd');
+    await runToSuccess(nbdcopy.path, [uri, file('out.img')]);
+    assert.ok((await readFile(file('out.img'))).equals(image));
+  });
+
+  test('qemu-io writes, zeroes, discards and reads', { skip: qemuIo.skip }, async () => {
+    const commands = [
+      'write -P 0x5a 1M 300k',
+      'write -z 1100k 8k',
+      'discard 1200k 64k',
+      'flush',
+      'read -P 0x5a 1M 76k',
+      'read -P 0 1100k 8k',
+    ];
+    const args = ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri];
+    const output = await runToSuccess(qemuIo.path, args);
+    assert.doesNotMatch(output, /verification failed|error/i);
+    const disk = await readFile(file('disk.img'));
+    assert.ok(disk.subarray(MIB, MIB + 76 * 1024).equals(Buffer.alloc(76 * 1024, 0x5a)));
+  });
+
+  test('fio verifies what it wrote at depth 32', { skip: fio.skip }, async () => {
+    const args = [
+      '--name=lun',
+      '--ioengine=nbd',
+      `--uri=${uri}`,
+      '--rw=randwrite',
+      '--bs=4k',
+      '--iodepth=32',
+    ];
+    await runToSuccess(fio.path, [...args, '--size=8M', '--verify=crc32c', '--verify_fatal=1']);
+  });
+});
