@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-import { runToSuccess } from '../test/support/run-program.js';
+import { build } from '../test/support/build.js';
 import { ROOT } from '../test/support/files.js';
 import { type Results, runFiles } from '../test/support/run-files.js';
 import { buildGuest, whatIsMissing } from './guest-image.js';
@@ -30,7 +30,7 @@ export function scenarioName(file: string): string {
 export async function runScenarios(files: readonly string[], { keep = false } = {}): Promise<Results> {
   if (whatIsMissing() === null) {
     await buildGuest();
-    await runToSuccess('npm', ['run', '--silent', 'build']);
+    await build();
   }
   const results = await runFiles(files, GUESTS_AT_A_TIME, LONGEST_RUN);
   for (const file of files) {

@@ -9,6 +9,7 @@
  */
 
 import { runScenarios, SCENARIOS } from '../lab/run-scenarios.js';
+import { build } from './support/build.js';
 import { filesBelow, ROOT } from './support/files.js';
 import { peersRequired } from './support/peers.js';
 import { runFiles, type Results } from './support/run-files.js';
@@ -29,6 +30,7 @@ if (files.length === 0) {
 const scenarios = files.filter((file) => file.startsWith(SCENARIOS));
 const others = files.filter((file) => !scenarios.includes(file));
 const results: Results[] = [];
+await build();
 if (others.length > 0) results.push(await runFiles(others, 2, LONGEST_RUN));
 if (scenarios.length > 0) results.push(await runScenarios(scenarios));
 

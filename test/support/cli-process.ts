@@ -3,7 +3,7 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { builtProgram } from './build.js';
 import { ROOT } from './files.js';
 
 /** One line of the JSON log. */
@@ -24,7 +24,7 @@ export interface Outcome {
 export interface CliOptions {
   /** Added to the environment. */
   env?: NodeJS.ProcessEnv;
-  /** The script of the command, with options of Node before it; `riser` from the sources when absent. */
+  /** The script of the command, with options of Node before it; `riser` when absent. */
   program?: readonly string[];
   /** A command that runs another one, in front of all. */
   wrapper?: readonly string[];
@@ -38,8 +38,6 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-const FROM_SOURCE = ['--import', 'tsx', join(ROOT, 'src/cli/main.ts')];
-
 /** A running `riser`. */
 export class CliProcess {
   readonly child: ChildProcessWithoutNullStreams;
@@ -52,7 +50,7 @@ export class CliProcess {
   /** Run `riser` with `args`. */
   constructor(
     args: readonly string[],
-    { env = {}, program = FROM_SOURCE, wrapper = [], logFile }: CliOptions = {},
+    { env = {}, program = builtProgram(), wrapper = [], logFile }: CliOptions = {},
   ) {
     const [command, ...rest] = [...wrapper, process.execPath, ...program, ...args];
     this.child = spawn(command!, rest, {
