@@ -40,7 +40,7 @@ async function riserBench(server: Server, { blocks, depth, random }: Case): Prom
   if (!random) options.push('--sequential');
   const command = [process.execPath, RISER, 'bench', server.url, ...options, '--json', '--quiet'];
   const child = spawnPinned(CLIENT_CORE, command, ['ignore', 'pipe', 'pipe']);
-  return (JSON.parse(await output(child)) as { read: { iops: number } }).read.iops;
+  return (JSON.parse(await output(child)) as { iops: number }).iops;
 }
 
 /** Its reads follow one another: it knows no random ones. As many as take about the time that is asked for. */
