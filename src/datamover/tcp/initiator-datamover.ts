@@ -20,6 +20,12 @@ import type {
 import type { ByteStream } from './byte-stream.js';
 import { type Placement, TcpDatamover } from './tcp-datamover.js';
 
+/**
+ * Commands that wait for the end of a batch of answers. The target could work on more meanwhile: were they all to
+ * wait, one side would rest while the other works.
+ */
+const COMMANDS_AHEAD = 8;
+
 interface DataInPlacement extends Placement {
   transfer: InitiatorTransfer | null;
 }
@@ -31,7 +37,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
   readonly #placement: DataInPlacement = { transfer: null };
 
   constructor(stream: ByteStream, events: DatamoverEvents) {
-    super(stream, events, Opcode.DATA_IN);
+    super(stream, events, Opcode.DATA_IN, COMMANDS_AHEAD);
     this.#events = events;
   }
 

@@ -68,11 +68,14 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   #directPadding = 0;
 
   #isHandling = false;
+  /** Parts queued while a batch of input is handled, at which they leave before its end. */
+  readonly #flushAt: number;
 
-  constructor(stream: ByteStream, events: DatamoverEvents, dataOpcode: Opcode) {
+  constructor(stream: ByteStream, events: DatamoverEvents, dataOpcode: Opcode, flushAt = Infinity) {
     this.stream = stream;
     this.#events = events;
     this.#dataOpcode = dataOpcode;
+    this.#flushAt = flushAt;
     this.writer = new PduWriter(stream.queue, this.parameters);
     stream.events = this;
   }
@@ -149,6 +152,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   #parse(): void {
     while (!this.isTerminated && this.#end - this.#start >= BHS_LENGTH) {
       if (!this.#parseOne()) break;
+      if (this.stream.queue.count >= this.#flushAt) this.stream.flush();
     }
     const left = this.#end - this.#start;
     if (left === 0) {
