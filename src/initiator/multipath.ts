@@ -11,6 +11,7 @@ import type { ParsedSense } from '../scsi/client/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Session } from './session.js';
 import type { ClientTask, TaskPath } from './task.js';
+import { WaitingTasks } from './waiting-tasks.js';
 
 /** How a path is chosen for a task. */
 export const MultipathPolicy = {
@@ -28,12 +29,13 @@ export class Multipath implements TaskPath {
   readonly #policy: MultipathPolicy;
   readonly #recoveryTimeoutMs: number;
   #next = 0;
-  /** Tasks that wait for any session to be connected. */
-  #waiting: ClientTask[] = [];
-  readonly #delayed = new Set<ClientTask>();
+  readonly #waiting = new WaitingTasks();
   #end: RiserError | null = null;
   #lastReason: RiserError | null = null;
   #timer: NodeJS.Timeout | null = null;
+  readonly #submit = (task: ClientTask): void => {
+    this.submit(task);
+  };
 
   /** `recoveryTimeoutMs`: how long tasks wait while no session is connected, milliseconds. */
   constructor(sessions: readonly Session[], policy: MultipathPolicy, recoveryTimeoutMs: number) {
@@ -65,24 +67,11 @@ export class Multipath implements TaskPath {
   }
 
   submitLater(task: ClientTask, delayMs: number): void {
-    this.#delayed.add(task);
-    task.waitTimer = setTimeout(() => {
-      this.#delayed.delete(task);
-      task.waitTimer = null;
-      this.submit(task);
-    }, delayMs);
+    this.#waiting.delay(task, delayMs, this.#submit);
   }
 
   cancel(task: ClientTask, error: RiserError): void {
-    const at = this.#waiting.indexOf(task);
-    if (at >= 0) {
-      this.#waiting.splice(at, 1);
-      task.fail(error);
-    } else if (this.#delayed.delete(task)) {
-      clearTimeout(task.waitTimer!);
-      task.waitTimer = null;
-      task.fail(error);
-    } else task.carrier?.cancel(task, error);
+    if (!this.#waiting.cancel(task, error)) task.carrier?.cancel(task, error);
   }
 
   unitAttention(task: ClientTask, sense: ParsedSense): void {
@@ -114,37 +103,25 @@ export class Multipath implements TaskPath {
   }
 
   #wait(task: ClientTask): void {
-    this.#waiting.push(task);
+    this.#waiting.add(task);
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       const message = `no path to the target came back within ${this.#recoveryTimeoutMs / 1000} s`;
       const cause = this.#lastReason;
-      this.#failWaiting(new RiserError('UNREACHABLE', message, { by: 'peer', costs: 'session', cause }));
+      this.#waiting.failWaiting(
+        new RiserError('UNREACHABLE', message, { by: 'peer', costs: 'session', cause }),
+      );
     }, this.#recoveryTimeoutMs);
   }
 
   #goOn(): void {
     this.#stopTimer();
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const task of waiting) this.submit(task);
+    for (const task of this.#waiting.takeAll()) this.submit(task);
   }
 
   #failAll(error: RiserError): void {
-    this.#failWaiting(error);
-    for (const task of this.#delayed) {
-      clearTimeout(task.waitTimer!);
-      task.waitTimer = null;
-      task.fail(error);
-    }
-    this.#delayed.clear();
-  }
-
-  #failWaiting(error: RiserError): void {
     this.#stopTimer();
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const task of waiting) task.fail(error);
+    this.#waiting.failAll(error);
   }
 
   #stopTimer(): void {

@@ -31,6 +31,7 @@ import { dial } from './dial.js';
 import { parseTargetAddress } from './discovery.js';
 import type { ClientTask, TaskPath } from './task.js';
 import type { PortalAddress } from './url.js';
+import { WaitingTasks } from './waiting-tasks.js';
 
 export interface SessionLimits extends InitiatorLimits {
   /** How long a TCP connection may take to come about, milliseconds. */
@@ -111,10 +112,7 @@ export class Session implements TaskPath {
   #connection: InitiatorConnection | null = null;
   #phase: InitiatorFullFeature | null = null;
   #login: InitiatorLoginResult | null = null;
-  /** Tasks that wait for a connection, in order. */
-  #waiting: ClientTask[] = [];
-  /** Tasks that wait for a busy target. */
-  readonly #delayed = new Set<ClientTask>();
+  readonly #waiting = new WaitingTasks();
   /** Why there is no connection, and since when. */
   #lost: { reason: RiserError; since: number } | null = null;
   #end: RiserError | null = null;
@@ -126,6 +124,9 @@ export class Session implements TaskPath {
   #leaveAt: number | null = null;
   #isNegotiating = false;
   readonly #closing = new AbortController();
+  readonly #submit = (task: ClientTask): void => {
+    this.submit(task);
+  };
   #isFlushDue = false;
   readonly #flush = (): void => {
     this.#isFlushDue = false;
@@ -214,24 +215,11 @@ export class Session implements TaskPath {
       task.fail(this.#end);
       return;
     }
-    this.#delayed.add(task);
-    task.waitTimer = setTimeout(() => {
-      this.#delayed.delete(task);
-      task.waitTimer = null;
-      this.submit(task);
-    }, delayMs);
+    this.#waiting.delay(task, delayMs, this.#submit);
   }
 
   cancel(task: ClientTask, error: RiserError): void {
-    const at = this.#waiting.indexOf(task);
-    if (at >= 0) {
-      this.#waiting.splice(at, 1);
-      task.fail(error);
-    } else if (this.#delayed.delete(task)) {
-      clearTimeout(task.waitTimer!);
-      task.waitTimer = null;
-      task.fail(error);
-    } else this.#phase?.abort(task, error);
+    if (!this.#waiting.cancel(task, error)) this.#phase?.abort(task, error);
   }
 
   unitAttention(task: ClientTask, sense: ParsedSense): void {
@@ -241,7 +229,7 @@ export class Session implements TaskPath {
   #wait(task: ClientTask): void {
     if (this.#end !== null) task.fail(this.#end);
     else if (this.#hasGivenUp) task.fail(this.#lost!.reason);
-    else this.#waiting.push(task);
+    else this.#waiting.add(task);
   }
 
   /** Whether the target has been away for so long that commands fail; the search for it goes on. */
@@ -310,21 +298,8 @@ export class Session implements TaskPath {
     this.#end ??= error;
     this.#closing.abort(error);
     this.#connection?.drop(null);
-    this.#failAll(error);
+    this.#waiting.failAll(error);
     for (const watcher of this.watchers) watcher.ended?.(error);
-  }
-
-  #failAll(error: RiserError): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const task of waiting) task.fail(error);
-    if (this.#end === null) return;
-    for (const task of this.#delayed) {
-      clearTimeout(task.waitTimer!);
-      task.waitTimer = null;
-      task.fail(error);
-    }
-    this.#delayed.clear();
   }
 
   // ---- connections ----
@@ -435,8 +410,7 @@ export class Session implements TaskPath {
     this.#lost = null;
     this.#upSince = performance.now();
     this.#isNegotiating = false;
-    const waiting = this.#waiting;
-    this.#waiting = [];
+    const waiting = this.#waiting.takeAll();
     if (isAgain) {
       this.#log.info('connected again');
       for (const watcher of this.watchers) watcher.reconnected?.();
@@ -481,7 +455,7 @@ export class Session implements TaskPath {
           this.#finish(failure);
           break;
         }
-        if (this.#hasGivenUp) this.#failAll(unreachable(this.#limits.recoveryTimeoutMs, failure));
+        if (this.#hasGivenUp) this.#waiting.failWaiting(unreachable(this.#limits.recoveryTimeoutMs, failure));
       }
     }
     this.#isRecovering = false;
