@@ -131,10 +131,10 @@ export async function openLun(
   const { signal, release = () => Promise.resolve() } = options;
   const address = Buffer.alloc(8);
   encodeLun(lun, address, 0);
-  const inspect = (path: TaskPath): Promise<UnitTraits> =>
-    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), signal);
+  const inspect = (path: TaskPath, until?: AbortSignal): Promise<UnitTraits> =>
+    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), until);
   const connected = sessions.filter((session) => session.isConnected);
-  const [traits, ...others] = await Promise.all(connected.map(inspect));
+  const [traits, ...others] = await Promise.all(connected.map((session) => inspect(session, signal)));
   if (traits === undefined) throw new RangeError('no session is connected');
   for (const other of others) checkIdentity(traits, other);
   const recoveryTimeoutMs = options.limits?.recoveryTimeoutMs ?? DEFAULT_SESSION_LIMITS.recoveryTimeoutMs;

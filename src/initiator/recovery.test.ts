@@ -64,6 +64,18 @@ describe('recovery of a session', () => {
     for (const rounds of await Promise.all(workers)) assert.ok(rounds > 0);
   });
 
+  it('is not bound to the signal that could have given up connecting', async () => {
+    const device = memory();
+    const { server, port } = await serve(device);
+    const connecting = new AbortController();
+    const lun = await connected(port, { signal: connecting.signal });
+    connecting.abort(new Error('too late to matter'));
+    await lun.capacity();
+    await server.close({ graceMs: 0 });
+    await serve(device, { port });
+    assert.equal((await lun.read(0, 512)).length, 512);
+  });
+
   it('fails what waits when the target does not come back in time', async () => {
     const { server, port } = await serve(memory());
     const lun = await connected(port, { limits: { recoveryTimeoutMs: 300 } });
