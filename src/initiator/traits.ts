@@ -20,6 +20,7 @@ import {
 } from '../scsi/client/index.js';
 import { SenseKey, Status } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
+import { isPowerOfTwo } from '../util/power-of-two.js';
 import { CommandFailed, type CommandOptions, type CommandResult } from './command.js';
 
 /** Sends one command to the unit. */
@@ -169,7 +170,7 @@ async function readCapacity(ask: Ask): Promise<{ capacity: Capacity; longCommand
   if (
     capacity === null ||
     blockSize < 512 ||
-    (blockSize & (blockSize - 1)) !== 0 ||
+    !isPowerOfTwo(blockSize) ||
     blockSize > 65536 ||
     !isSize(blocks * blockSize)
   ) {

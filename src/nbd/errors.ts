@@ -6,3 +6,8 @@ import { RiserError } from '../util/errors.js';
 export function violation(message: string): RiserError {
   return new RiserError('NBD_PROTOCOL', message, { by: 'peer', costs: 'connection' });
 }
+
+/** What a peer says in words, to stand at the end of an error's message: without control characters. */
+export function detail(words: string): string {
+  return words === '' ? '' : `: ${words.replace(/\p{Cc}/gu, ' ')}`;
+}

@@ -1,8 +1,9 @@
 /** The client's side of fixed newstyle negotiation, up to the transmission phase of one export. */
 
 import { RiserError } from '../../util/errors.js';
+import { isPowerOfTwo } from '../../util/power-of-two.js';
 import { type Dialogue, LONGEST } from '../dialogue.js';
-import { violation } from '../errors.js';
+import { detail, violation } from '../errors.js';
 import {
   BASE_ALLOCATION,
   DEFAULT_MAXIMUM_PAYLOAD,
@@ -184,8 +185,7 @@ function expectLength(data: Buffer, length: number): Buffer {
 
 function explain(exportName: string, { type, data }: Reply): RiserError {
   const name = exportName === '' ? 'its default export' : `the export "${exportName}"`;
-  const words = data.toString('utf8', 0, MAXIMUM_STRING).replace(/\p{Cc}/gu, ' ');
-  const said = words === '' ? '' : `: ${words}`;
+  const said = detail(data.toString('utf8', 0, MAXIMUM_STRING));
   switch (type) {
     case ReplyType.ERR_UNKNOWN:
       return refused(`the server does not have ${name}${said}`);
@@ -200,10 +200,6 @@ function explain(exportName: string, { type, data }: Reply): RiserError {
 
 function refused(message: string): RiserError {
   return new RiserError('NBD_REFUSED', message, { by: 'peer', costs: 'connection' });
-}
-
-function isPowerOfTwo(value: number): boolean {
-  return value > 0 && (value & (value - 1)) === 0;
 }
 
 function string(value: string): Buffer {

@@ -5,6 +5,7 @@
 
 import { BlockOp, BlockStatus, type BlockIo } from '../../block/device.js';
 import { Memory, ScatterList } from '../../util/memory.js';
+import { detail } from '../errors.js';
 import { Cmd, CmdFlag, describeError, ErrorCode, TransmissionFlag } from '../wire.js';
 import { Coverage } from './coverage.js';
 import type { Export } from './handshake.js';
@@ -244,6 +245,5 @@ export function statusOf(error: number): BlockStatus {
 /** The same in words. */
 export function causeOf({ error, message }: Part): Error | null {
   if (error === 0) return null;
-  const said = message === '' ? '' : `: ${message.replace(/\p{Cc}/gu, ' ')}`;
-  return new Error(`the NBD server answers ${describeError(error)}${said}`);
+  return new Error(`the NBD server answers ${describeError(error)}${detail(message)}`);
 }

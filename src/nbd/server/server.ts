@@ -9,6 +9,7 @@ import net from 'node:net';
 import type { BlockDevice } from '../../block/device.js';
 import { RiserError } from '../../util/errors.js';
 import { silentLogger, type Logger } from '../../util/logger.js';
+import { isPowerOfTwo } from '../../util/power-of-two.js';
 import { formatNbdUri, type NbdAddress } from '../uri.js';
 import { MAXIMUM_STRING, TransmissionFlag } from '../wire.js';
 import { ServerConnection, type ConnectionOwner } from './connection.js';
@@ -180,10 +181,6 @@ function describe(device: BlockDevice, name: string): ExportDescription {
       (structured ? TransmissionFlag.SEND_DF : 0) |
       (readOnly ? TransmissionFlag.READ_ONLY : writable),
   };
-}
-
-function isPowerOfTwo(value: number): boolean {
-  return value > 0 && Number.isInteger(Math.log2(value));
 }
 
 /** Whether there is a Unix domain socket at `path`, and not any other file, that nobody listens on. */
