@@ -2,7 +2,7 @@
  * `npm run bench:initiators`: `riser bench` beside iscsi-perf and `qemu-img bench`, all through libiscsi but the
  * first, in turn on the same server: Riser and tgt with a disk in memory.
  *
- *     npm run bench:initiators -- [--rounds N] [--seconds N]
+ *     npm run bench:initiators -- [--rounds N] [--seconds N] [--case WORD]
  */
 
 import { fileURLToPath } from 'node:url';
@@ -18,12 +18,16 @@ import { type Server, type ServerName, startServer } from './servers.js';
 const CLIENT_CORE = 1;
 const RISER = fileURLToPath(new URL('../dist/cli/riser.cjs', import.meta.url));
 const IMAGE_BYTES = 512 << 20;
-const LOADS = CASES.filter(({ medium }) => medium === 'memory');
 const SERVERS: readonly ServerName[] = ['riser', 'tgt'];
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '3' } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    case: { type: 'string', default: '' },
+  },
 });
+const loads = CASES.filter(({ medium, name }) => medium === 'memory' && name.includes(values.case));
 const rounds = Number(values.rounds);
 const seconds = Number(values.seconds);
 
@@ -65,7 +69,7 @@ console.log('|---|---|--:|--:|--:|--:|--:|');
 for (const name of SERVERS) {
   const server = await startServer(name, 'memory', images);
   try {
-    for (const load of LOADS) await compare(server, load);
+    for (const load of loads) await compare(server, load);
   } finally {
     await server.stop();
   }

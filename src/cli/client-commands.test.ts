@@ -154,7 +154,20 @@ describe('riser ping', () => {
 describe('riser bench', () => {
   test('reads and writes, and gives numbers that fit each other', async () => {
     const result = await json(
-      ...['bench', `${url}/0`, '--seconds', '0.5', '--block-size', '8K', '--depth', '4', '--sessions', '2'],
+      ...[
+        'bench',
+        `${url}/0`,
+        '--seconds',
+        '0.5',
+        '--ramp-time',
+        '0',
+        '--block-size',
+        '8K',
+        '--depth',
+        '4',
+        '--sessions',
+        '2',
+      ],
       ...['--read-percent', '60', '--destroy-data'],
     );
     const { count, seconds, iops, bytesPerSecond, reads, writes, ...rest } = result as {
@@ -188,7 +201,15 @@ describe('riser bench', () => {
 
   test('writes nothing unless it is told that data may be destroyed', async () => {
     for (const how of [['--write'], ['--read-percent', '99']]) {
-      const { exitCode, stderr } = await run('bench', `${url}/0`, '--seconds', '0.1', ...how);
+      const { exitCode, stderr } = await run(
+        'bench',
+        `${url}/0`,
+        '--seconds',
+        '0.1',
+        '--ramp-time',
+        '0',
+        ...how,
+      );
       assert.equal(exitCode, 2);
       assert.match(stderr, /^error: writing destroys what is on the LUN\n.*--destroy-data/);
     }

@@ -148,6 +148,12 @@ function addBench(riser: Command, finish: (exitCode: number) => void): void {
     .description('measure a LUN: I/Os a second, bandwidth, latencies')
     .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
     .option('--seconds <number>', 'how long (default: 10)', parseSeconds, 10)
+    .option(
+      '--ramp-time <seconds>',
+      'so long the load is on before it counts (default: 1)',
+      parseWhole(0, 3600),
+      1,
+    )
     .option('--block-size <size>', 'bytes of an I/O (default: 4K)', parseSize, 4096)
     .option('--depth <number>', 'I/Os in flight in a session (default: 32)', parseWhole(1, DEPTH_LIMIT), 32)
     .option('--sessions <number>', 'sessions (default: 1)', parseWhole(1, 64), 1)

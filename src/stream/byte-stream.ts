@@ -6,7 +6,7 @@
  * `Owner` is whatever wants to know when the last of its bytes are gone.
  */
 
-import type { Memory } from '../util/memory.js';
+import type { Memory, ScatterList } from '../util/memory.js';
 import type { SendQueue } from './send-queue.js';
 
 export interface ByteStreamEvents<Owner> {
@@ -24,6 +24,8 @@ export interface ByteStream<Owner extends object> {
   readonly queue: SendQueue<Owner>;
   /** Bytes put into `region` at `offset`, at most `length`; 0 when there are none now. */
   read(region: Memory, offset: number, length: number): number;
+  /** The same into the parts of `list`, one after the other. */
+  readList(list: ScatterList): number;
   /** Send as much of the queue as goes; the rest follows by itself. */
   flush(): void;
   /** The same, but it may wait until other answers that are about to be queued can go along. */

@@ -1,7 +1,7 @@
 /** {@link ByteStream} on Node's own sockets: works everywhere, costs an allocation for every chunk and write. */
 
 import type { Socket } from 'node:net';
-import { copyBytes, type Memory } from '../util/memory.js';
+import { copyBytes, type Memory, type ScatterList } from '../util/memory.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { SendQueue } from './send-queue.js';
 
@@ -63,6 +63,16 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
     this.#chunkOffset += part;
     if (this.#chunkOffset === chunk.length) this.#chunk = null;
     return part;
+  }
+
+  readList(list: ScatterList): number {
+    let total = 0;
+    for (let i = 0; i < list.count; i++) {
+      const n = this.read(list.regions[i]!, list.offsets[i]!, list.lengths[i]!);
+      total += n;
+      if (n < list.lengths[i]!) break;
+    }
+    return total;
   }
 
   flush(): void {

@@ -5,7 +5,7 @@
  */
 
 import type { Socket } from 'node:net';
-import { Memory } from '../util/memory.js';
+import { Memory, type ScatterList } from '../util/memory.js';
 import { IoVector } from '../util/posix/iovec.js';
 import type { Libc } from '../util/posix/libc.js';
 import { NodeStream } from './node-stream.js';
@@ -16,12 +16,32 @@ const MSG_NOSIGNAL = 0x4000;
 const EAGAIN = 11;
 const EINTR = 4;
 
-/** One `struct msghdr` and its vector, shared by all streams: sendmsg does not keep them. */
-const vector = new IoVector(512);
-const msghdr = Memory.allocate(56);
 const MSG_IOV = 16;
 const MSG_IOVLEN = 24;
-msghdr.view.setBigUint64(MSG_IOV, BigInt(vector.address), true);
+
+/** A `struct msghdr` and its vector, shared by all streams: the calls do not keep them. */
+class Message {
+  readonly vector: IoVector;
+  readonly #msghdr = Memory.allocate(56);
+
+  constructor(capacity: number) {
+    this.vector = new IoVector(capacity);
+    this.#msghdr.view.setBigUint64(MSG_IOV, BigInt(this.vector.address), true);
+    this.entries = capacity;
+  }
+
+  get address(): number {
+    return this.#msghdr.address;
+  }
+
+  /** How many entries of the vector count. */
+  set entries(count: number) {
+    this.#msghdr.view.setUint32(MSG_IOVLEN, count, true);
+  }
+}
+
+const outgoing = new Message(512);
+const incoming = new Message(64);
 
 /** The part of Node's TCP handle that is used here; undocumented, so its presence is checked. */
 interface TcpHandle {
@@ -57,10 +77,20 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   override read(region: Memory, offset: number, length: number): number {
     if (this.hasChunk) return super.read(region, offset, length);
     if (!this.#isAwake || this.isClosed || this.isHalted) return 0;
-    const n = this.#libc.recv(this.fd, region.address + offset, length, MSG_DONTWAIT);
+    return this.#received(this.#libc.recv(this.fd, region.address + offset, length, MSG_DONTWAIT));
+  }
+
+  override readList(list: ScatterList): number {
+    if (this.hasChunk) return super.readList(list);
+    if (!this.#isAwake || this.isClosed || this.isHalted) return 0;
+    incoming.entries = incoming.vector.fill(list, 0, list.length);
+    return this.#received(this.#libc.recvmsg(this.fd, incoming.address, MSG_DONTWAIT));
+  }
+
+  #received(n: number): number {
     if (n > 0) return n;
     if (n === 0) this.destroy(null);
-    else this.#check('recv');
+    else this.#check('receiving');
     return 0;
   }
 
@@ -118,10 +148,10 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   #send(): void {
     const queue = this.queue;
     while (queue.count > 0) {
-      msghdr.view.setUint32(MSG_IOVLEN, queue.fillVector(vector), true);
-      const sent = this.#libc.sendmsg(this.fd, msghdr.address, MSG_DONTWAIT | MSG_NOSIGNAL);
+      outgoing.entries = queue.fillVector(outgoing.vector);
+      const sent = this.#libc.sendmsg(this.fd, outgoing.address, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent < 0) {
-        this.#check('sendmsg');
+        this.#check('sending');
         return;
       }
       this.consume(sent);
@@ -129,9 +159,9 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   }
 
   /** A call failed: no matter if it only would have waited, else the connection is broken. */
-  #check(call: string): void {
+  #check(doing: string): void {
     const errno = this.#libc.errno();
     if (errno === EAGAIN || errno === EINTR) return;
-    this.destroy(new Error(`${call} failed with errno ${errno}`));
+    this.destroy(new Error(`${doing} failed with errno ${errno}`));
   }
 }

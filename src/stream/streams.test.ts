@@ -103,6 +103,33 @@ function byteStreamContract(
       assert.ok(listener.bytes.equals(sent));
     });
 
+    it('puts what has come into the parts of a list, one after the other', async () => {
+      const { listener, stream, peer } = await pair();
+      const places = [Memory.allocate(5000), Memory.allocate(100), Memory.allocate(70_000)];
+      const list = new ScatterList();
+      let largest = 0;
+      listener.readable = () => {
+        for (;;) {
+          list.clear();
+          places.forEach((place, i) => list.add(place, i, place.length - i));
+          let left = stream.readList(list);
+          largest = Math.max(largest, left);
+          if (left === 0) break;
+          for (let i = 0; left > 0; i++) {
+            const part = Math.min(left, list.lengths[i]!);
+            const offset = list.offsets[i]!;
+            listener.received.push(Buffer.from(places[i]!.bytes.subarray(offset, offset + part)));
+            left -= part;
+          }
+        }
+      };
+      const sent = pattern(1 << 20).bytes;
+      peer.write(sent);
+      await until(() => listener.bytes.length === sent.length);
+      assert.ok(listener.bytes.equals(sent));
+      assert.ok(largest > 5000, 'no read reached the second part');
+    });
+
     it('reads nothing while it is paused, and all of it afterwards', async () => {
       const { listener, stream, peer } = await pair();
       const sent = pattern(1 << 20).bytes;

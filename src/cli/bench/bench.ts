@@ -13,6 +13,7 @@ import { startPlot } from './plot.js';
 
 export interface BenchFlags extends ClientFlags {
   seconds: number;
+  rampTime: number;
   /** Bytes. */
   blockSize: number;
   /** In each session. */
@@ -57,6 +58,7 @@ export async function runBench(url: string, flags: BenchFlags): Promise<number> 
       depth,
       isRandom: flags.sequential !== true,
       readPercent,
+      rampSeconds: flags.rampTime,
       seconds,
     });
     await run(load, flags);
@@ -108,8 +110,9 @@ function resultsOf(load: Load) {
   const { blockSize } = load.options;
   const rates = (count: number) => ({
     count,
-    iops: count / seconds,
-    bytesPerSecond: (count * blockSize) / seconds,
+    // Nothing was counted of what was interrupted while it ramped up.
+    iops: count === 0 ? 0 : count / seconds,
+    bytesPerSecond: count === 0 ? 0 : (count * blockSize) / seconds,
   });
   const kind = ({ count, latencies }: Tally) => {
     if (count === 0) return null;

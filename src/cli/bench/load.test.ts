@@ -37,6 +37,7 @@ describe('a load', () => {
       depth: 5,
       isRandom: false,
       readPercent: 100,
+      rampSeconds: 0,
       seconds: 0.1,
     });
     await load.run();
@@ -51,6 +52,24 @@ describe('a load', () => {
     });
   });
 
+  test('does not count what is done before its ramp is over', async () => {
+    const notes: { op: BlockOp; offset: number }[] = [];
+    const device = noting(new MemoryDevice({ size: SIZE }), notes, { inFlight: 0 });
+    const load = new Load({
+      devices: [device],
+      blockSize: 4096,
+      depth: 1,
+      isRandom: true,
+      readPercent: 100,
+      rampSeconds: 0.2,
+      seconds: 0.1,
+    });
+    await load.run();
+    assert.ok(load.seconds <= 0.1);
+    assert.ok(load.reads.count > 0 && load.count > load.reads.count + 10);
+    assert.equal(load.reads.latencies.count, load.reads.count);
+  });
+
   test('mixes reads and writes at random places of the whole disk', async () => {
     const notes: { op: BlockOp; offset: number }[] = [];
     const device = noting(new MemoryDevice({ size: SIZE }), notes, { inFlight: 0 });
@@ -60,6 +79,7 @@ describe('a load', () => {
       depth: 32,
       isRandom: true,
       readPercent: 70,
+      rampSeconds: 0,
       seconds: 0.3,
     });
     await load.run();
@@ -81,6 +101,7 @@ describe('a load', () => {
       depth: 3,
       isRandom: true,
       readPercent: 100,
+      rampSeconds: 0,
       seconds: 60,
     });
     await assert.rejects(load.run(), { code: 'MEDIUM_ERROR' });
@@ -94,6 +115,7 @@ describe('a load', () => {
       depth: 3,
       isRandom: true,
       readPercent: 0,
+      rampSeconds: 0,
       seconds: 60,
     });
     const timer = setInterval(() => {

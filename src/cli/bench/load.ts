@@ -17,6 +17,9 @@ export interface LoadOptions {
   isRandom: boolean;
   /** 0 to 100. */
   readPercent: number;
+  /** So long the load is on before what it does counts. */
+  rampSeconds: number;
+  /** How long it then counts. */
   seconds: number;
 }
 
@@ -31,8 +34,10 @@ export class Load {
   readonly options: LoadOptions;
   readonly reads = new Tally();
   readonly writes = new Tally();
-  /** Milliseconds of `performance.now`. */
-  #started = 0;
+  /** Operations that were completed, counted or not. */
+  count = 0;
+  /** When counting begins and ends, milliseconds of `performance.now`. */
+  #start = 0;
   #end = 0;
   #active = 0;
   #error: Error | null = null;
@@ -42,23 +47,18 @@ export class Load {
     this.options = options;
   }
 
-  /** Operations that were completed. */
-  get count(): number {
-    return this.reads.count + this.writes.count;
-  }
-
-  /** How long it ran, or runs, seconds. */
+  /** How long it has been counting, seconds. */
   get seconds(): number {
-    return (Math.min(performance.now(), this.#end) - this.#started) / 1000;
+    return Math.max(0, Math.min(performance.now(), this.#end) - this.#start) / 1000;
   }
 
   /** Resolves when the time is over and nothing is in flight; rejects with the first failure. */
   async run(): Promise<void> {
-    const { devices, depth, seconds } = this.options;
+    const { devices, depth, rampSeconds, seconds } = this.options;
     const streams = devices.map((device) => new Stream(this, device));
     const ios = streams.flatMap((stream) => Array.from({ length: depth }, () => new LoadIo(stream)));
-    this.#started = performance.now();
-    this.#end = this.#started + seconds * 1000;
+    this.#start = performance.now() + rampSeconds * 1000;
+    this.#end = this.#start + seconds * 1000;
     this.#active = ios.length;
     await new Promise<void>((resolve) => {
       this.#settle = resolve;
@@ -78,9 +78,12 @@ export class Load {
       this.#error ??= blockFailure(io);
       this.stop();
     } else if (now <= this.#end) {
-      const tally = io.op === BlockOp.READ ? this.reads : this.writes;
-      tally.count++;
-      tally.latencies.record(Math.max(1, Math.round((now - io.startedAt) * 1e6)));
+      this.count++;
+      if (now >= this.#start) {
+        const tally = io.op === BlockOp.READ ? this.reads : this.writes;
+        tally.count++;
+        tally.latencies.record(Math.max(1, Math.round((now - io.startedAt) * 1e6)));
+      }
       return true;
     }
     if (--this.#active === 0) this.#settle();

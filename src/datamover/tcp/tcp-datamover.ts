@@ -7,7 +7,7 @@
 import { BHS_LENGTH, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
 import { type Opcode, OPCODE_MASK } from '../../iscsi/wire/opcodes.js';
 import { RiserError } from '../../util/errors.js';
-import { copyBytes, Memory } from '../../util/memory.js';
+import { copyBytes, Memory, ScatterList } from '../../util/memory.js';
 import {
   type ConnectionParameters,
   ControlPdu,
@@ -66,6 +66,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   #directLeft = 0;
   #directOffset = 0;
   #directPadding = 0;
+  readonly #directList = new ScatterList();
 
   #isHandling = false;
   /** Parts queued while a batch of input is handled, at which they leave before its end. */
@@ -125,7 +126,11 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
 
   #receiveBatches(): void {
     for (let reads = 0; reads < READS_PER_EVENT && !this.isTerminated; reads++) {
-      if (this.#isDirect && !this.#readDirect()) break;
+      if (this.#isDirect) {
+        if (!this.#readDirect()) break;
+        this.#parse();
+        if (this.#isDirect) continue;
+      }
       const room = this.#receive.length - this.#end;
       const n = this.stream.read(this.#receive, this.#end, room);
       if (n === 0) break;
@@ -151,8 +156,8 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   /** Handle all whole PDUs in the receive buffer, then move what is left to its front. */
   #parse(): void {
     while (!this.isTerminated && this.#end - this.#start >= BHS_LENGTH) {
-      if (!this.#parseOne()) break;
       if (this.stream.queue.count >= this.#flushAt) this.stream.flush();
+      if (!this.#parseOne()) break;
     }
     const left = this.#end - this.#start;
     if (left === 0) {
@@ -251,11 +256,12 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
       this.#directOffset += n;
       this.#directLeft -= n;
     }
-    while (this.#directPadding > 0) {
-      const n = this.stream.read(this.#receive, 0, this.#directPadding);
+    while (this.#end < this.#directPadding) {
+      const n = this.stream.read(this.#receive, this.#end, this.#directPadding - this.#end);
       if (n === 0) return false;
-      this.#directPadding -= n;
+      this.#end += n;
     }
+    this.#start = this.#directPadding;
     const placement = this.#direct;
     this.#isDirect = false;
     this.#direct = null;
@@ -267,12 +273,14 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     const transfer = this.#direct?.transfer ?? null;
     if (transfer === null)
       return this.stream.read(this.#receive, 0, Math.min(this.#directLeft, this.#receive.length));
-    const buffer = transfer.buffer;
-    let skip = this.#directOffset;
-    let i = 0;
-    while (skip >= buffer.lengths[i]!) skip -= buffer.lengths[i++]!;
-    const part = Math.min(buffer.lengths[i]! - skip, this.#directLeft);
-    return this.stream.read(buffer.regions[i]!, buffer.offsets[i]! + skip, part);
+    const list = this.#directList;
+    list.clear();
+    list.addFrom(transfer.buffer, this.#directOffset, this.#directLeft);
+    // The next header comes along: what it announces can then be received straight into its place, too.
+    list.add(this.#receive, 0, this.#directPadding + BHS_LENGTH);
+    const n = this.stream.readList(list);
+    this.#end = Math.max(0, n - this.#directLeft);
+    return n - this.#end;
   }
 
   /** The task of a data PDU may be aborted in the middle of it: its buffer is no longer ours. */

@@ -22,7 +22,7 @@ export interface Libc {
   /** `struct pollfd` table, its entries, milliseconds (0: do not wait); how many are ready. */
   poll(table: number, count: number, timeout: number): number;
   recv(fd: number, address: number, length: number, flags: number): number;
-  send(fd: number, address: number, length: number, flags: number): number;
+  recvmsg(fd: number, msghdr: number, flags: number): number;
   sendmsg(fd: number, msghdr: number, flags: number): number;
   /** Null where the C library is too old to have it (musl before 1.2.5). */
   readonly preadv2: VectorCall | null;
@@ -91,7 +91,7 @@ function load(): Libc | null {
       errno: () => k.errno(),
       poll: bind('int poll(int64, int, int)'),
       recv: bind('int64 recv(int, int64, int64, int)'),
-      send: bind('int64 send(int, int64, int64, int)'),
+      recvmsg: bind('int64 recvmsg(int, int64, int)'),
       sendmsg: bind('int64 sendmsg(int, int64, int)'),
       preadv2: bindIfThere('int64 preadv2(int, int64, int, int64, int)'),
       pwritev2: bindIfThere('int64 pwritev2(int, int64, int, int64, int)'),

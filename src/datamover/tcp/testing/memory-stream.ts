@@ -1,7 +1,7 @@
 /** For tests of the Datamover over TCP: a connection without a network. */
 
 import assert from 'node:assert/strict';
-import { copyBytes, type Memory } from '../../../util/memory.js';
+import { copyBytes, type Memory, type ScatterList } from '../../../util/memory.js';
 import type { DataTransfer } from '../../datamover.js';
 import type { ByteStream, ByteStreamEvents } from '../byte-stream.js';
 import { SendQueue } from '../../../stream/index.js';
@@ -19,6 +19,13 @@ export class MemoryStream implements ByteStream {
     copyBytes(this.#incoming, 0, region.bytes, offset, part);
     this.#incoming = this.#incoming.subarray(part);
     return part;
+  }
+
+  readList(list: ScatterList): number {
+    let total = 0;
+    for (let i = 0; i < list.count; i++)
+      total += this.read(list.regions[i]!, list.offsets[i]!, list.lengths[i]!);
+    return total;
   }
 
   deliver(bytes: Buffer): void {
