@@ -1,0 +1,273 @@
+/**
+ * The Verbs contract: remote memory as applications know it from libibverbs and librdmacm, whether an adapter
+ * moves the data or software does. iSER and the commands see only this; `iwarp/` implements it over TCP.
+ *
+ * Objects and words are those of libibverbs (ibv_* and rdma_* manual pages), their lifetimes too: what was made
+ * from an object is closed before it. Three things differ, for JavaScript's sake:
+ *
+ * - Work is posted by {@link QueuePair.postSend}, but may wait until {@link QueuePair.flush}, so that a batch
+ *   costs one call of the system, or of the device.
+ * - An address of memory is an integer below 2^53: a {@link MemoryRegion} says by which address a peer reaches it.
+ * - What takes a round trip (resolving, connecting, accepting) is a promise. What may come at any time is a call
+ *   of the interfaces named `...Events`; it never comes from within a call of this contract's.
+ *
+ * Misuse throws {@link RiserError} with the code `RDMA_MISUSE`: posting to a full queue, closing what is still in use, an
+ * entry out of the region's bounds.
+ */
+
+import type { Memory } from '../util/memory.js';
+import type { ReceiveRequest, SendRequest, WorkCompletion } from './work.js';
+
+/** Rights to a memory region or window (ibv_reg_mr(3)); reading locally is always allowed. */
+export const AccessFlag = {
+  LOCAL_WRITE: 1,
+  /** Requires LOCAL_WRITE. */
+  REMOTE_WRITE: 2,
+  REMOTE_READ: 4,
+  /** Requires LOCAL_WRITE. */
+  REMOTE_ATOMIC: 8,
+  /** Windows may be bound to it. */
+  WINDOW_BIND: 16,
+} as const;
+
+/** Whether an RDMA transport can be used here. */
+export interface Probe {
+  readonly isUsable: boolean;
+  /** Why not, and what to do about it; or what it runs on. One sentence. */
+  readonly reason: string;
+}
+
+/** A kind of RDMA: software iWARP, or whatever libibverbs finds. */
+export interface RdmaProvider {
+  /** As users name it: `iwarp`. */
+  readonly name: string;
+  probe(): Probe;
+  /** The devices that are there now; what `open` takes. */
+  devices(): Promise<readonly DeviceInfo[]>;
+  /** @throws RiserError `RDMA_DEVICE_MISSING` */
+  open(name: string, events?: DeviceEvents): Promise<RdmaDevice>;
+}
+
+/** A device as lists show it. */
+export interface DeviceInfo {
+  readonly name: string;
+  /** `iWARP`, `RoCE`, `InfiniBand`. */
+  readonly transport: string;
+  /** `ACTIVE`, or what keeps it from it. */
+  readonly state: string;
+  /** Addresses that it serves. */
+  readonly addresses: readonly string[];
+}
+
+/** What a device has room for, and what it can do (ibv_query_device(3)). */
+export interface DeviceAttributes {
+  readonly maxSendRequests: number;
+  readonly maxReceiveRequests: number;
+  /** Entries of the scatter/gather list of one request. */
+  readonly maxSges: number;
+  /** Entries of the list of an RDMA Read request: 1 on iWARP adapters. */
+  readonly maxReadSges: number;
+  /** Bytes of one message. */
+  readonly maxMessage: number;
+  readonly maxCompletions: number;
+  /** RDMA Reads that one queue pair serves at a time (inbound), and has under way (outbound). */
+  readonly maxResponderResources: number;
+  readonly maxInitiatorDepth: number;
+  /** Bytes of private data in a request to connect. */
+  readonly maxPrivateData: number;
+  readonly hasMemoryWindows: boolean;
+  readonly hasSharedReceiveQueues: boolean;
+  readonly hasAtomics: boolean;
+  readonly hasImmediate: boolean;
+  readonly hasSendWithInvalidate: boolean;
+  /** The memory that an RDMA Read's data comes to has to be registered with REMOTE_WRITE (iWARP adapters). */
+  readonly readNeedsRemoteWrite: boolean;
+}
+
+/** What happens to a device as a whole (ibv_get_async_event(3)). */
+export interface DeviceEvents {
+  /** The device is gone, or useless from now on; its connections tell of their own end. */
+  deviceFatal?(error: Error): void;
+  portChanged?(isActive: boolean): void;
+}
+
+/** An open device. */
+export interface RdmaDevice {
+  readonly name: string;
+  readonly attributes: DeviceAttributes;
+  allocateProtectionDomain(): ProtectionDomain;
+  /** A queue with room for `capacity` completions; `events` is told when it was armed. */
+  createCompletionQueue(capacity: number, events?: CompletionEvents): CompletionQueue;
+  /** Wait for requests to connect. @throws RiserError `ADDRESS_IN_USE` and the like */
+  listen(options: ListenOptions, events: ListenerEvents): Promise<RdmaListener>;
+  /** The active side's first step: find the way to a peer. @throws RiserError `RDMA_UNREACHABLE` */
+  resolve(options: ResolveOptions): Promise<RdmaConnection>;
+  close(): Promise<void>;
+}
+
+/** What may be used together: memory and queue pairs of one protection domain (ibv_alloc_pd(3)). */
+export interface ProtectionDomain {
+  /**
+   * Register a whole memory without copying it. It must not be used otherwise while work that names it is posted.
+   * `access`: of {@link AccessFlag}.
+   */
+  registerMemory(memory: Memory, access: number): MemoryRegion;
+  /** Capability `hasMemoryWindows`: a window that grants nothing yet. */
+  allocateWindow(): MemoryWindow;
+  /** Capability `hasSharedReceiveQueues`. */
+  createSharedReceiveQueue(maxReceiveRequests: number, maxSges: number): SharedReceiveQueue;
+  close(): void;
+}
+
+/** Registered memory (ibv_reg_mr(3)). */
+export interface MemoryRegion {
+  readonly memory: Memory;
+  readonly access: number;
+  /** What a peer has to name to reach it; 0 without remote rights. 32 bits unsigned. */
+  readonly remoteKey: number;
+  /** The address by which a peer reaches byte 0; those of the others follow. */
+  readonly address: number;
+  /** From now on no peer and no posted work reaches the memory any more. */
+  deregister(): void;
+}
+
+/** A part of a region that a peer may reach, granted and taken back by posted work (type 2B). */
+export interface MemoryWindow {
+  /** Changes with each binding; 0 before the first. */
+  readonly remoteKey: number;
+  close(): void;
+}
+
+/** Where the completions of any number of queue pairs end up (ibv_create_cq(3)). */
+export interface CompletionQueue {
+  readonly capacity: number;
+  /** Move the oldest completions into `records`; how many. */
+  poll(records: WorkCompletion[]): number;
+  /**
+   * Tell of the next completion that comes from now on, once; with `solicitedOnly`, of the next solicited
+   * or failed one. What is already there does not count: poll again after arming.
+   */
+  arm(solicitedOnly?: boolean): void;
+  close(): void;
+}
+
+export interface CompletionEvents {
+  /** It was armed, and a completion came. */
+  completed(queue: CompletionQueue): void;
+  /** More completions came than it has room for; its queue pairs end (IBV_EVENT_CQ_ERR). */
+  overrun?(queue: CompletionQueue): void;
+}
+
+/** States of a queue pair. RTR and RTS of libibverbs are one here: the connection manager goes through both. */
+export const QueuePairState = {
+  /** Receives may be posted. */
+  INIT: 0,
+  /** Connected. */
+  RTS: 1,
+  /** What is posted, and what will be, is flushed. */
+  ERROR: 2,
+} as const;
+export type QueuePairState = (typeof QueuePairState)[keyof typeof QueuePairState];
+
+export interface QueuePairOptions {
+  sendQueue: CompletionQueue;
+  receiveQueue: CompletionQueue;
+  /** Requests outstanding at a time, 1 to the device's limit. */
+  maxSendRequests: number;
+  maxReceiveRequests: number;
+  /** Entries of a request's list. Default 1. */
+  maxSges?: number;
+  /** Receives are taken from there; then `postReceive` must not be called. */
+  sharedReceiveQueue?: SharedReceiveQueue;
+}
+
+/** One end of a connection (ibv_create_qp(3)). */
+export interface QueuePair {
+  /** Unique on the device while it exists. */
+  readonly number: number;
+  readonly state: QueuePairState;
+  /** Room left for send requests: a request takes it until its completion, or that of a later one, was polled. */
+  readonly sendRoom: number;
+  /** May wait until {@link flush}. */
+  postSend(request: SendRequest): void;
+  postReceive(request: ReceiveRequest): void;
+  /** All that was posted is on its way as far as the peer lets it. */
+  flush(): void;
+}
+
+/** Receives that several queue pairs share (ibv_create_srq(3)). */
+export interface SharedReceiveQueue {
+  postReceive(request: ReceiveRequest): void;
+  close(): void;
+}
+
+/** An asynchronous error of one queue pair: who ended it, and why. */
+export interface ConnectionEvents {
+  /** The connection is over; the queue pair is in the error state and all its work is flushed. Null: in good order. */
+  disconnected(error: Error | null): void;
+}
+
+/** Depths and private data of one side (rdma_connect(3), rdma_accept(3)). */
+export interface ConnectionParameters {
+  privateData?: Uint8Array;
+  /** RDMA Reads that the peer may have under way towards this side. */
+  responderResources?: number;
+  /** RDMA Reads that this side wants to have under way. */
+  initiatorDepth?: number;
+}
+
+/** What came out of connecting. */
+export interface Established {
+  /** What the peer sent along, maybe padded by zeroes. */
+  readonly privateData: Buffer;
+  readonly responderResources: number;
+  readonly initiatorDepth: number;
+}
+
+export interface ListenOptions {
+  /** An address of this machine; `::` and `0.0.0.0` for all. */
+  address: string;
+  /** 0: any free one. */
+  port: number;
+}
+
+export interface ResolveOptions {
+  host: string;
+  port: number;
+  /** Milliseconds for this and for connecting. Default 10 000. */
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
+export interface ListenerEvents {
+  /** Someone wants to connect: make a queue pair and accept, or reject. */
+  requested(request: RdmaConnection, parameters: Established): void;
+}
+
+export interface RdmaListener {
+  /** As `net.Server.address` has it. */
+  readonly address: string;
+  readonly port: number;
+  /** No more requests; connections stay. */
+  close(): Promise<void>;
+}
+
+/**
+ * A connection from its resolving or its request on (rdma_create_id(3)): give it a queue pair, then `connect` on the side
+ * that resolved, `accept` or `reject` on the side that was asked.
+ */
+export interface RdmaConnection {
+  readonly device: RdmaDevice;
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  readonly queuePair: QueuePair | null;
+  createQueuePair(domain: ProtectionDomain, options: QueuePairOptions, events: ConnectionEvents): QueuePair;
+  /** @throws RiserError `RDMA_REJECTED` with the peer's private data in `privateData` of its cause, `RDMA_TIMEOUT`, ... */
+  connect(parameters?: ConnectionParameters): Promise<Established>;
+  accept(parameters?: ConnectionParameters): Promise<void>;
+  reject(privateData?: Uint8Array): void;
+  /** End it in good order once all that was posted is sent; `disconnected` follows. */
+  disconnect(): void;
+  /** End it at once if it still is, and let go of the queue pair. */
+  close(): void;
+}
