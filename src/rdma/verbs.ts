@@ -7,7 +7,8 @@
  *
  * - Work is posted by {@link QueuePair.postSend}, but may wait until {@link QueuePair.flush}, so that a batch
  *   costs one call of the system, or of the device.
- * - An address of memory is an integer below 2^53: a {@link MemoryRegion} says by which address a peer reaches it.
+ * - An address of own memory is an integer below 2^53: a {@link MemoryRegion} says by which address a peer reaches
+ *   it. A peer's addresses have 64 bits, which are given as two words of 32.
  * - What takes a round trip (resolving, connecting, accepting) is a promise. What may come at any time is a call
  *   of the interfaces named `...Events`; it never comes from within a call of this contract's.
  *

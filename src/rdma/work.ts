@@ -77,8 +77,9 @@ export class SendRequest {
   flags: number = SendFlag.SIGNALED;
   /** What is sent or written; for RDMA_READ and atomics, where the data comes to. */
   readonly sges = new SgeList();
-  /** Of the peer's memory, for RDMA and atomics: an integer from 0 to 2^53 - 1. */
-  remoteAddress = 0;
+  /** Of the peer's memory, for RDMA and atomics: 64 bits as two words, since a peer's addresses may be any. */
+  remoteAddressHigh = 0;
+  remoteAddressLow = 0;
   /** The peer's key (STag), 32 bits unsigned. */
   remoteKey = 0;
   /** 32 bits unsigned, for the opcodes with immediate. */
@@ -95,6 +96,12 @@ export class SendRequest {
   bindLength = 0;
   /** Of {@link AccessFlag}; only the remote rights. */
   bindAccess = 0;
+
+  /** Set the peer's address from a whole number below 2^53, such as {@link MemoryRegion.address} plus an offset. */
+  setRemoteAddress(address: number): void {
+    this.remoteAddressHigh = Math.floor(address / 0x1_0000_0000);
+    this.remoteAddressLow = address >>> 0;
+  }
 }
 
 /** One work request for a receive queue, or a shared one. */

@@ -1,0 +1,119 @@
+/** Completion queues: a ring of records, and the wake-up of who armed it. */
+
+import type { CompletionEvents, CompletionQueue } from '../verbs.js';
+import { type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
+import { misuse } from './misuse.js';
+import type { Notifier } from './notifier.js';
+
+/** A work queue whose room comes back when the completion is polled. */
+export interface RoomOwner {
+  giveRoomBack(requests: number): void;
+}
+
+class Entry extends WorkCompletion {
+  owner: RoomOwner | null = null;
+  requests = 0;
+}
+
+const Arming = { NO: 0, SOLICITED: 1, ANY: 2 } as const;
+
+export class IwarpCompletionQueue implements CompletionQueue {
+  readonly capacity: number;
+  readonly #entries: Entry[] = [];
+  readonly #notifier: Notifier;
+  readonly #events: CompletionEvents;
+  #first = 0;
+  #count = 0;
+  #armed: (typeof Arming)[keyof typeof Arming] = Arming.NO;
+  #isOverrun = false;
+  /** Work queues that complete here. */
+  users = 0;
+
+  constructor(capacity: number, events: CompletionEvents, notifier: Notifier) {
+    this.capacity = capacity;
+    this.#events = events;
+    this.#notifier = notifier;
+  }
+
+  poll(records: WorkCompletion[]): number {
+    const n = Math.min(this.#count, records.length);
+    for (let i = 0; i < n; i++) {
+      const entry = this.#entries[this.#first]!;
+      const record = records[i]!;
+      record.id = entry.id;
+      record.status = entry.status;
+      record.opcode = entry.opcode;
+      record.flags = entry.flags;
+      record.byteLength = entry.byteLength;
+      record.queuePairNumber = entry.queuePairNumber;
+      record.immediate = entry.immediate;
+      record.invalidatedKey = entry.invalidatedKey;
+      entry.owner?.giveRoomBack(entry.requests);
+      entry.owner = null;
+      this.#first = this.#first + 1 === this.capacity ? 0 : this.#first + 1;
+    }
+    this.#count -= n;
+    return n;
+  }
+
+  arm(solicitedOnly = false): void {
+    if (!solicitedOnly) this.#armed = Arming.ANY;
+    else if (this.#armed === Arming.NO) this.#armed = Arming.SOLICITED;
+  }
+
+  close(): void {
+    if (this.users > 0) throw misuse('a completion queue is closed while queue pairs use it');
+  }
+
+  /**
+   * Queue a completion of `owner`'s, by which so many `requests` are over. `invalidatedKey` is 0 where none is.
+   * False when there is no room: the queue is lost, and whoever uses it.
+   */
+  push(
+    owner: RoomOwner,
+    requests: number,
+    queuePairNumber: number,
+    id: number,
+    status: CompletionStatus,
+    opcode: CompletionOpcode,
+    byteLength: number,
+    flags: number,
+    invalidatedKey: number,
+    isSolicited: boolean,
+  ): boolean {
+    if (this.#isOverrun || this.#count === this.capacity) {
+      this.#overrun();
+      return false;
+    }
+    const at = (this.#first + this.#count++) % this.capacity;
+    const entry = (this.#entries[at] ??= new Entry());
+    entry.owner = owner;
+    entry.requests = requests;
+    entry.queuePairNumber = queuePairNumber;
+    entry.id = id;
+    entry.status = status;
+    entry.opcode = opcode;
+    entry.byteLength = byteLength;
+    entry.flags = flags;
+    entry.immediate = 0;
+    entry.invalidatedKey = invalidatedKey;
+    const wakes = this.#armed === Arming.ANY || (this.#armed === Arming.SOLICITED && (isSolicited || status !== 0));
+    if (wakes) {
+      this.#armed = Arming.NO;
+      this.#notifier.add(this);
+    }
+    return true;
+  }
+
+  #overrun(): void {
+    if (this.#isOverrun) return;
+    this.#isOverrun = true;
+    this.#notifier.add(this);
+  }
+
+  /** By the notifier. */
+  notify(): void {
+    if (this.#isOverrun) this.#events.overrun?.(this);
+    else this.#events.completed(this);
+  }
+}

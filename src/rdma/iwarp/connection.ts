@@ -1,0 +1,241 @@
+/** Connections of software iWARP: a TCP connection, MPA's startup on it, then the queue pair. */
+
+import type { ByteStream } from '../../stream/index.js';
+import { RiserError } from '../../util/errors.js';
+import type {
+  ConnectionEvents,
+  ConnectionParameters,
+  Established,
+  ProtectionDomain,
+  QueuePairOptions,
+  RdmaConnection,
+  ResolveOptions,
+} from '../verbs.js';
+import type { IwarpDevice } from './device.js';
+import type { Message } from './message.js';
+import { misuse } from './misuse.js';
+import { MAX_ULPDU, mulpduFor } from './mpa/fpdu.js';
+import { MpaInitiator } from './mpa/initiator.js';
+import type { MpaRequest, MpaResponder } from './mpa/responder.js';
+import type { StartupResult } from './mpa/startup.js';
+import { NOT_NEGOTIATED } from './mpa/frames.js';
+import type { IwarpProtectionDomain } from './protection-domain.js';
+import { IwarpQueuePair } from './queue-pair.js';
+import { sendFrame, StartupExchange } from './startup-exchange.js';
+import { dialStream, type StreamInfo } from './tcp.js';
+
+/** Of an Ethernet without jumbo frames, with TCP's timestamps. */
+const USUAL_MSS = 1448;
+
+abstract class IwarpConnection implements RdmaConnection {
+  readonly device: IwarpDevice;
+  localAddress = '';
+  remoteAddress = '';
+  queuePair: IwarpQueuePair | null = null;
+  protected isOver = false;
+
+  constructor(device: IwarpDevice) {
+    this.device = device;
+  }
+
+  createQueuePair(domain: ProtectionDomain, options: QueuePairOptions, events: ConnectionEvents): IwarpQueuePair {
+    if (this.queuePair !== null) throw misuse('the connection has a queue pair already');
+    this.queuePair = this.device.createQueuePair(domain as IwarpProtectionDomain, options, events);
+    return this.queuePair;
+  }
+
+  connect(_parameters?: ConnectionParameters): Promise<Established> {
+    return Promise.reject(misuse('accept or reject what was requested'));
+  }
+
+  accept(_parameters?: ConnectionParameters): Promise<void> {
+    return Promise.reject(misuse('there is no request to accept: connect'));
+  }
+
+  reject(_privateData?: Uint8Array): void {
+    throw misuse('there is no request to reject');
+  }
+
+  disconnect(): void {
+    this.queuePair?.disconnect();
+  }
+
+  close(): void {
+    this.isOver = true;
+    this.queuePair?.close();
+    if (this.queuePair !== null) this.device.queuePairClosed(this.queuePair);
+  }
+
+  protected requireQueuePair(): IwarpQueuePair {
+    if (this.isOver) throw misuse('the connection is over');
+    if (this.queuePair === null) throw misuse('make a queue pair first');
+    return this.queuePair;
+  }
+
+  /** MPA's full operation begins. */
+  protected begin(stream: ByteStream<Message>, result: StartupResult, info: StreamInfo, mustWait: boolean): void {
+    const { crc, sendMarkers, receiveMarkers } = result;
+    const isLarge = this.device.options.largeFpdus ?? info.isLocal;
+    this.requireQueuePair().connected(stream, {
+      crc,
+      sendMarkers,
+      receiveMarkers,
+      initiatorDepth: result.ord,
+      responderResources: result.ird,
+      mustWait,
+      maxUlpdu: isLarge ? MAX_ULPDU : mulpduFor(USUAL_MSS, sendMarkers),
+    });
+    stream.resume();
+  }
+
+  /** CRCs guard the way between machines; within one there is none. */
+  protected wantsCrc(info: StreamInfo): boolean {
+    return this.device.options.crc ?? !info.isLocal;
+  }
+}
+
+/** A depth as the peer declared it, or what is agreed without. */
+function depthOf(declared: number, otherwise: number): number {
+  return declared === NOT_NEGOTIATED ? otherwise : declared;
+}
+
+export class ActiveConnection extends IwarpConnection {
+  readonly #options: ResolveOptions;
+
+  constructor(device: IwarpDevice, options: ResolveOptions, address: string) {
+    super(device);
+    this.#options = options;
+    this.remoteAddress = address;
+  }
+
+  override async connect(parameters: ConnectionParameters = {}): Promise<Established> {
+    const queuePair = this.requireQueuePair();
+    const { attributes, options } = this.device;
+    const { port, timeout = 10_000, signal } = this.#options;
+    const deadline = performance.now() + timeout;
+    const { stream, info } = await dialStream<Message>(this.remoteAddress, port, timeout, signal ?? null);
+    this.localAddress = info.localAddress;
+    const initiator = new MpaInitiator({
+      revision: options.revision ?? 2,
+      crc: this.wantsCrc(info),
+      markers: options.markers ?? false,
+      ...(parameters.privateData === undefined ? {} : { privateData: parameters.privateData }),
+      ird: parameters.responderResources ?? attributes.maxResponderResources,
+      maxIrd: attributes.maxResponderResources,
+      ord: parameters.initiatorDepth ?? attributes.maxInitiatorDepth,
+      peerToPeer: (options.revision ?? 2) === 2 ? ['write'] : null,
+    });
+    const abort = (): void => {
+      stream.destroy(signal!.reason as Error);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const left = Math.max(1, deadline - performance.now());
+        const isComplete = (): boolean => initiator.result !== null;
+        new StartupExchange(stream, initiator, isComplete, left, resolve, reject).send(initiator.request);
+      });
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+    const result = initiator.result!;
+    if (!result.isAccepted) {
+      stream.destroy(null);
+      throw new RdmaRejected(result.privateData);
+    }
+    if (this.isOver) {
+      stream.destroy(null);
+      throw misuse('the connection was closed while it was being made');
+    }
+    this.begin(stream, result, info, false);
+    if (result.terminate !== null) {
+      queuePair.refuse(result.terminate, result.terminate.mpaCode);
+      throw result.terminate;
+    }
+    if (result.rtr !== null) queuePair.sendReady(result.rtr);
+    return established(result.privateData, result.ird, result.ord);
+  }
+}
+
+export class RequestedConnection extends IwarpConnection {
+  readonly #stream: ByteStream<Message>;
+  readonly #info: StreamInfo;
+  readonly #responder: MpaResponder;
+  #isAnswered = false;
+
+  constructor(device: IwarpDevice, stream: ByteStream<Message>, info: StreamInfo, responder: MpaResponder) {
+    super(device);
+    this.#stream = stream;
+    this.#info = info;
+    this.#responder = responder;
+    this.localAddress = info.localAddress;
+    this.remoteAddress = info.remoteAddress;
+  }
+
+  get #request(): MpaRequest {
+    return this.#responder.request!;
+  }
+
+  /** What the peer asks for, by this side's names: what it wants to read is what is served here. */
+  get parameters(): Established {
+    const { privateData, ird, ord } = this.#request;
+    const { attributes } = this.device;
+    return established(
+      privateData,
+      Math.min(depthOf(ord, attributes.maxResponderResources), attributes.maxResponderResources),
+      Math.min(depthOf(ird, attributes.maxInitiatorDepth), attributes.maxInitiatorDepth),
+    );
+  }
+
+  override async accept(parameters: ConnectionParameters = {}): Promise<void> {
+    const queuePair = this.requireQueuePair();
+    this.#answered();
+    const asked = this.parameters;
+    const { reply, result } = this.#responder.accept({
+      ...(parameters.privateData === undefined ? {} : { privateData: parameters.privateData }),
+      ird: parameters.responderResources ?? asked.responderResources,
+      ord: Math.min(parameters.initiatorDepth ?? asked.initiatorDepth, asked.initiatorDepth),
+      crc: this.wantsCrc(this.#info),
+      markers: this.device.options.markers ?? false,
+    });
+    sendFrame(this.#stream, reply);
+    this.begin(this.#stream, result, this.#info, result.mustWaitForFirstFpdu);
+    // Peer-to-peer: it stands when the peer says so; else when the reply is sent, as the peer's first message may take long.
+    if (result.rtr !== null) await queuePair.peerReady(this.device.options.startupTimeout);
+  }
+
+  override reject(privateData?: Uint8Array): void {
+    this.#answered();
+    const { reply } = this.#responder.reject(privateData === undefined ? {} : { privateData });
+    sendFrame(this.#stream, reply);
+    this.#stream.end();
+  }
+
+  override close(): void {
+    if (!this.#isAnswered) {
+      this.#isAnswered = true;
+      this.#stream.destroy(null);
+    }
+    super.close();
+  }
+
+  #answered(): void {
+    if (this.#isAnswered) throw misuse('the request was answered already');
+    this.#isAnswered = true;
+  }
+}
+
+function established(privateData: Buffer, responderResources: number, initiatorDepth: number): Established {
+  return { privateData, responderResources, initiatorDepth };
+}
+
+/** The peer does not want the connection. */
+export class RdmaRejected extends RiserError {
+  /** What it says of that, in its own terms. */
+  readonly privateData: Buffer;
+
+  constructor(privateData: Buffer) {
+    super('RDMA_REJECTED', 'the peer rejected the connection', { by: 'peer', costs: 'connection' });
+    this.privateData = privateData;
+  }
+}

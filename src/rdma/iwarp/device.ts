@@ -1,0 +1,201 @@
+/** Software iWARP as an RDMA device: always there, on every address of the machine. */
+
+import { lookup } from 'node:dns/promises';
+import { createServer, type Server } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { openStream } from '../../stream/index.js';
+import { libcMissing } from '../../util/posix/libc.js';
+import { RiserError } from '../../util/errors.js';
+import type {
+  CompletionEvents,
+  ConnectionEvents,
+  DeviceAttributes,
+  DeviceEvents,
+  DeviceInfo,
+  ListenerEvents,
+  ListenOptions,
+  Probe,
+  QueuePairOptions,
+  RdmaConnection,
+  RdmaDevice,
+  RdmaListener,
+  RdmaProvider,
+  ResolveOptions,
+} from '../verbs.js';
+import { IwarpCompletionQueue } from './completion-queue.js';
+import { ActiveConnection } from './connection.js';
+import { KeyTable } from './keys.js';
+import { IwarpListener } from './listener.js';
+import type { Message } from './message.js';
+import { misuse } from './misuse.js';
+import { Notifier } from './notifier.js';
+import { IwarpProtectionDomain } from './protection-domain.js';
+import { IwarpQueuePair } from './queue-pair.js';
+import { infoOf } from './tcp.js';
+import type { MpaRevision } from './mpa/frames.js';
+
+export interface IwarpOptions {
+  /** Ask for CRCs. Default: on connections to other machines. */
+  crc?: boolean;
+  /** Require markers in what peers send. Default: no. */
+  markers?: boolean;
+  /** Of MPA, in requests. Default: 2. */
+  revision?: MpaRevision;
+  /**
+   * Send FPDUs longer than a TCP segment, which software takes and adapters may not. Default: on connections within
+   * this machine.
+   */
+  largeFpdus?: boolean;
+  /** Milliseconds that a peer may take for MPA's startup. Default 5000. */
+  startupTimeout?: number;
+}
+
+const NAME = 'iwarp';
+const MAX_QUEUED = 16_384;
+
+const ATTRIBUTES: DeviceAttributes = {
+  maxSendRequests: MAX_QUEUED,
+  maxReceiveRequests: MAX_QUEUED,
+  maxSges: 64,
+  maxReadSges: 64,
+  maxMessage: 2 ** 32 - 1,
+  maxCompletions: 1 << 20,
+  maxResponderResources: 128,
+  maxInitiatorDepth: 128,
+  maxPrivateData: 508,
+  hasMemoryWindows: true,
+  hasSharedReceiveQueues: true,
+  hasAtomics: false,
+  hasImmediate: false,
+  hasSendWithInvalidate: true,
+  readNeedsRemoteWrite: false,
+};
+
+export class IwarpProvider implements RdmaProvider {
+  readonly name = NAME;
+  readonly #options: IwarpOptions;
+
+  constructor(options: IwarpOptions = {}) {
+    this.#options = options;
+  }
+
+  probe(): Probe {
+    const how = libcMissing === null ? '' : `; through Node's own streams, which is slower (${libcMissing})`;
+    return { isUsable: true, reason: `in software, over TCP${how}` };
+  }
+
+  devices(): Promise<readonly DeviceInfo[]> {
+    const addresses = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+    return Promise.resolve([{ name: NAME, transport: 'iWARP', state: 'ACTIVE', addresses }]);
+  }
+
+  open(name: string, _events: DeviceEvents = {}): Promise<RdmaDevice> {
+    if (name === NAME) return Promise.resolve(new IwarpDevice(this.#options));
+    return Promise.reject(
+      new RiserError('RDMA_DEVICE_MISSING', `there is no RDMA device "${name}"`, {
+        by: 'local',
+        costs: 'task',
+        remedy: '"riser rdma devices" lists those that are there.',
+      }),
+    );
+  }
+}
+
+export class IwarpDevice implements RdmaDevice {
+  readonly name = NAME;
+  readonly attributes = ATTRIBUTES;
+  readonly options: IwarpOptions & { startupTimeout: number };
+  readonly #keys = new KeyTable();
+  readonly #notifier = new Notifier(queueMicrotask);
+  readonly #queuePairs = new Set<IwarpQueuePair>();
+  readonly #listeners = new Set<IwarpListener>();
+  #lastNumber = 0;
+
+  constructor(options: IwarpOptions = {}) {
+    this.options = { startupTimeout: 5000, ...options };
+  }
+
+  allocateProtectionDomain(): IwarpProtectionDomain {
+    return new IwarpProtectionDomain(this.#keys);
+  }
+
+  createCompletionQueue(capacity: number, events?: CompletionEvents): IwarpCompletionQueue {
+    checkSize('a completion queue', capacity, ATTRIBUTES.maxCompletions);
+    return new IwarpCompletionQueue(capacity, events ?? { completed: () => undefined }, this.#notifier);
+  }
+
+  createQueuePair(
+    domain: IwarpProtectionDomain,
+    options: QueuePairOptions,
+    events: ConnectionEvents,
+  ): IwarpQueuePair {
+    checkSize('a send queue', options.maxSendRequests, ATTRIBUTES.maxSendRequests);
+    checkSize('a receive queue', options.maxReceiveRequests, ATTRIBUTES.maxReceiveRequests);
+    checkSize('a scatter/gather list', options.maxSges ?? 1, ATTRIBUTES.maxSges);
+    this.#lastNumber = (this.#lastNumber % 0xff_ffff) + 1;
+    const queuePair = new IwarpQueuePair(this.#lastNumber, domain, options, events, this.#notifier);
+    this.#queuePairs.add(queuePair);
+    return queuePair;
+  }
+
+  queuePairClosed(queuePair: IwarpQueuePair): void {
+    this.#queuePairs.delete(queuePair);
+  }
+
+  async listen({ address, port }: ListenOptions, events: ListenerEvents): Promise<RdmaListener> {
+    const server = createServer({ pauseOnConnect: false });
+    const listener = new IwarpListener(this, server, events);
+    await listening(server, address, port);
+    server.on('connection', (socket) => {
+      const info = infoOf(socket);
+      listener.accepted(openStream<Message>(socket), info);
+    });
+    this.#listeners.add(listener);
+    return listener;
+  }
+
+  listenerClosed(listener: IwarpListener): void {
+    this.#listeners.delete(listener);
+  }
+
+  async resolve(options: ResolveOptions): Promise<RdmaConnection> {
+    options.signal?.throwIfAborted();
+    try {
+      const { address } = await lookup(options.host);
+      return new ActiveConnection(this, options, address);
+    } catch (cause) {
+      throw new RiserError('RDMA_UNREACHABLE', `there is no host "${options.host}"`, {
+        by: 'local',
+        costs: 'connection',
+        cause,
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#queuePairs.size > 0) throw misuse('a device is closed while it has queue pairs');
+    for (const listener of this.#listeners) await listener.close();
+  }
+}
+
+function checkSize(what: string, asked: number, most: number): void {
+  if (!Number.isInteger(asked) || asked < 1 || asked > most)
+    throw misuse(`${what} for ${asked}: from 1 to ${most} is possible`);
+}
+
+function listening(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const isTaken = cause.code === 'EADDRINUSE';
+      reject(
+        new RiserError(isTaken ? 'ADDRESS_IN_USE' : 'LISTEN', `cannot listen on ${host} port ${port}: ${cause.message}`, {
+          by: 'local',
+          costs: 'process',
+          cause,
+          ...(isTaken ? { remedy: 'Choose another port, or stop what listens there.' } : {}),
+        }),
+      );
+    });
+    server.listen({ host, port }, resolve);
+  });
+}

@@ -1,0 +1,98 @@
+/**
+ * The headers of DDP (RFC 5041 4) and RDMAP (RFC 5040 4), which share their first bytes: offsets count from the
+ * first byte of the ULPDU.
+ */
+
+import { u16, u32, u64, u8 } from '../../util/fields.js';
+
+/** Byte 0: tagged or not, last segment of its message or not, and the version of DDP (RFC 5041 4.1). */
+export const DdpFlag = { TAGGED: 0x80, LAST: 0x40 } as const;
+export const DDP_VERSION = 1;
+const DDP_VERSION_MASK = 0x03;
+/** Byte 1: the version of RDMAP in its highest two bits, the opcode in its lowest four (RFC 5040 4.1). */
+export const RDMAP_VERSION = 1;
+const RDMAP_VERSION_SHIFT = 6;
+const RDMAP_OPCODE_MASK = 0x0f;
+
+/** RFC 5040 4.1, Figure 4 */
+export const RdmapOpcode = {
+  WRITE: 0,
+  READ_REQUEST: 1,
+  READ_RESPONSE: 2,
+  SEND: 3,
+  SEND_WITH_INVALIDATE: 4,
+  SEND_WITH_SOLICITED_EVENT: 5,
+  SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE: 6,
+  TERMINATE: 7,
+} as const;
+export type RdmapOpcode = (typeof RdmapOpcode)[keyof typeof RdmapOpcode];
+
+/** DDP queues of untagged messages (RFC 5040 4.1, Figure 4). */
+export const DdpQueue = { SEND: 0, READ_REQUEST: 1, TERMINATE: 2 } as const;
+
+const common = { ddpControl: u8(0), rdmapControl: u8(1) };
+
+/** Tagged: Writes and Read Responses (RFC 5041 4.2). */
+export const TaggedHeader = { ...common, stag: u32(2), taggedOffset: u64(6) };
+export const TAGGED_HEADER = 14;
+
+/** Untagged: all others (RFC 5041 4.3). */
+export const UntaggedHeader = {
+  ...common,
+  /** Of the Sends with Invalidate; zero in others (RFC 5040 4.1). */
+  invalidateStag: u32(2),
+  queueNumber: u32(6),
+  messageSequenceNumber: u32(10),
+  messageOffset: u32(14),
+};
+export const UNTAGGED_HEADER = 18;
+
+/** RFC 5040 4.4, behind the untagged header. */
+export const ReadRequestHeader = {
+  ...UntaggedHeader,
+  sinkStag: u32(18),
+  sinkTaggedOffset: u64(22),
+  readMessageSize: u32(30),
+  sourceStag: u32(34),
+  sourceTaggedOffset: u64(38),
+};
+export const READ_REQUEST_HEADER = 46;
+/** The part of it that RDMAP adds (RFC 5040 4.8 calls it the RDMA header). */
+export const READ_REQUEST_PAYLOAD = READ_REQUEST_HEADER - UNTAGGED_HEADER;
+
+/** RFC 5040 4.8, behind the untagged header; what of the terminated message it quotes comes behind. */
+export const TerminateHeader = {
+  ...UntaggedHeader,
+  /** Layer in the high half, error type in the low one. */
+  layerAndType: u8(18),
+  errorCode: u8(19),
+  headerControl: u8(20),
+  ddpSegmentLength: u16(22),
+};
+/** Without a quotation. */
+export const TERMINATE_HEADER = 22;
+/** Where the quoted DDP header is. */
+export const TERMINATED_DDP_HEADER = 24;
+
+/** Bits of {@link TerminateHeader}'s `headerControl` (RFC 5040 4.8, HdrCt). */
+export const TerminateFlag = { SEGMENT_LENGTH: 0x80, DDP_HEADER: 0x40, RDMA_HEADER: 0x20 } as const;
+
+export function ddpControl(isTagged: boolean, isLast: boolean): number {
+  return (isTagged ? DdpFlag.TAGGED : 0) | (isLast ? DdpFlag.LAST : 0) | DDP_VERSION;
+}
+
+export function rdmapControl(opcode: RdmapOpcode): number {
+  return (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode;
+}
+
+export function ddpVersionOf(header: Uint8Array): number {
+  return header[0]! & DDP_VERSION_MASK;
+}
+
+export function rdmapVersionOf(header: Uint8Array): number {
+  return header[1]! >>> RDMAP_VERSION_SHIFT;
+}
+
+export function opcodeOf(header: Uint8Array): number {
+  return header[1]! & RDMAP_OPCODE_MASK;
+}

@@ -1,0 +1,113 @@
+/**
+ * Keys (STags) to memory: who holds one may reach the memory it stands for, within its rights and bounds, as long
+ * as it lasts (RFC 5042 5, 6.2). They are drawn at random, so that none follows from another.
+ */
+
+import { randomFillSync } from 'node:crypto';
+import type { ScatterList } from '../../util/memory.js';
+
+/** What a key stands for. */
+export interface Grant {
+  readonly domain: object;
+  /** The only queue pair whose peer may use it; null for all of the domain. */
+  readonly queuePair: object | null;
+  /** Of `AccessFlag`. */
+  readonly access: number;
+  /** The tagged offset of its first byte. */
+  readonly base: number;
+  readonly list: ScatterList;
+  /** A peer may end it by a Send with Invalidate. */
+  readonly isInvalidable: boolean;
+  /** The key is gone. */
+  invalidated(): void;
+}
+
+const DRAWN_AT_ONCE = 256;
+
+export class KeyTable {
+  readonly #grants = new Map<number, Grant>();
+  readonly #random = new Uint32Array(DRAWN_AT_ONCE);
+  #drawn = DRAWN_AT_ONCE;
+
+  /** A new key for `grant`: 32 bits, never 0. */
+  add(grant: Grant): number {
+    const key = this.draw();
+    this.set(key, grant);
+    return key;
+  }
+
+  /** A key that nobody has had, to be {@link set} later. */
+  draw(): number {
+    for (;;) {
+      const key = this.#random32();
+      if (key !== 0 && !this.#grants.has(key)) return key;
+    }
+  }
+
+  set(key: number, grant: Grant): void {
+    this.#grants.set(key, grant);
+  }
+
+  find(key: number): Grant | null {
+    return this.#grants.get(key) ?? null;
+  }
+
+  remove(key: number): void {
+    const grant = this.#grants.get(key);
+    if (grant === undefined) return;
+    this.#grants.delete(key);
+    grant.invalidated();
+  }
+
+  get count(): number {
+    return this.#grants.size;
+  }
+
+  #random32(): number {
+    if (this.#drawn === DRAWN_AT_ONCE) {
+      randomFillSync(this.#random);
+      this.#drawn = 0;
+    }
+    const key = this.#random[this.#drawn]!;
+    // What was given away is not kept where it could leak.
+    this.#random[this.#drawn++] = 0;
+    return key;
+  }
+}
+
+/** What is wrong with an access, in the order in which it is looked for. */
+export const AccessFault = {
+  NONE: 0,
+  INVALID_KEY: 1,
+  NOT_ASSOCIATED: 2,
+  ACCESS: 3,
+  WRAP: 4,
+  BOUNDS: 5,
+} as const;
+export type AccessFault = (typeof AccessFault)[keyof typeof AccessFault];
+
+const LOW_WORD = 2 ** 32;
+
+/**
+ * Whether a peer of `queuePair` may access `length` bytes, at most 2^32 - 1, from a tagged offset on, given as two words
+ * (RFC 5041 7.1, RFC 5040 7.2).
+ */
+export function checkAccess(
+  grant: Grant | null,
+  domain: object,
+  queuePair: object,
+  access: number,
+  high: number,
+  low: number,
+  length: number,
+): AccessFault {
+  if (grant === null) return AccessFault.INVALID_KEY;
+  if (grant.domain !== domain || (grant.queuePair !== null && grant.queuePair !== queuePair))
+    return AccessFault.NOT_ASSOCIATED;
+  if ((grant.access & access) !== access) return AccessFault.ACCESS;
+  if (high === LOW_WORD - 1 && low + length >= LOW_WORD) return AccessFault.WRAP;
+  // Exact wherever it can be within bounds: grants end below 2^53.
+  const at = high * LOW_WORD + low;
+  if (at < grant.base || at + length > grant.base + grant.list.length) return AccessFault.BOUNDS;
+  return AccessFault.NONE;
+}

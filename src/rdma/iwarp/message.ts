@@ -1,0 +1,94 @@
+/** What a queue pair puts on the wire: one DDP message, FPDU by FPDU. */
+
+import type { ScatterList } from '../../util/memory.js';
+import { putU32 } from '../../util/fields.js';
+import {
+  ddpControl,
+  type DdpQueue,
+  rdmapControl,
+  type RdmapOpcode,
+  TAGGED_HEADER,
+  UNTAGGED_HEADER,
+} from './headers.js';
+import type { FpduWriter } from './mpa/fpdu-writer.js';
+
+/** Its FPDUs belong to it in the stream's queue; when the last of them is gone, it is over. */
+export abstract class Message {
+  /** Payload bytes that are in FPDUs. */
+  protected position = 0;
+  #queued = 0;
+  #isWhole = false;
+
+  /** Queue its next FPDU; true when that was the last. */
+  writeSegment(writer: FpduWriter<Message>): boolean {
+    this.#queued++;
+    const isLast = this.segment(writer);
+    this.#isWhole = isLast;
+    return isLast;
+  }
+
+  /** The kernel has taken an FPDU of it. */
+  segmentReleased(): void {
+    if (--this.#queued === 0 && this.#isWhole) {
+      this.#isWhole = false;
+      this.position = 0;
+      this.sent();
+    }
+  }
+
+  protected abstract segment(writer: FpduWriter<Message>): boolean;
+  /** All of it has left. */
+  protected abstract sent(): void;
+
+  /** Write the next bytes of `list` to the peer's memory; `high`, `low` and `key` are those of the message's first byte. */
+  protected tagged(
+    writer: FpduWriter<Message>,
+    opcode: RdmapOpcode,
+    list: ScatterList | null,
+    from: number,
+    length: number,
+    key: number,
+    high: number,
+    low: number,
+  ): boolean {
+    const part = Math.min(length - this.position, writer.maxUlpdu - TAGGED_HEADER);
+    const isLast = this.position + part === length;
+    writer.begin(TAGGED_HEADER);
+    const bytes = writer.region.bytes;
+    const at = writer.offset;
+    bytes[at] = ddpControl(true, isLast);
+    bytes[at + 1] = rdmapControl(opcode);
+    putU32(bytes, at + 2, key);
+    const sum = low + this.position;
+    putU32(bytes, at + 6, sum > 0xffff_ffff ? high + 1 : high);
+    putU32(bytes, at + 10, sum);
+    writer.finish(list, from + this.position, part, this);
+    this.position += part;
+    return isLast;
+  }
+
+  /** Send the next bytes of `list` to one of the peer's queues. */
+  protected untagged(
+    writer: FpduWriter<Message>,
+    opcode: RdmapOpcode,
+    queue: (typeof DdpQueue)[keyof typeof DdpQueue],
+    sequenceNumber: number,
+    invalidateStag: number,
+    list: ScatterList,
+  ): boolean {
+    const part = Math.min(list.length - this.position, writer.maxUlpdu - UNTAGGED_HEADER);
+    const isLast = this.position + part === list.length;
+    writer.begin(UNTAGGED_HEADER);
+    const bytes = writer.region.bytes;
+    const at = writer.offset;
+    bytes[at] = ddpControl(false, isLast);
+    bytes[at + 1] = rdmapControl(opcode);
+    putU32(bytes, at + 2, invalidateStag);
+    putU32(bytes, at + 6, queue);
+    putU32(bytes, at + 10, sequenceNumber);
+    putU32(bytes, at + 14, this.position);
+    writer.finish(list, this.position, part, this);
+    this.position += part;
+    return isLast;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Tells listeners of what happened, never from within a call of theirs: at the end of the input that brought it,
+ * or soon after a call of theirs that caused it.
+ */
+
+/** Something that has news for a listener. */
+export interface Notified {
+  notify(): void;
+}
+
+export class Notifier {
+  readonly #soon: (run: () => void) => void;
+  #waiting: Notified[] = [];
+  #handing: Notified[] = [];
+  #depth = 0;
+  #isScheduled = false;
+  readonly #run = (): void => {
+    this.#isScheduled = false;
+    this.enter();
+    this.leave();
+  };
+
+  /** `soon` runs a function after the current call, and before anything else comes in. */
+  constructor(soon: (run: () => void) => void) {
+    this.#soon = soon;
+  }
+
+  add(notified: Notified): void {
+    this.#waiting.push(notified);
+    if (this.#depth > 0 || this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#soon(this.#run);
+  }
+
+  /** Input is being handled. */
+  enter(): void {
+    this.#depth++;
+  }
+
+  /** It has been: tell what it brought, and what the listeners' answers bring in turn. */
+  leave(): void {
+    if (this.#depth === 1) {
+      while (this.#waiting.length > 0) {
+        const handing = this.#waiting;
+        this.#waiting = this.#handing;
+        this.#handing = handing;
+        for (const notified of handing) notified.notify();
+        handing.length = 0;
+      }
+    }
+    this.#depth--;
+  }
+}

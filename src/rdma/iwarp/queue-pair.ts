@@ -1,0 +1,340 @@
+/**
+ * A queue pair over MPA: the requester and the responder have messages to send, one at a time and in turn; the
+ * receiver places what arrives. It is sans-I/O: bytes come and go by a {@link ByteStream}.
+ */
+
+import type { ByteStream, ByteStreamEvents } from '../../stream/index.js';
+import { copyBytes } from '../../util/memory.js';
+import {
+  type ConnectionEvents,
+  type QueuePair,
+  type QueuePairOptions,
+  QueuePairState,
+} from '../verbs.js';
+import { CompletionStatus, type ReceiveRequest, type SendRequest } from '../work.js';
+import type { IwarpCompletionQueue } from './completion-queue.js';
+import {
+  ddpControl,
+  DdpFlag,
+  DdpQueue,
+  opcodeOf,
+  rdmapControl,
+  RdmapOpcode,
+  READ_REQUEST_HEADER,
+  READ_REQUEST_PAYLOAD,
+  TAGGED_HEADER,
+  TERMINATE_HEADER,
+  TERMINATED_DDP_HEADER,
+  TerminateFlag,
+  UNTAGGED_HEADER,
+} from './headers.js';
+import type { Message } from './message.js';
+import { misuse } from './misuse.js';
+import { FpduReader } from './mpa/fpdu-reader.js';
+import { FpduWriter } from './mpa/fpdu-writer.js';
+import type { Notified, Notifier } from './notifier.js';
+import type { IwarpProtectionDomain, IwarpSharedReceiveQueue } from './protection-domain.js';
+import { Receiver, type ReceiverHost } from './receiver.js';
+import { Requester, type RequesterHost } from './requester.js';
+import { Responder } from './responder.js';
+import {
+  peerViolation,
+  statusOf,
+  Terminate,
+  TerminateLayer,
+  type TerminateReason,
+  terminatedBy,
+} from './terminate.js';
+import { ReceiveRing } from './work-queue.js';
+import { putU16, putU32 } from '../../util/fields.js';
+
+/** Bytes that are made into FPDUs ahead of what the kernel has taken. */
+const SEND_AHEAD = 512 * 1024;
+
+/** What MPA's startup has settled. */
+export interface StreamParameters {
+  readonly crc: boolean;
+  readonly sendMarkers: boolean;
+  readonly receiveMarkers: boolean;
+  /** RDMA Reads that this side may have outstanding, and that it serves at a time. */
+  readonly initiatorDepth: number;
+  readonly responderResources: number;
+  /** Nothing may be sent before the peer's first FPDU has come (RFC 5044 7.1.2). */
+  readonly mustWait: boolean;
+  /** Bytes of the longest ULPDU to send. */
+  readonly maxUlpdu: number;
+}
+
+export class IwarpQueuePair
+  implements QueuePair, RequesterHost, ReceiverHost, ByteStreamEvents<Message>, Notified
+{
+  readonly number: number;
+  readonly domain: IwarpProtectionDomain;
+  readonly requester: Requester;
+  responder: Responder;
+  state: QueuePairState = QueuePairState.INIT;
+  readonly #sendQueue: IwarpCompletionQueue;
+  readonly #receiveQueue: IwarpCompletionQueue;
+  readonly #receives: ReceiveRing | null;
+  readonly #shared: IwarpSharedReceiveQueue | null;
+  readonly #receiver: Receiver;
+  readonly #events: ConnectionEvents;
+  readonly #notifier: Notifier;
+  readonly #maxSges: number;
+  #stream: ByteStream<Message> | null = null;
+  #writer!: FpduWriter<Message>;
+  #reader!: FpduReader;
+  #current: Message | null = null;
+  #mustWait = false;
+  #answersNext = false;
+  #isHandling = false;
+  #isClosing = false;
+  /** A Terminate was sent or received: nothing else is. */
+  #isTerminated = false;
+  #isOver = false;
+  #isClosed = false;
+  /** Why it is over, and how the work ends that it was about. */
+  #error: Error | null = null;
+  #status: CompletionStatus = CompletionStatus.FLUSH_ERROR;
+
+  constructor(
+    number: number,
+    domain: IwarpProtectionDomain,
+    options: QueuePairOptions,
+    events: ConnectionEvents,
+    notifier: Notifier,
+  ) {
+    this.number = number;
+    this.domain = domain;
+    this.#events = events;
+    this.#notifier = notifier;
+    this.#maxSges = options.maxSges ?? 1;
+    this.#sendQueue = options.sendQueue as IwarpCompletionQueue;
+    this.#receiveQueue = options.receiveQueue as IwarpCompletionQueue;
+    this.#shared = (options.sharedReceiveQueue as IwarpSharedReceiveQueue | undefined) ?? null;
+    this.#receives = this.#shared === null ? new ReceiveRing(options.maxReceiveRequests) : null;
+    this.requester = new Requester(this, this.#sendQueue, options.maxSendRequests, this.#maxSges);
+    this.responder = new Responder(domain.keys, 0);
+    this.#receiver = new Receiver(this, this.#receiveQueue, this.#receives ?? this.#shared!.ring);
+    domain.users++;
+    this.#sendQueue.users++;
+    this.#receiveQueue.users++;
+    if (this.#shared !== null) this.#shared.users++;
+  }
+
+  get sendRoom(): number {
+    return this.requester.room;
+  }
+
+  // ---- QueuePair ----
+
+  postSend(request: SendRequest): void {
+    if (this.#isClosed) throw misuse('the queue pair is closed');
+    if (this.state === QueuePairState.INIT) throw misuse('the queue pair is not connected');
+    this.requester.post(request);
+    if (this.#isOver) this.requester.flush(CompletionStatus.FLUSH_ERROR);
+  }
+
+  postReceive(request: ReceiveRequest): void {
+    if (this.#isClosed) throw misuse('the queue pair is closed');
+    if (this.#receives === null) throw misuse('this queue pair takes its receives from a shared receive queue');
+    if (request.sges.count > this.#maxSges)
+      throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
+    this.#receives.post(request);
+    if (this.#isOver) this.#receiver.flush(false);
+  }
+
+  flush(): void {
+    if (this.#stream === null) return;
+    this.#pump();
+    // Within a batch of input the answers leave together at its end.
+    if (!this.#isHandling && this.#stream !== null) this.#stream.flushSoon();
+  }
+
+  // ---- its connection ----
+
+  /** The startup is over: from now on the stream carries FPDUs. `early`: what of them came along with it. */
+  connected(stream: ByteStream<Message>, parameters: StreamParameters): void {
+    this.#stream = stream;
+    const { crc, sendMarkers, receiveMarkers } = parameters;
+    this.#writer = new FpduWriter<Message>(stream.queue, { crc, markers: sendMarkers });
+    this.#writer.maxUlpdu = parameters.maxUlpdu;
+    this.#reader = new FpduReader(stream, { crc, markers: receiveMarkers }, this.#receiver);
+    this.#mustWait = parameters.mustWait;
+    this.requester.initiatorDepth = parameters.initiatorDepth;
+    this.responder = new Responder(this.domain.keys, parameters.responderResources);
+    this.state = QueuePairState.RTS;
+    stream.events = this;
+  }
+
+  /** Send what can be sent, then end. */
+  disconnect(): void {
+    if (this.#isClosing || this.#isOver) return;
+    this.#isClosing = true;
+    if (this.#stream === null) this.closed(null);
+    else this.flush();
+  }
+
+  /** End at once, for `error` if it is one, and let go of everything. */
+  close(error: Error | null = null): void {
+    if (this.#isClosed) return;
+    if (!this.#isOver) {
+      if (this.#stream === null) this.closed(error);
+      else this.#stream.destroy(error);
+    }
+    this.#isClosed = true;
+    this.domain.users--;
+    this.#sendQueue.users--;
+    this.#receiveQueue.users--;
+    if (this.#shared !== null) this.#shared.users--;
+  }
+
+  // ---- ByteStreamEvents ----
+
+  readable(): void {
+    this.#notifier.enter();
+    this.#isHandling = true;
+    try {
+      this.#reader.readable();
+    } catch (error) {
+      // A defect of ours that a peer's bytes brought to light costs its connection, not the process.
+      this.#stream?.destroy(error instanceof Error ? error : new Error(String(error)));
+    }
+    // What the listeners post on being told leaves together with the answers.
+    this.#notifier.leave();
+    this.#isHandling = false;
+    if (this.#stream === null) return;
+    this.#pump();
+    if (this.#stream !== null && this.#stream.queue.count > 0) this.#stream.flush();
+  }
+
+  released(message: Message): void {
+    message.segmentReleased();
+    this.#pump();
+  }
+
+  closed(error: Error | null): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#stream = null;
+    this.#current = null;
+    this.#error ??= error;
+    this.state = QueuePairState.ERROR;
+    this.requester.flush(this.#status);
+    this.#receiver.flush(this.#receives === null);
+    this.#notifier.add(this);
+  }
+
+  /** By the notifier. */
+  notify(): void {
+    this.#events.disconnected(this.#error);
+  }
+
+  // ---- output ----
+
+  /** Queue FPDUs as long as there is something to send, and not too much of it already waits for the kernel. */
+  #pump(): void {
+    const stream = this.#stream;
+    if (stream === null || this.#isTerminated || this.#mustWait) return;
+    while (stream.queue.bytes < SEND_AHEAD && !this.#hasEnded()) {
+      const message = (this.#current ??= this.#nextMessage());
+      if (message === null) {
+        if (this.#isClosing && !this.#hasEnded()) {
+          this.#isTerminated = true;
+          stream.end();
+        }
+        return;
+      }
+      if (message.writeSegment(this.#writer)) this.#current = null;
+    }
+  }
+
+  /** What is done on the way may end the connection. */
+  #hasEnded(): boolean {
+    return this.#isTerminated || this.#stream === null;
+  }
+
+  /** Requests and responses take turns, lest one side's reads keep the other's sends waiting. */
+  #nextMessage(): Message | null {
+    this.#answersNext = !this.#answersNext;
+    if (!this.#answersNext) return this.requester.next() ?? this.#nextResponse();
+    return this.#nextResponse() ?? this.requester.next();
+  }
+
+  #nextResponse(): Message | null {
+    const response = this.responder.next();
+    if (response === null || response.isGranted) return response;
+    this.#fail(Terminate.READ_INVALID_STAG, 0, 'asked for memory that was taken back before it was read');
+    return null;
+  }
+
+  answerSoon(): void {
+    // All input of a batch is answered at its end.
+  }
+
+  // ---- the end ----
+
+  requestFailed(error: Error): void {
+    this.#error = error;
+    this.#terminate(Terminate.LOCAL_CATASTROPHIC, 0);
+  }
+
+  violated(reason: TerminateReason, what: string): void {
+    this.#fail(reason, this.#receiver.ulpduLength, what);
+  }
+
+  #fail(reason: TerminateReason, quoted: number, what: string): void {
+    if (this.#isTerminated) return;
+    this.#error = peerViolation(reason, what);
+    this.#terminate(reason, quoted);
+  }
+
+  terminated(reason: TerminateReason): void {
+    if (this.#isTerminated) return;
+    this.#isTerminated = true;
+    this.#error = terminatedBy(reason);
+    this.#status = statusOf(reason);
+    this.state = QueuePairState.ERROR;
+    this.#reader.stop();
+    this.#stream!.end();
+  }
+
+  /** Send a Terminate (RFC 5040 4.8), with what is `quoted` of the ULPDU that was handled, and end. */
+  #terminate(reason: TerminateReason, quoted: number): void {
+    const stream = this.#stream!;
+    this.#isTerminated = true;
+    this.state = QueuePairState.ERROR;
+    this.#reader.stop();
+    const { header } = this.#receiver;
+    const isTagged = (header[0]! & DdpFlag.TAGGED) !== 0;
+    const ddpHeader = isTagged ? TAGGED_HEADER : UNTAGGED_HEADER;
+    // Figure 10: nothing is quoted for MPA's errors and for catastrophic ones.
+    const quotes = reason.layer !== TerminateLayer.MPA && reason.type !== 0 && quoted >= ddpHeader;
+    const isRead =
+      reason.layer === TerminateLayer.RDMAP &&
+      reason.type === 1 &&
+      !isTagged &&
+      opcodeOf(header) === RdmapOpcode.READ_REQUEST &&
+      quoted >= READ_REQUEST_HEADER;
+    const quotation = quotes ? ddpHeader + (isRead ? READ_REQUEST_PAYLOAD : 0) : 0;
+    const length = quotes ? TERMINATED_DDP_HEADER + quotation : TERMINATE_HEADER;
+    this.#writer.begin(length);
+    const bytes = this.#writer.region.bytes;
+    const at = this.#writer.offset;
+    bytes.fill(0, at, at + length);
+    bytes[at] = ddpControl(false, true);
+    bytes[at + 1] = rdmapControl(RdmapOpcode.TERMINATE);
+    putU32(bytes, at + 6, DdpQueue.TERMINATE);
+    putU32(bytes, at + 10, 1);
+    bytes[at + 18] = (reason.layer << 4) | reason.type;
+    bytes[at + 19] = reason.code;
+    if (quotes) {
+      bytes[at + 20] =
+        TerminateFlag.SEGMENT_LENGTH | TerminateFlag.DDP_HEADER | (isRead ? TerminateFlag.RDMA_HEADER : 0);
+      putU16(bytes, at + 22, quoted);
+      copyBytes(header, 0, bytes, at + TERMINATED_DDP_HEADER, quotation);
+    }
+    this.#writer.finish(null, 0, 0, null);
+    stream.end();
+  }
+}

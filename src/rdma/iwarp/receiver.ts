@@ -1,0 +1,379 @@
+/**
+ * What arrives on a queue pair: DDP segments are checked, and only then placed; whole messages are delivered
+ * (RFC 5041 7.1, RFC 5040 7.2). The first fault ends it: see {@link ReceiverHost.violated}.
+ *
+ * TCP keeps the order, so that of each queue one message is under way, and the next segment's place is known.
+ */
+
+import { getU32 } from '../../util/fields.js';
+import { copyBytes, type Memory, ScatterList } from '../../util/memory.js';
+import { AccessFlag } from '../verbs.js';
+import { CompletionFlag, CompletionOpcode, CompletionStatus } from '../work.js';
+import type { IwarpCompletionQueue, RoomOwner } from './completion-queue.js';
+import {
+  DDP_VERSION,
+  DdpFlag,
+  DdpQueue,
+  ddpVersionOf,
+  opcodeOf,
+  RDMAP_VERSION,
+  RdmapOpcode,
+  rdmapVersionOf,
+  READ_REQUEST_HEADER,
+  ReadRequestHeader,
+  TAGGED_HEADER,
+  TaggedHeader,
+  TERMINATE_HEADER,
+  TerminateHeader,
+  UNTAGGED_HEADER,
+  UntaggedHeader,
+} from './headers.js';
+import { AccessFault, checkAccess, type Grant } from './keys.js';
+import type { UlpduHandler, UlpduPlacement } from './mpa/fpdu-reader.js';
+import type { IwarpProtectionDomain } from './protection-domain.js';
+import type { Requester } from './requester.js';
+import type { Responder } from './responder.js';
+import { reasonOf, Terminate, type TerminateReason } from './terminate.js';
+import { type ReceiveRing, ReceiveWork } from './work-queue.js';
+
+/** The queue pair behind it. */
+export interface ReceiverHost {
+  readonly number: number;
+  readonly domain: IwarpProtectionDomain;
+  readonly requester: Requester;
+  readonly responder: Responder;
+  /** The peer broke a rule; what is quoted of it is in {@link Receiver.header}. `what`: what it sent, in words. */
+  violated(reason: TerminateReason, what: string): void;
+  /** The peer terminated the connection. */
+  terminated(reason: TerminateReason): void;
+  /** There is something to answer. */
+  answerSoon(): void;
+}
+
+/** Room for the longest header: that of a Terminate with all it quotes. */
+const HEADER_ROOM = 72;
+
+const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
+  [AccessFault.INVALID_KEY]: Terminate.TAGGED_INVALID_STAG,
+  [AccessFault.NOT_ASSOCIATED]: Terminate.TAGGED_NOT_ASSOCIATED,
+  [AccessFault.ACCESS]: Terminate.ACCESS,
+  [AccessFault.WRAP]: Terminate.TAGGED_WRAP,
+  [AccessFault.BOUNDS]: Terminate.TAGGED_BOUNDS,
+};
+const READ_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
+  [AccessFault.INVALID_KEY]: Terminate.READ_INVALID_STAG,
+  [AccessFault.NOT_ASSOCIATED]: Terminate.READ_NOT_ASSOCIATED,
+  [AccessFault.ACCESS]: Terminate.ACCESS,
+  [AccessFault.WRAP]: Terminate.READ_WRAP,
+  [AccessFault.BOUNDS]: Terminate.READ_BOUNDS,
+};
+
+/** What a Send has begun with holds for all of its segments. */
+const NO_MESSAGE = -1;
+
+export class Receiver implements UlpduHandler, UlpduPlacement {
+  /** The first bytes of the ULPDU that is handled, its DDP and RDMAP headers among them. */
+  readonly header = new Uint8Array(HEADER_ROOM);
+  /** Of it, bytes in all. */
+  ulpduLength = 0;
+  /** {@link UlpduPlacement}: behind so many bytes of header the payload goes there. */
+  headerLength = 0;
+  readonly list = new ScatterList();
+  readonly #host: ReceiverHost;
+  readonly #queue: IwarpCompletionQueue;
+  readonly #ring: ReceiveRing;
+  /** What of the current segment is placed by a peer's key: the key may end before it is. */
+  #grant: Grant | null = null;
+  #payload = 0;
+
+  /** The Send that is being received. */
+  #work = new ReceiveWork();
+  #sendOpcode = NO_MESSAGE;
+  #sendOffset = 0;
+  #sendNumber = 1;
+  #readNumber = 1;
+
+  constructor(host: ReceiverHost, queue: IwarpCompletionQueue, ring: ReceiveRing) {
+    this.#host = host;
+    this.#queue = queue;
+    this.#ring = ring;
+  }
+
+  // ---- UlpduHandler ----
+
+  ulpdu(region: Memory, offset: number, length: number): void {
+    if (!this.#begin(region.bytes, offset, length, length)) return;
+    this.list.write(0, region.bytes, offset + this.headerLength, this.#payload);
+    this.placed();
+  }
+
+  beginPlacement(region: Memory, offset: number, available: number, length: number): UlpduPlacement | null {
+    return this.#begin(region.bytes, offset, available, length) ? this : null;
+  }
+
+  /** The current segment is in its place. */
+  placed(): void {
+    const { header } = this;
+    const isLast = (header[0]! & DdpFlag.LAST) !== 0;
+    this.#grant = null;
+    if ((header[0]! & DdpFlag.TAGGED) === 0) {
+      this.#sendOffset += this.#payload;
+      if (isLast) this.#deliverSend();
+    } else if (opcodeOf(header) === RdmapOpcode.READ_RESPONSE) {
+      const { requester } = this.#host;
+      requester.oldestRead!.received += this.#payload;
+      if (isLast) requester.readAnswered();
+    }
+  }
+
+  /** Whether bytes are still being placed by way of `grant`. */
+  isPlacing(grant: Grant): boolean {
+    return this.#grant === grant;
+  }
+
+  // ---- checks ----
+
+  /**
+   * Look at a ULPDU's header: true when a payload is to be placed into {@link list}. Else it was dealt with, or it
+   * was a fault.
+   */
+  #begin(bytes: Uint8Array, offset: number, available: number, length: number): boolean {
+    const { header } = this;
+    const kept = Math.min(available, HEADER_ROOM);
+    copyBytes(bytes, offset, header, 0, kept);
+    header.fill(0, kept);
+    this.ulpduLength = length;
+    this.list.clear();
+    // An FPDU of nothing is a peer's ready-to-receive message (RFC 6581 9).
+    if (length === 0) return false;
+    const isTagged = (header[0]! & DdpFlag.TAGGED) !== 0;
+    this.headerLength = isTagged ? TAGGED_HEADER : UNTAGGED_HEADER;
+    if (length < this.headerLength) return this.#fault(Terminate.DDP_CATASTROPHIC, 'a segment shorter than its header');
+    if (ddpVersionOf(header) !== DDP_VERSION) {
+      const reason = isTagged ? Terminate.TAGGED_VERSION : Terminate.UNTAGGED_VERSION;
+      return this.#fault(reason, `DDP version ${ddpVersionOf(header)}`);
+    }
+    if (rdmapVersionOf(header) !== RDMAP_VERSION)
+      return this.#fault(Terminate.RDMAP_VERSION, `RDMAP version ${rdmapVersionOf(header)}`);
+    this.#payload = length - this.headerLength;
+    return isTagged ? this.#beginTagged() : this.#beginUntagged();
+  }
+
+  #beginTagged(): boolean {
+    switch (opcodeOf(this.header)) {
+      case RdmapOpcode.WRITE:
+        return this.#beginWrite();
+      case RdmapOpcode.READ_RESPONSE:
+        return this.#beginReadResponse();
+      default:
+        return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(this.header)} in a tagged segment`);
+    }
+  }
+
+  #beginWrite(): boolean {
+    // Nothing is checked of a write of nothing (RFC 5041 7.1).
+    if (this.#payload === 0) return false;
+    const { header } = this;
+    const { domain } = this.#host;
+    const grant = domain.keys.find(TaggedHeader.stag.get(header));
+    const high = getU32(header, TaggedHeader.taggedOffset.offset);
+    const low = getU32(header, TaggedHeader.taggedOffset.offset + 4);
+    const fault = checkAccess(
+      grant,
+      domain,
+      this.#host,
+      AccessFlag.REMOTE_WRITE,
+      high,
+      low,
+      this.#payload,
+    );
+    if (fault !== AccessFault.NONE) return this.#fault(TAGGED_FAULT[fault], 'an RDMA Write that is not granted');
+    this.#grant = grant;
+    this.list.addFrom(grant!.list, high * 2 ** 32 + low - grant!.base, this.#payload);
+    return true;
+  }
+
+  #beginReadResponse(): boolean {
+    const { header } = this;
+    const read = this.#host.requester.oldestRead;
+    if (read === null) return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Read Response that nothing asked for');
+    const { list } = read.memory;
+    const end = read.received + this.#payload;
+    const isLast = (header[0]! & DdpFlag.LAST) !== 0;
+    if (list.length > 0) {
+      if (TaggedHeader.stag.get(header) !== read.sinkKey)
+        return this.#fault(Terminate.TAGGED_INVALID_STAG, 'a Read Response for other memory than was named');
+      if (TaggedHeader.taggedOffset.get(header) !== read.received || end > list.length)
+        return this.#fault(Terminate.TAGGED_BOUNDS, 'a Read Response for other bytes than were asked for');
+    }
+    if (end > list.length || isLast !== (end === list.length))
+      return this.#fault(Terminate.OPERATION, 'a Read Response of another length than was asked for');
+    if (!read.memory.isUsable(this.#host.domain, true))
+      return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Read Response after its memory was deregistered');
+    this.list.addFrom(list, read.received, this.#payload);
+    return true;
+  }
+
+  #beginUntagged(): boolean {
+    switch (UntaggedHeader.queueNumber.get(this.header)) {
+      case DdpQueue.SEND:
+        return this.#beginSend();
+      case DdpQueue.READ_REQUEST:
+        return this.#readRequest();
+      case DdpQueue.TERMINATE:
+        return this.#terminate();
+      default:
+        return this.#fault(Terminate.INVALID_QUEUE, 'a message for a queue that does not exist');
+    }
+  }
+
+  #beginSend(): boolean {
+    const { header } = this;
+    const opcode = opcodeOf(header);
+    if (opcode < RdmapOpcode.SEND || opcode > RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE)
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcode} in the queue of Sends`);
+    if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#sendNumber)
+      return this.#fault(Terminate.INVALID_MSN, 'a Send out of sequence');
+    if (UntaggedHeader.messageOffset.get(header) !== this.#sendOffset)
+      return this.#fault(Terminate.INVALID_MO, 'a segment of a Send that does not follow the one before');
+    if (this.#sendOpcode === NO_MESSAGE) {
+      const work = this.#ring.take(this.#work);
+      if (work === null) return this.#fault(Terminate.NO_BUFFER, 'a Send for which no receive was posted');
+      this.#work = work;
+      this.#sendOpcode = opcode;
+    } else if (opcode !== this.#sendOpcode)
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Send whose opcode changes');
+    const { memory } = this.#work;
+    if (!memory.isUsable(this.#host.domain, true)) {
+      this.#completeReceive(CompletionStatus.LOCAL_PROTECTION_ERROR);
+      return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Send for which a wrong receive was posted');
+    }
+    if (this.#sendOffset + this.#payload > memory.list.length) {
+      this.#completeReceive(CompletionStatus.LOCAL_LENGTH_ERROR);
+      return this.#fault(Terminate.MESSAGE_TOO_LONG, `a Send longer than the ${memory.list.length} bytes posted for it`);
+    }
+    this.list.addFrom(memory.list, this.#sendOffset, this.#payload);
+    return true;
+  }
+
+  #deliverSend(): void {
+    const { header } = this;
+    const opcode = this.#sendOpcode;
+    let invalidatedKey = 0;
+    if (
+      opcode === RdmapOpcode.SEND_WITH_INVALIDATE ||
+      opcode === RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE
+    ) {
+      invalidatedKey = UntaggedHeader.invalidateStag.get(header);
+      const { domain } = this.#host;
+      const grant = domain.keys.find(invalidatedKey);
+      if (grant?.queuePair !== this.#host || !grant.isInvalidable) {
+        this.#fault(Terminate.CANNOT_INVALIDATE, 'a Send that invalidates what it must not');
+        return;
+      }
+      domain.keys.remove(invalidatedKey);
+    }
+    this.#sendNumber = (this.#sendNumber + 1) >>> 0;
+    this.#completeReceive(CompletionStatus.SUCCESS, invalidatedKey);
+  }
+
+  #completeReceive(status: CompletionStatus, invalidatedKey = 0): void {
+    const isSolicited = this.#sendOpcode >= RdmapOpcode.SEND_WITH_SOLICITED_EVENT;
+    const flags = invalidatedKey === 0 ? 0 : CompletionFlag.WITH_INVALIDATE;
+    const length = this.#sendOffset;
+    this.#sendOpcode = NO_MESSAGE;
+    this.#sendOffset = 0;
+    this.#complete(this.#work.id, status, length, flags, invalidatedKey, isSolicited);
+  }
+
+  #complete(
+    id: number,
+    status: CompletionStatus,
+    length: number,
+    flags: number,
+    invalidatedKey: number,
+    isSolicited: boolean,
+  ): void {
+    const owner: RoomOwner = this.#ring;
+    this.#queue.push(
+      owner,
+      1,
+      this.#host.number,
+      id,
+      status,
+      CompletionOpcode.RECEIVE,
+      length,
+      flags,
+      invalidatedKey,
+      isSolicited,
+    );
+  }
+
+  /** RFC 5040 5.2.1 */
+  #readRequest(): boolean {
+    const { header } = this;
+    if (opcodeOf(header) !== RdmapOpcode.READ_REQUEST)
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(header)} in the queue of Read Requests`);
+    if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#readNumber)
+      return this.#fault(Terminate.INVALID_MSN, 'a Read Request out of sequence');
+    if (UntaggedHeader.messageOffset.get(header) !== 0)
+      return this.#fault(Terminate.INVALID_MO, 'a Read Request in several segments');
+    if (this.ulpduLength > READ_REQUEST_HEADER)
+      return this.#fault(Terminate.MESSAGE_TOO_LONG, 'a Read Request that is too long');
+    if (this.ulpduLength < READ_REQUEST_HEADER || (header[0]! & DdpFlag.LAST) === 0)
+      return this.#fault(Terminate.OPERATION, 'a Read Request that is too short');
+    const { domain, responder } = this.#host;
+    const length = ReadRequestHeader.readMessageSize.get(header);
+    const sourceKey = ReadRequestHeader.sourceStag.get(header);
+    const at = ReadRequestHeader.sourceTaggedOffset.offset;
+    const high = getU32(header, at);
+    const low = getU32(header, at + 4);
+    // Of a read of nothing nothing is checked (RFC 5040 5.2.1).
+    const grant = length === 0 ? null : domain.keys.find(sourceKey);
+    if (length > 0) {
+      const fault = checkAccess(grant, domain, this.#host, AccessFlag.REMOTE_READ, high, low, length);
+      if (fault !== AccessFault.NONE) return this.#fault(READ_FAULT[fault], 'an RDMA Read that is not granted');
+    }
+    const response = responder.take();
+    if (response === null)
+      return this.#fault(Terminate.NO_BUFFER, 'more RDMA Reads at a time than were agreed');
+    this.#readNumber = (this.#readNumber + 1) >>> 0;
+    response.sinkKey = ReadRequestHeader.sinkStag.get(header);
+    response.sinkHigh = getU32(header, ReadRequestHeader.sinkTaggedOffset.offset);
+    response.sinkLow = getU32(header, ReadRequestHeader.sinkTaggedOffset.offset + 4);
+    response.sourceKey = sourceKey;
+    response.grant = grant;
+    response.from = grant === null ? 0 : high * 2 ** 32 + low - grant.base;
+    response.length = length;
+    this.#host.answerSoon();
+    return false;
+  }
+
+  #terminate(): boolean {
+    const { header } = this;
+    if (opcodeOf(header) !== RdmapOpcode.TERMINATE)
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(header)} in the queue of Terminates`);
+    const layerAndType = TerminateHeader.layerAndType.get(header);
+    const known =
+      this.ulpduLength < TERMINATE_HEADER
+        ? Terminate.LOCAL_CATASTROPHIC
+        : reasonOf(layerAndType >>> 4, layerAndType & 0x0f, TerminateHeader.errorCode.get(header));
+    this.#host.terminated(known);
+    return false;
+  }
+
+  #fault(reason: TerminateReason, what: string): false {
+    this.#host.violated(reason, what);
+    return false;
+  }
+
+  /** The connection is over: what was posted to a receive queue of its own is flushed. */
+  flush(isShared: boolean): void {
+    if (this.#sendOpcode !== NO_MESSAGE) this.#completeReceive(CompletionStatus.FLUSH_ERROR);
+    if (isShared) return;
+    for (let work = this.#ring.take(this.#work); work !== null; work = this.#ring.take(this.#work)) {
+      this.#work = work;
+      this.#complete(work.id, CompletionStatus.FLUSH_ERROR, 0, 0, 0, false);
+    }
+  }
+}

@@ -1,0 +1,88 @@
+/** The passive half of a queue pair: answers the peer's RDMA Reads, in their order (RFC 5040 5.2.2, 5.5 rule 20). */
+
+import type { ScatterList } from '../../util/memory.js';
+import { RdmapOpcode } from './headers.js';
+import type { Grant, KeyTable } from './keys.js';
+import { Message } from './message.js';
+import type { FpduWriter } from './mpa/fpdu-writer.js';
+
+/** What a Read Request asks for. Offsets are those of the requester, any 64 bits. */
+export class ReadResponse extends Message {
+  readonly #responder: Responder;
+  sinkKey = 0;
+  sinkHigh = 0;
+  sinkLow = 0;
+  sourceKey = 0;
+  /** What the source key grants; null for a read of nothing. */
+  grant: Grant | null = null;
+  /** First byte in the grant's list. */
+  from = 0;
+  length = 0;
+
+  constructor(responder: Responder) {
+    super();
+    this.#responder = responder;
+  }
+
+  /** What was granted may have been taken back since. */
+  get isGranted(): boolean {
+    return this.length === 0 || this.#responder.keys.find(this.sourceKey) === this.grant;
+  }
+
+  /** Bytes that have left, or are about to. */
+  get done(): number {
+    return this.position;
+  }
+
+  protected segment(writer: FpduWriter<Message>): boolean {
+    const list: ScatterList | null = this.grant?.list ?? null;
+    return this.tagged(
+      writer,
+      RdmapOpcode.READ_RESPONSE,
+      list,
+      this.from,
+      this.length,
+      this.sinkKey,
+      this.sinkHigh,
+      this.sinkLow,
+    );
+  }
+
+  protected sent(): void {
+    this.grant = null;
+    this.#responder.answered();
+  }
+}
+
+export class Responder {
+  readonly keys: KeyTable;
+  readonly #responses: ReadResponse[];
+  #first = 0;
+  /** Requests that are not answered, and how many of their answers have begun. */
+  #count = 0;
+  #begun = 0;
+
+  /** `resources`: requests that the peer may have under way. */
+  constructor(keys: KeyTable, resources: number) {
+    this.keys = keys;
+    this.#responses = Array.from({ length: resources }, () => new ReadResponse(this));
+  }
+
+  /** The place of a new request; null when there are more of them than were agreed. */
+  take(): ReadResponse | null {
+    if (this.#count === this.#responses.length) return null;
+    return this.#responses[(this.#first + this.#count++) % this.#responses.length]!;
+  }
+
+  /** The next response to send; null when there is none. */
+  next(): ReadResponse | null {
+    if (this.#begun === this.#count) return null;
+    return this.#responses[(this.#first + this.#begun++) % this.#responses.length]!;
+  }
+
+  answered(): void {
+    this.#first = (this.#first + 1) % this.#responses.length;
+    this.#count--;
+    this.#begun--;
+  }
+}
