@@ -1,9 +1,10 @@
 /**
- * CRC32C, the digest of iSCSI (RFC 7143 13.1): by @node-rs/crc32, which uses the processor's own
- * instruction, and by tables where that is not available or the call would cost more than it saves.
+ * CRC32C, the digest of iSCSI (RFC 7143 13.1) and of MPA (RFC 5044 4.4): by @node-rs/crc32, which uses the
+ * processor's own instruction, and by tables where that is not available or the call would cost more than it saves.
  */
 
 import { createRequire } from 'node:module';
+import type { ScatterList } from './memory.js';
 
 /** Below this many bytes the tables are faster than a call of native code. */
 const NATIVE_FROM = 192;
@@ -30,7 +31,25 @@ export function crc32c(bytes: Uint8Array, initial = 0, start = 0, end = bytes.le
   return native(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), initial);
 }
 
-/** The same without native code. */
+/** The same of `length` bytes of `list` from `skip` on. */
+export function crc32cOfList(list: ScatterList, initial: number, skip: number, length: number): number {
+  let crc = initial;
+  for (let i = 0; i < list.count && length > 0; i++) {
+    const have = list.lengths[i]!;
+    if (skip >= have) {
+      skip -= have;
+      continue;
+    }
+    const part = Math.min(have - skip, length);
+    const from = list.offsets[i]! + skip;
+    crc = crc32c(list.regions[i]!.bytes, crc, from, from + part);
+    length -= part;
+    skip = 0;
+  }
+  return crc;
+}
+
+/** {@link crc32c} without native code. */
 export function crc32cByTable(bytes: Uint8Array, initial = 0, start = 0, end = bytes.length): number {
   let crc = ~initial;
   let at = start;

@@ -15,7 +15,10 @@ export interface Violation {
   message: string;
 }
 
-/** A layer may import itself and these. `iscsi/wire` is a layer of its own, because datamover needs it too. */
+/**
+ * A layer may import itself and these. `iscsi/wire` is a layer of its own, because datamover needs it too;
+ * `rdma/iwarp/mpa`, because it is sans-I/O.
+ */
 const ALLOWED: Record<string, readonly string[]> = {
   util: [],
   block: ['util'],
@@ -23,6 +26,9 @@ const ALLOWED: Record<string, readonly string[]> = {
   scsi: ['block', 'util'],
   'iscsi/wire': ['util'],
   stream: ['util'],
+  rdma: ['util'],
+  'rdma/iwarp': ['rdma', 'rdma/iwarp/mpa', 'stream', 'util'],
+  'rdma/iwarp/mpa': ['stream', 'util'],
   datamover: ['iscsi/wire', 'stream', 'util'],
   iscsi: ['datamover', 'iscsi/wire', 'util'],
   target: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
@@ -31,7 +37,7 @@ const ALLOWED: Record<string, readonly string[]> = {
 };
 
 /** Layers of protocol code: bytes, events and the time come in, bytes and events go out. */
-const SANS_IO = new Set(['scsi', 'iscsi', 'iscsi/wire']);
+const SANS_IO = new Set(['scsi', 'iscsi', 'iscsi/wire', 'rdma/iwarp/mpa']);
 
 /** What protocol code may import of Node: pure functions only. */
 const PURE_MODULES = new Set(['node:crypto', 'node:buffer', 'node:assert']);

@@ -1,6 +1,6 @@
 /** Header and data digests of PDUs in memory (RFC 7143 13.1, 11.2.3). On the wire a digest is little-endian. */
 
-import { crc32c } from '../../util/crc32c.js';
+import { crc32c, crc32cOfList } from '../../util/crc32c.js';
 import type { ScatterList } from '../../util/memory.js';
 
 /** Whether the 4 bytes behind `length` bytes at `offset` are their digest. */
@@ -26,19 +26,7 @@ export function listDigest(
   target: Buffer,
   targetOffset: number,
 ): void {
-  let crc = 0;
-  for (let i = 0; i < list.count && length > 0; i++) {
-    const have = list.lengths[i]!;
-    if (skip >= have) {
-      skip -= have;
-      continue;
-    }
-    const part = Math.min(have - skip, length);
-    const from = list.offsets[i]! + skip;
-    crc = crc32c(list.regions[i]!.bytes, crc, from, from + part);
-    length -= part;
-    skip = 0;
-  }
+  let crc = crc32cOfList(list, 0, skip, length);
   if (padding > 0) crc = crc32c(zeroes, crc, 0, padding);
   target.writeUInt32LE(crc, targetOffset);
 }
