@@ -97,7 +97,8 @@ export class IwarpCompletionQueue implements CompletionQueue {
     entry.flags = flags;
     entry.immediate = 0;
     entry.invalidatedKey = invalidatedKey;
-    const wakes = this.#armed === Arming.ANY || (this.#armed === Arming.SOLICITED && (isSolicited || status !== 0));
+    const wakes =
+      this.#armed === Arming.ANY || (this.#armed === Arming.SOLICITED && (isSolicited || status !== 0));
     if (wakes) {
       this.#armed = Arming.NO;
       this.#notifier.add(this);

@@ -21,7 +21,7 @@ import type { StartupResult } from './mpa/startup.js';
 import { NOT_NEGOTIATED } from './mpa/frames.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
 import { IwarpQueuePair } from './queue-pair.js';
-import { sendFrame, StartupExchange } from './startup-exchange.js';
+import { closedEarly, sendFrame, StartupExchange } from './startup-exchange.js';
 import { dialStream, type StreamInfo } from './tcp.js';
 
 /** Of an Ethernet without jumbo frames, with TCP's timestamps. */
@@ -38,7 +38,11 @@ abstract class IwarpConnection implements RdmaConnection {
     this.device = device;
   }
 
-  createQueuePair(domain: ProtectionDomain, options: QueuePairOptions, events: ConnectionEvents): IwarpQueuePair {
+  createQueuePair(
+    domain: ProtectionDomain,
+    options: QueuePairOptions,
+    events: ConnectionEvents,
+  ): IwarpQueuePair {
     if (this.queuePair !== null) throw misuse('the connection has a queue pair already');
     this.queuePair = this.device.createQueuePair(domain as IwarpProtectionDomain, options, events);
     return this.queuePair;
@@ -73,7 +77,12 @@ abstract class IwarpConnection implements RdmaConnection {
   }
 
   /** MPA's full operation begins. */
-  protected begin(stream: ByteStream<Message>, result: StartupResult, info: StreamInfo, mustWait: boolean): void {
+  protected begin(
+    stream: ByteStream<Message>,
+    result: StartupResult,
+    info: StreamInfo,
+    mustWait: boolean,
+  ): void {
     const { crc, sendMarkers, receiveMarkers } = result;
     const isLarge = this.device.options.largeFpdus ?? info.isLocal;
     this.requireQueuePair().connected(stream, {
@@ -158,14 +167,14 @@ export class ActiveConnection extends IwarpConnection {
 }
 
 export class RequestedConnection extends IwarpConnection {
-  readonly #stream: ByteStream<Message>;
+  readonly #exchange: StartupExchange;
   readonly #info: StreamInfo;
   readonly #responder: MpaResponder;
   #isAnswered = false;
 
-  constructor(device: IwarpDevice, stream: ByteStream<Message>, info: StreamInfo, responder: MpaResponder) {
+  constructor(device: IwarpDevice, exchange: StartupExchange, info: StreamInfo, responder: MpaResponder) {
     super(device);
-    this.#stream = stream;
+    this.#exchange = exchange;
     this.#info = info;
     this.#responder = responder;
     this.localAddress = info.localAddress;
@@ -190,6 +199,8 @@ export class RequestedConnection extends IwarpConnection {
   override async accept(parameters: ConnectionParameters = {}): Promise<void> {
     const queuePair = this.requireQueuePair();
     this.#answered();
+    const { stream, isClosed } = this.#exchange;
+    if (isClosed) throw closedEarly();
     const asked = this.parameters;
     const { reply, result } = this.#responder.accept({
       ...(parameters.privateData === undefined ? {} : { privateData: parameters.privateData }),
@@ -198,23 +209,36 @@ export class RequestedConnection extends IwarpConnection {
       crc: this.wantsCrc(this.#info),
       markers: this.device.options.markers ?? false,
     });
-    sendFrame(this.#stream, reply);
-    this.begin(this.#stream, result, this.#info, result.mustWaitForFirstFpdu);
+    sendFrame(stream, reply);
+    this.begin(stream, result, this.#info, result.mustWaitForFirstFpdu);
     // Peer-to-peer: it stands when the peer says so; else when the reply is sent, as the peer's first message may take long.
-    if (result.rtr !== null) await queuePair.peerReady(this.device.options.startupTimeout);
+    if (result.rtr !== null) await this.#peerIsReady(queuePair);
   }
 
   override reject(privateData?: Uint8Array): void {
     this.#answered();
     const { reply } = this.#responder.reject(privateData === undefined ? {} : { privateData });
-    sendFrame(this.#stream, reply);
-    this.#stream.end();
+    sendFrame(this.#exchange.stream, reply);
+    this.#exchange.stream.end();
+  }
+
+  #peerIsReady(queuePair: IwarpQueuePair): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        queuePair.abort(notReady(this.device.options.startupTimeout));
+      }, this.device.options.startupTimeout);
+      queuePair.settled = (error) => {
+        clearTimeout(timer);
+        if (error === null) resolve();
+        else reject(error);
+      };
+    });
   }
 
   override close(): void {
     if (!this.#isAnswered) {
       this.#isAnswered = true;
-      this.#stream.destroy(null);
+      this.#exchange.stream.destroy(null);
     }
     super.close();
   }
@@ -227,6 +251,17 @@ export class RequestedConnection extends IwarpConnection {
 
 function established(privateData: Buffer, responderResources: number, initiatorDepth: number): Established {
   return { privateData, responderResources, initiatorDepth };
+}
+
+function notReady(timeout: number): RiserError {
+  return new RiserError(
+    'RDMA_TIMEOUT',
+    `the peer was accepted, but sent nothing within ${timeout / 1000} s`,
+    {
+      by: 'peer',
+      costs: 'connection',
+    },
+  );
 }
 
 /** The peer does not want the connection. */

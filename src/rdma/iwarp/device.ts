@@ -85,7 +85,9 @@ export class IwarpProvider implements RdmaProvider {
   }
 
   devices(): Promise<readonly DeviceInfo[]> {
-    const addresses = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+    const addresses = Object.values(networkInterfaces()).flatMap((all) =>
+      (all ?? []).map(({ address }) => address),
+    );
     return Promise.resolve([{ name: NAME, transport: 'iWARP', state: 'ACTIVE', addresses }]);
   }
 
@@ -188,12 +190,16 @@ function listening(server: Server, host: string, port: number): Promise<void> {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const isTaken = cause.code === 'EADDRINUSE';
       reject(
-        new RiserError(isTaken ? 'ADDRESS_IN_USE' : 'LISTEN', `cannot listen on ${host} port ${port}: ${cause.message}`, {
-          by: 'local',
-          costs: 'process',
-          cause,
-          ...(isTaken ? { remedy: 'Choose another port, or stop what listens there.' } : {}),
-        }),
+        new RiserError(
+          isTaken ? 'ADDRESS_IN_USE' : 'LISTEN',
+          `cannot listen on ${host} port ${port}: ${cause.message}`,
+          {
+            by: 'local',
+            costs: 'process',
+            cause,
+            ...(isTaken ? { remedy: 'Choose another port, or stop what listens there.' } : {}),
+          },
+        ),
       );
     });
     server.listen({ host, port }, resolve);

@@ -5,12 +5,7 @@
 
 import type { ByteStream, ByteStreamEvents } from '../../stream/index.js';
 import { copyBytes } from '../../util/memory.js';
-import {
-  type ConnectionEvents,
-  type QueuePair,
-  type QueuePairOptions,
-  QueuePairState,
-} from '../verbs.js';
+import { type ConnectionEvents, type QueuePair, type QueuePairOptions, QueuePairState } from '../verbs.js';
 import { CompletionStatus, type ReceiveRequest, type SendRequest } from '../work.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
@@ -32,10 +27,13 @@ import type { Message } from './message.js';
 import { misuse } from './misuse.js';
 import { FpduReader } from './mpa/fpdu-reader.js';
 import { FpduWriter } from './mpa/fpdu-writer.js';
+import type { MpaError } from './mpa/errors.js';
+import type { RtrKind } from './mpa/frames.js';
 import type { Notified, Notifier } from './notifier.js';
 import type { IwarpProtectionDomain, IwarpSharedReceiveQueue } from './protection-domain.js';
 import { Receiver, type ReceiverHost } from './receiver.js';
 import { Requester, type RequesterHost } from './requester.js';
+import { closedEarly } from './startup-exchange.js';
 import { Responder } from './responder.js';
 import {
   peerViolation,
@@ -137,7 +135,8 @@ export class IwarpQueuePair
 
   postReceive(request: ReceiveRequest): void {
     if (this.#isClosed) throw misuse('the queue pair is closed');
-    if (this.#receives === null) throw misuse('this queue pair takes its receives from a shared receive queue');
+    if (this.#receives === null)
+      throw misuse('this queue pair takes its receives from a shared receive queue');
     if (request.sges.count > this.#maxSges)
       throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
     this.#receives.post(request);
@@ -165,6 +164,39 @@ export class IwarpQueuePair
     this.responder = new Responder(this.domain.keys, parameters.responderResources);
     this.state = QueuePairState.RTS;
     stream.events = this;
+  }
+
+  /**
+   * Told once, when the peer's first FPDU has come, or nothing will come any more; the latter by an error. For whoever
+   * accepts a peer-to-peer connection.
+   */
+  settled: ((error: Error | null) => void) | null = null;
+
+  /** Peer-to-peer: tell the peer that it may send (RFC 6581 9.2). */
+  sendReady(kind: RtrKind): void {
+    if (kind === 'fpdu') {
+      this.#writer.begin(0);
+    } else {
+      this.#writer.begin(TAGGED_HEADER);
+      const bytes = this.#writer.region.bytes;
+      const at = this.#writer.offset;
+      bytes.fill(0, at, at + TAGGED_HEADER);
+      bytes[at] = ddpControl(true, true);
+      bytes[at + 1] = rdmapControl(RdmapOpcode.WRITE);
+    }
+    this.#writer.finish(null, 0, 0, null);
+    this.#stream!.flush();
+  }
+
+  /** The startup's outcome cannot be lived with: say so, and end. */
+  refuse(error: Error, mpaErrorCode: number): void {
+    this.#error = error;
+    this.#terminate({ layer: TerminateLayer.MPA, type: 0, code: mpaErrorCode, text: error.message }, 0);
+  }
+
+  /** End at once for `error`; the queue pair stays to be looked at. */
+  abort(error: Error): void {
+    this.#stream?.destroy(error);
   }
 
   /** Send what can be sent, then end. */
@@ -204,6 +236,10 @@ export class IwarpQueuePair
     this.#notifier.leave();
     this.#isHandling = false;
     if (this.#stream === null) return;
+    if (this.#receiver.hasReceived) {
+      this.#mustWait = false;
+      this.#settle(null);
+    }
     this.#pump();
     if (this.#stream !== null && this.#stream.queue.count > 0) this.#stream.flush();
   }
@@ -222,7 +258,14 @@ export class IwarpQueuePair
     this.state = QueuePairState.ERROR;
     this.requester.flush(this.#status);
     this.#receiver.flush(this.#receives === null);
+    this.#settle(this.#error ?? closedEarly());
     this.#notifier.add(this);
+  }
+
+  #settle(error: Error | null): void {
+    const { settled } = this;
+    this.settled = null;
+    settled?.(error);
   }
 
   /** By the notifier. */
@@ -268,10 +311,6 @@ export class IwarpQueuePair
     return null;
   }
 
-  answerSoon(): void {
-    // All input of a batch is answered at its end.
-  }
-
   // ---- the end ----
 
   requestFailed(error: Error): void {
@@ -287,6 +326,10 @@ export class IwarpQueuePair
     if (this.#isTerminated) return;
     this.#error = peerViolation(reason, what);
     this.#terminate(reason, quoted);
+  }
+
+  startOfFpduLost(error: MpaError): void {
+    if (!this.#isTerminated) this.refuse(error, error.mpaCode);
   }
 
   terminated(reason: TerminateReason): void {

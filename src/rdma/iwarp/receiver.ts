@@ -29,6 +29,7 @@ import {
   UntaggedHeader,
 } from './headers.js';
 import { AccessFault, checkAccess, type Grant } from './keys.js';
+import type { MpaError } from './mpa/errors.js';
 import type { UlpduHandler, UlpduPlacement } from './mpa/fpdu-reader.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
 import type { Requester } from './requester.js';
@@ -44,10 +45,10 @@ export interface ReceiverHost {
   readonly responder: Responder;
   /** The peer broke a rule; what is quoted of it is in {@link Receiver.header}. `what`: what it sent, in words. */
   violated(reason: TerminateReason, what: string): void;
+  /** MPA cannot follow the stream any more. */
+  startOfFpduLost(error: MpaError): void;
   /** The peer terminated the connection. */
   terminated(reason: TerminateReason): void;
-  /** There is something to answer. */
-  answerSoon(): void;
 }
 
 /** Room for the longest header: that of a Terminate with all it quotes. */
@@ -79,6 +80,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
   /** {@link UlpduPlacement}: behind so many bytes of header the payload goes there. */
   headerLength = 0;
   readonly list = new ScatterList();
+  /** Anything at all. */
+  hasReceived = false;
   readonly #host: ReceiverHost;
   readonly #queue: IwarpCompletionQueue;
   readonly #ring: ReceiveRing;
@@ -126,6 +129,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     }
   }
 
+  violation(error: MpaError): void {
+    this.#host.startOfFpduLost(error);
+  }
+
   /** Whether bytes are still being placed by way of `grant`. */
   isPlacing(grant: Grant): boolean {
     return this.#grant === grant;
@@ -143,12 +150,14 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     copyBytes(bytes, offset, header, 0, kept);
     header.fill(0, kept);
     this.ulpduLength = length;
+    this.hasReceived = true;
     this.list.clear();
     // An FPDU of nothing is a peer's ready-to-receive message (RFC 6581 9).
     if (length === 0) return false;
     const isTagged = (header[0]! & DdpFlag.TAGGED) !== 0;
     this.headerLength = isTagged ? TAGGED_HEADER : UNTAGGED_HEADER;
-    if (length < this.headerLength) return this.#fault(Terminate.DDP_CATASTROPHIC, 'a segment shorter than its header');
+    if (length < this.headerLength)
+      return this.#fault(Terminate.DDP_CATASTROPHIC, 'a segment shorter than its header');
     if (ddpVersionOf(header) !== DDP_VERSION) {
       const reason = isTagged ? Terminate.TAGGED_VERSION : Terminate.UNTAGGED_VERSION;
       return this.#fault(reason, `DDP version ${ddpVersionOf(header)}`);
@@ -166,7 +175,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
       case RdmapOpcode.READ_RESPONSE:
         return this.#beginReadResponse();
       default:
-        return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(this.header)} in a tagged segment`);
+        return this.#fault(
+          Terminate.UNEXPECTED_OPCODE,
+          `opcode ${opcodeOf(this.header)} in a tagged segment`,
+        );
     }
   }
 
@@ -178,16 +190,9 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     const grant = domain.keys.find(TaggedHeader.stag.get(header));
     const high = getU32(header, TaggedHeader.taggedOffset.offset);
     const low = getU32(header, TaggedHeader.taggedOffset.offset + 4);
-    const fault = checkAccess(
-      grant,
-      domain,
-      this.#host,
-      AccessFlag.REMOTE_WRITE,
-      high,
-      low,
-      this.#payload,
-    );
-    if (fault !== AccessFault.NONE) return this.#fault(TAGGED_FAULT[fault], 'an RDMA Write that is not granted');
+    const fault = checkAccess(grant, domain, this.#host, AccessFlag.REMOTE_WRITE, high, low, this.#payload);
+    if (fault !== AccessFault.NONE)
+      return this.#fault(TAGGED_FAULT[fault], 'an RDMA Write that is not granted');
     this.#grant = grant;
     this.list.addFrom(grant!.list, high * 2 ** 32 + low - grant!.base, this.#payload);
     return true;
@@ -196,7 +201,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
   #beginReadResponse(): boolean {
     const { header } = this;
     const read = this.#host.requester.oldestRead;
-    if (read === null) return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Read Response that nothing asked for');
+    if (read === null)
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Read Response that nothing asked for');
     const { list } = read.memory;
     const end = read.received + this.#payload;
     const isLast = (header[0]! & DdpFlag.LAST) !== 0;
@@ -250,7 +256,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     }
     if (this.#sendOffset + this.#payload > memory.list.length) {
       this.#completeReceive(CompletionStatus.LOCAL_LENGTH_ERROR);
-      return this.#fault(Terminate.MESSAGE_TOO_LONG, `a Send longer than the ${memory.list.length} bytes posted for it`);
+      return this.#fault(
+        Terminate.MESSAGE_TOO_LONG,
+        `a Send longer than the ${memory.list.length} bytes posted for it`,
+      );
     }
     this.list.addFrom(memory.list, this.#sendOffset, this.#payload);
     return true;
@@ -313,7 +322,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
   #readRequest(): boolean {
     const { header } = this;
     if (opcodeOf(header) !== RdmapOpcode.READ_REQUEST)
-      return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(header)} in the queue of Read Requests`);
+      return this.#fault(
+        Terminate.UNEXPECTED_OPCODE,
+        `opcode ${opcodeOf(header)} in the queue of Read Requests`,
+      );
     if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#readNumber)
       return this.#fault(Terminate.INVALID_MSN, 'a Read Request out of sequence');
     if (UntaggedHeader.messageOffset.get(header) !== 0)
@@ -332,7 +344,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     const grant = length === 0 ? null : domain.keys.find(sourceKey);
     if (length > 0) {
       const fault = checkAccess(grant, domain, this.#host, AccessFlag.REMOTE_READ, high, low, length);
-      if (fault !== AccessFault.NONE) return this.#fault(READ_FAULT[fault], 'an RDMA Read that is not granted');
+      if (fault !== AccessFault.NONE)
+        return this.#fault(READ_FAULT[fault], 'an RDMA Read that is not granted');
     }
     const response = responder.take();
     if (response === null)
@@ -345,14 +358,16 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     response.grant = grant;
     response.from = grant === null ? 0 : high * 2 ** 32 + low - grant.base;
     response.length = length;
-    this.#host.answerSoon();
     return false;
   }
 
   #terminate(): boolean {
     const { header } = this;
     if (opcodeOf(header) !== RdmapOpcode.TERMINATE)
-      return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcodeOf(header)} in the queue of Terminates`);
+      return this.#fault(
+        Terminate.UNEXPECTED_OPCODE,
+        `opcode ${opcodeOf(header)} in the queue of Terminates`,
+      );
     const layerAndType = TerminateHeader.layerAndType.get(header);
     const known =
       this.ulpduLength < TERMINATE_HEADER

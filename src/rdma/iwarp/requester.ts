@@ -1,12 +1,6 @@
 /** The active half of a queue pair: what is posted to its send queue becomes messages, and then completions. */
 
-import {
-  CompletionOpcode,
-  CompletionStatus,
-  SendFlag,
-  SendOpcode,
-  type SendRequest,
-} from '../work.js';
+import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
 import { AccessFlag } from '../verbs.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
@@ -20,7 +14,7 @@ import {
 import { Message } from './message.js';
 import { misuse } from './misuse.js';
 import type { FpduWriter } from './mpa/fpdu-writer.js';
-import { type IwarpProtectionDomain, REMOTE_RIGHTS } from './protection-domain.js';
+import { type IwarpMemoryWindow, type IwarpProtectionDomain, REMOTE_RIGHTS } from './protection-domain.js';
 import { SendRing, type SendWork } from './work-queue.js';
 import { putU32 } from '../../util/fields.js';
 
@@ -134,7 +128,7 @@ export class Requester {
     const work = this.#ring.post();
     if (request.opcode === SendOpcode.BIND_WINDOW) {
       // Known to the caller at once, valid when its turn has come.
-      request.window!.remoteKey = this.#host.domain.keys.draw();
+      (request.window as IwarpMemoryWindow).remoteKey = this.#host.domain.keys.draw();
     }
     work.set(request);
   }
@@ -161,7 +155,11 @@ export class Requester {
       const work = this.#ring.next;
       if (work === null) return null;
       if ((work.flags & SendFlag.FENCE) !== 0 && this.#readCount > 0) return null;
-      if (work.opcode === SendOpcode.RDMA_READ && this.#readCount > 0 && this.#readCount >= this.initiatorDepth)
+      if (
+        work.opcode === SendOpcode.RDMA_READ &&
+        this.#readCount > 0 &&
+        this.#readCount >= this.initiatorDepth
+      )
         return null;
       this.#ring.advance();
       const status = this.#begin(work);
@@ -286,7 +284,18 @@ export class Requester {
     this.#unsignaled = 0;
     const opcode = COMPLETION_OF[work.opcode];
     const length = work.memory.list.length;
-    this.#queue.push(this.#ring, requests, this.#host.number, work.id, work.status, opcode, length, 0, 0, false);
+    this.#queue.push(
+      this.#ring,
+      requests,
+      this.#host.number,
+      work.id,
+      work.status,
+      opcode,
+      length,
+      0,
+      0,
+      false,
+    );
   }
 
   /**

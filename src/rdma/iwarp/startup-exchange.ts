@@ -23,6 +23,8 @@ export class StartupExchange implements ByteStreamEvents<Message> {
   readonly #memory = Memory.allocate(FRAME_ROOM);
   readonly #timer: NodeJS.Timeout;
   #isOver = false;
+  /** The stream is gone. */
+  isClosed = false;
 
   /** Of `completed` and `failed` one is called, once. `timeout`: milliseconds. */
   constructor(
@@ -74,6 +76,7 @@ export class StartupExchange implements ByteStreamEvents<Message> {
   }
 
   closed(error: Error | null): void {
+    this.isClosed = true;
     if (this.#isOver) return;
     this.#settle();
     this.#failed(error ?? closedEarly());

@@ -56,6 +56,9 @@ export const Terminate = {
   MPA_CRC: reason(MPA, 0, 0x02, 'CRC mismatch'),
   MPA_MARKER: reason(MPA, 0, 0x03, 'marker and length disagree'),
   MPA_STARTUP: reason(MPA, 0, 0x04, 'invalid startup frame'),
+  MPA_CATASTROPHIC: reason(MPA, 0, 0x05, 'local catastrophic error of MPA'),
+  MPA_INSUFFICIENT_IRD: reason(MPA, 0, 0x06, 'more RDMA Reads are wanted than can be served'),
+  MPA_NO_MATCHING_RTR: reason(MPA, 0, 0x07, 'no ready-to-receive message in common'),
 } as const;
 
 const BY_CODE = new Map(Object.values(Terminate).map((known) => [keyOf(known), known]));
@@ -89,7 +92,10 @@ export function statusOf({ layer, type, code }: TerminateReason): CompletionStat
 
 /** The error of this side's connection: the peer did something that earned `reason`. */
 export function peerViolation({ text }: TerminateReason, what: string): RiserError {
-  return new RiserError('RDMA_VIOLATION', `the peer sent ${what}: ${text}`, { by: 'peer', costs: 'connection' });
+  return new RiserError('RDMA_VIOLATION', `the peer sent ${what}: ${text}`, {
+    by: 'peer',
+    costs: 'connection',
+  });
 }
 
 /** The error of this side's connection: the peer terminated it for `reason`. */

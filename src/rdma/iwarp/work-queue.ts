@@ -2,7 +2,13 @@
 
 import { ScatterList } from '../../util/memory.js';
 import { AccessFlag } from '../verbs.js';
-import { CompletionStatus, type ReceiveRequest, type SendRequest, SendOpcode, type SgeList } from '../work.js';
+import {
+  CompletionStatus,
+  type ReceiveRequest,
+  type SendRequest,
+  SendOpcode,
+  type SgeList,
+} from '../work.js';
 import type { RoomOwner } from './completion-queue.js';
 import type { IwarpMemoryRegion, IwarpMemoryWindow, IwarpProtectionDomain } from './protection-domain.js';
 import { misuse } from './misuse.js';
