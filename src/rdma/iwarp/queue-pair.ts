@@ -4,7 +4,7 @@
  */
 
 import type { ByteStream, ByteStreamEvents } from '../../stream/index.js';
-import { copyBytes } from '../../util/memory.js';
+import { copyBytes, Memory } from '../../util/memory.js';
 import { type ConnectionEvents, type QueuePair, type QueuePairOptions, QueuePairState } from '../verbs.js';
 import { CompletionStatus, type ReceiveRequest, type SendRequest } from '../work.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
@@ -48,6 +48,10 @@ import { putU16, putU32 } from '../../util/fields.js';
 
 /** Bytes that are made into FPDUs ahead of what the kernel has taken. */
 const SEND_AHEAD = 512 * 1024;
+
+/** Where goes what comes after the end; and how often at a time. */
+const dropped = Memory.allocate(64 * 1024);
+const DROPS_PER_EVENT = 16;
 
 /** What MPA's startup has settled. */
 export interface StreamParameters {
@@ -227,7 +231,8 @@ export class IwarpQueuePair
     this.#notifier.enter();
     this.#isHandling = true;
     try {
-      this.#reader.readable();
+      if (this.#isTerminated) this.#dropInput();
+      else this.#reader.readable();
     } catch (error) {
       // A defect of ours that a peer's bytes brought to light costs its connection, not the process.
       this.#stream?.destroy(error instanceof Error ? error : new Error(String(error)));
@@ -242,6 +247,13 @@ export class IwarpQueuePair
     }
     this.#pump();
     if (this.#stream !== null && this.#stream.queue.count > 0) this.#stream.flush();
+  }
+
+  /** What still comes is for nobody, but its end is to be seen. */
+  #dropInput(): void {
+    for (let reads = 0; reads < DROPS_PER_EVENT; reads++) {
+      if (this.#stream === null || this.#stream.read(dropped, 0, dropped.length) === 0) return;
+    }
   }
 
   released(message: Message): void {
