@@ -263,7 +263,7 @@ describe('FpduReader: violations', () => {
             collector,
           );
           drainUntilViolation(reader, source, collector);
-          assert.ok(source.isEmpty || collector.error !== null);
+          assert.ok(source.isEmpty || collector.error !== null, 'it does not read');
         },
       ),
       { numRuns: 100 },

@@ -93,7 +93,6 @@ export class FpduReader {
   /** Nothing is given on any more, and no memory is written to. */
   stop(): void {
     this.#isStopped = true;
-    this.#isPlacing = false;
     this.#target = null;
   }
 
