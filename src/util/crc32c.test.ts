@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { crc32c, crc32cByTable, crc32cIsNative } from './crc32c.js';
+import { crc32c, crc32cByTable, crc32cIsNative, crc32cOfList } from './crc32c.js';
+import { Memory, ScatterList } from './memory.js';
 
 const READ_10_PDU = Buffer.from(
   '01c00000000000000000000000000000' +
@@ -46,6 +47,26 @@ test('native code and tables agree on any bytes, and segments chain', () => {
       assert.equal(crc32c(bytes, second, end), whole);
       assert.equal(crc32c(bytes, 0, start, end), crc32cByTable(bytes.slice(start, end)));
     }),
+  );
+});
+
+test('a list has the CRC of its bytes', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 5 }),
+      fc.nat(1000),
+      fc.nat(1000),
+      (parts, skip, length) => {
+        const list = new ScatterList();
+        for (const part of parts) {
+          const memory = Memory.allocate(part.length + 3);
+          memory.bytes.set(part, 3);
+          list.add(memory, 3, part.length);
+        }
+        const bytes = list.toBuffer().subarray(skip, skip + length);
+        assert.equal(crc32cOfList(list, 0xdeadbeef, skip, length), crc32c(bytes, 0xdeadbeef));
+      },
+    ),
   );
 });
 

@@ -93,7 +93,6 @@ export class FpduReader {
   /** Nothing is given on any more, and no memory is written to. */
   stop(): void {
     this.#isStopped = true;
-    this.#isPlacing = false;
     this.#target = null;
   }
 
@@ -122,22 +121,23 @@ export class FpduReader {
     for (let reads = 0; reads < READS_PER_EVENT && !this.#isStopped; reads++) {
       if (this.#isPlacing) {
         if (!this.#readPlacement()) return;
-        this.#parse(true);
-        if (this.#isPlacing) continue;
-        if (this.#isStopped) return;
+        if (!this.#parse(true)) continue;
       }
       const room = this.#receive.length - this.#end;
       const n = this.#source.read(this.#receive, this.#end, room);
       if (n === 0) return;
       this.#end += n;
-      this.#parse(true);
+      const isCollecting = this.#parse(true);
       // The source has been emptied: let the answers leave before asking it again.
-      if (n < room && !this.#isPlacing) return;
+      if (n < room && isCollecting) return;
     }
   }
 
-  /** Handle all whole FPDUs in the receive buffer, then move what is left to its front. */
-  #parse(mayPlace: boolean): void {
+  /**
+   * Handle all whole FPDUs in the receive buffer, then move what is left to its front. Returns whether what comes next
+   * belongs behind it.
+   */
+  #parse(mayPlace: boolean): boolean {
     while (!this.#isStopped) {
       const wasHandled = this.#markers ? this.#parseMarked() : this.#parseOne(mayPlace);
       if (!wasHandled) break;
@@ -146,6 +146,7 @@ export class FpduReader {
     if (left > 0 && this.#start > 0) this.#receive.bytes.copyWithin(0, this.#start, this.#end);
     this.#start = 0;
     this.#end = left;
+    return !this.#isPlacing && !this.#isStopped;
   }
 
   /** Handle the FPDU at `#start`; false when more bytes are needed. */

@@ -138,7 +138,7 @@ export class MpaInitiator {
       MpaErrorCode.NO_MATCHING_RTR,
       offered === null
         ? 'wants the peer-to-peer model, which was not asked for'
-        : `has no RTR indication in common with us: it takes ${peerToPeer?.join(', ') || 'none'}`,
+        : `takes none of the RTR indications offered (${offered.join(', ')})`,
     );
   }
 }
