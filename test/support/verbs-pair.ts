@@ -14,13 +14,8 @@ import {
   type RdmaDevice,
   type RdmaListener,
 } from '../../src/rdma/verbs.js';
-import {
-  completionRecords,
-  ReceiveRequest,
-  SendOpcode,
-  SendRequest,
-  WorkCompletion,
-} from '../../src/rdma/work.js';
+import type { SendOpcode } from '../../src/rdma/work.js';
+import { completionRecords, ReceiveRequest, SendRequest, WorkCompletion } from '../../src/rdma/work.js';
 import { Memory } from '../../src/util/memory.js';
 
 export const MEMORY_BYTES = 1 << 20;
@@ -53,7 +48,7 @@ export class End {
   readonly completions: WorkCompletion[] = [];
   readonly #records = completionRecords(7);
   readonly #options: EndOptions;
-  connection!: RdmaConnection;
+  #connection: RdmaConnection | null = null;
   queuePair!: QueuePair;
   /** Undefined while connected. */
   ended: Error | null | undefined;
@@ -75,8 +70,13 @@ export class End {
     this.region = this.domain.registerMemory(this.memory, options.access ?? ALL_RIGHTS);
   }
 
+  get connection(): RdmaConnection {
+    assert.ok(this.#connection !== null, 'there is no connection yet');
+    return this.#connection;
+  }
+
   attach(connection: RdmaConnection): void {
-    this.connection = connection;
+    this.#connection = connection;
     this.queuePair = connection.createQueuePair(
       this.domain,
       {
@@ -145,7 +145,7 @@ export class End {
 
   /** Everything, in the order in which it has to be. */
   close(): void {
-    this.connection?.close();
+    this.#connection?.close();
     this.region.deregister();
     this.queue.close();
     this.domain.close();
@@ -180,7 +180,7 @@ export class Pair {
   ): Promise<Pair> {
     const active = new End(devices[0], options.active);
     const passive = new End(devices[1], options.passive);
-    let accepted: Promise<void> | null = null;
+    let accepted = Promise.resolve();
     let requested: Established | null = null;
     const listener = await devices[1].listen(
       { address, port: 0 },

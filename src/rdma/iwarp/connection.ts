@@ -20,7 +20,7 @@ import type { MpaRequest, MpaResponder } from './mpa/responder.js';
 import type { StartupResult } from './mpa/startup.js';
 import { NOT_NEGOTIATED } from './mpa/frames.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
-import { IwarpQueuePair } from './queue-pair.js';
+import type { IwarpQueuePair } from './queue-pair.js';
 import { closedEarly, sendFrame, StartupExchange } from './startup-exchange.js';
 import { dialStream, type StreamInfo } from './tcp.js';
 

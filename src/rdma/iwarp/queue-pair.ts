@@ -148,10 +148,9 @@ export class IwarpQueuePair
   }
 
   flush(): void {
-    if (this.#stream === null) return;
     this.#pump();
     // Within a batch of input the answers leave together at its end.
-    if (!this.#isHandling && this.#stream !== null) this.#stream.flushSoon();
+    if (!this.#isHandling) this.#stream?.flushSoon();
   }
 
   // ---- its connection ----
@@ -240,13 +239,17 @@ export class IwarpQueuePair
     // What the listeners post on being told leaves together with the answers.
     this.#notifier.leave();
     this.#isHandling = false;
-    if (this.#stream === null) return;
     if (this.#receiver.hasReceived) {
       this.#mustWait = false;
       this.#settle(null);
     }
     this.#pump();
-    if (this.#stream !== null && this.#stream.queue.count > 0) this.#stream.flush();
+    this.#flushStream();
+  }
+
+  #flushStream(): void {
+    const stream = this.#stream;
+    if (stream !== null && stream.queue.count > 0) stream.flush();
   }
 
   /** What still comes is for nobody, but its end is to be seen. */

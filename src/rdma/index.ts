@@ -1,0 +1,11 @@
+/**
+ * `riser/rdma`: remote memory without an adapter, or with one.
+ *
+ * @example
+ * const device = await new IwarpProvider().open('iwarp');
+ * const connection = await device.resolve({ host: 'storage.example', port: 7174 });
+ */
+
+export * from './verbs.js';
+export * from './work.js';
+export { type IwarpOptions, IwarpProvider } from './iwarp/device.js';
