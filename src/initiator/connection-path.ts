@@ -13,7 +13,7 @@ export class ConnectionPath implements TaskPath {
 
   submit(task: ClientTask): void {
     if (this.#phase.isOver) {
-      task.fail(new RiserError('CONNECT', 'the connection was lost again', { by: 'peer', costs: 'session' }));
+      task.fail(lostAgain());
       return;
     }
     task.deadline = performance.now() + task.timeoutMs;
@@ -34,4 +34,8 @@ export class ConnectionPath implements TaskPath {
   unitAttention(): void {
     // What it tells is being looked at.
   }
+}
+
+export function lostAgain(): RiserError {
+  return new RiserError('CONNECT', 'the connection was lost again', { by: 'peer', costs: 'session' });
 }
