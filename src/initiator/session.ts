@@ -17,6 +17,7 @@ import {
 } from '../iscsi/index.js';
 import { AsyncEvent } from '../iscsi/wire/opcodes.js';
 import type { ParsedSense } from '../scsi/client/index.js';
+import { BackOff } from '../util/back-off.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { lostAgain } from './connection-path.js';
@@ -64,8 +65,8 @@ export class Session implements TaskPath {
   #lost: { reason: RiserError; since: number } | null = null;
   #end: RiserError | null = null;
   #isRecovering = false;
-  /** The pause before the next attempt to connect, milliseconds; and when the last one succeeded. */
-  #pauseMs = 0;
+  readonly #backOff: BackOff;
+  /** When the last attempt to connect succeeded. */
   #upSince = 0;
   /** When to log out because the target asked for it; null if it did not, LEAVING when the request is out. */
   #leaveAt: number | null = null;
@@ -85,6 +86,7 @@ export class Session implements TaskPath {
     this.#limits = { ...DEFAULT_SESSION_LIMITS, ...options.limits };
     this.#log = options.log ?? silentLogger;
     this.#portal = options.portal;
+    this.#backOff = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
     this.#logins = new SessionLogin(options, this.#limits, {
       recheck: (path) => this.#recheck(path),
       noticed: (connection, notice) => {
@@ -298,7 +300,7 @@ export class Session implements TaskPath {
     this.#connection = null;
     this.#phase = null;
     this.#leaveAt = null;
-    if (performance.now() - this.#upSince >= STEADY_MS) this.#pauseMs = 0;
+    if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
     if (this.#end !== null) return;
     const reason = new RiserError(
       'CONNECTION_LOST',
@@ -318,9 +320,7 @@ export class Session implements TaskPath {
     const { signal } = this.#closing;
     while (this.#end === null && this.#phase === null) {
       try {
-        const pause = this.#pauseMs * (0.75 + Math.random() / 2);
-        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), this.#limits.longestPauseMs);
-        await delay(pause, undefined, { signal });
+        await delay(this.#backOff.next(), undefined, { signal });
         await this.#connect(signal);
       } catch (error) {
         if (signal.aborted) break;
