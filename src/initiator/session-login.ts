@@ -38,6 +38,8 @@ export interface LoggedIn {
   readonly portal: PortalAddress;
 }
 
+type Negotiated = Omit<LoggedIn, 'portal'>;
+
 /** The session, which hears of every connection of its own from the login to the end. */
 export interface LoginOwner {
   /** Nothing goes by this connection yet; rejects when nothing must. */
@@ -100,16 +102,30 @@ export class SessionLogin {
       throw signal.reason;
     }
     const found = await this.#negotiate(socket, signal);
-    try {
-      await this.#owner.recheck(new ConnectionPath(found.phase));
-    } catch (error) {
-      found.connection.drop(null);
-      throw error;
-    }
+    await this.#recheck(found, signal);
     return { ...found, portal };
   }
 
-  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<Omit<LoggedIn, 'portal'>> {
+  async #recheck({ connection, phase }: Negotiated, signal: AbortSignal | null): Promise<void> {
+    const path = new ConnectionPath(phase);
+    const onAbort = (): void => {
+      path.end(givenUp(signal!.reason));
+      connection.drop(null);
+    };
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      await this.#owner.recheck(path);
+      signal?.throwIfAborted();
+    } catch (error) {
+      connection.drop(null);
+      throw signal?.aborted === true ? signal.reason : error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -170,6 +186,16 @@ function randomIsid(): Buffer {
 
 function isMoved({ status }: LoginRefused): boolean {
   return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+}
+
+/** What ends tasks when `reason` has aborted the attempt. */
+function givenUp(reason: unknown): RiserError {
+  if (reason instanceof RiserError) return reason;
+  return new RiserError('CONNECT', 'connecting was given up', {
+    by: 'local',
+    costs: 'session',
+    cause: reason,
+  });
 }
 
 function closedDuringLogin(): RiserError {
