@@ -274,7 +274,6 @@ export class Session implements TaskPath {
   }
 
   async #recheck(path: TaskPath): Promise<void> {
-    if (this.#login === null) return;
     for (const watcher of this.watchers) await watcher.recheck?.(path);
   }
 
