@@ -2,7 +2,8 @@
 
 import { receiveIscsiName, type TextPair } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
-import { Session, type SessionOptions } from './session.js';
+import { Session } from './session.js';
+import type { SessionOptions } from './session-options.js';
 import { ISCSI_PORT, type PortalAddress } from './url.js';
 
 /** A portal of a target, and the group it belongs to. */
