@@ -33,20 +33,22 @@ export function isPath(where: string): boolean {
  * Open a file, a LUN or an NBD export.
  *
  * @param where path, `iscsi://HOST[:PORT]/TARGET-NAME/LUN`, or `nbd://HOST[:PORT]/EXPORT` and its kin
- * @param readOnly a file is then not locked against other readers
- * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says
+ * @param options.readOnly a file is then not locked against other readers
+ * @param options.signal gives up connecting
+ * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says; the
+ * signal's reason when it is aborted
  */
 export async function openDevice(
   where: string,
   flags: ConnectionFlags,
-  { readOnly }: { readOnly: boolean },
+  { readOnly, signal }: { readOnly: boolean; signal: AbortSignal },
 ): Promise<OpenedDevice> {
   if (isIscsiUrl(where)) {
-    const device = await openLunDevice(where, flags);
+    const device = await openLunDevice(where, flags, signal);
     return { device, identity: identityOfLun(device) };
   }
   if (isNbdUri(where)) {
-    const device = await NbdDevice.open(where, { readOnly });
+    const device = await unlessAborted(NbdDevice.open(where, { readOnly }), signal);
     return { device, identity: { name: where, size: device.size, modified: null } };
   }
   if (!isPath(where)) {
@@ -66,10 +68,33 @@ export async function openDevice(
 }
 
 /** A LUN by its URL, in sessions of its own. */
-export async function openLunDevice(text: string, flags: ConnectionFlags): Promise<LunDevice> {
+export async function openLunDevice(
+  text: string,
+  flags: ConnectionFlags,
+  signal: AbortSignal,
+): Promise<LunDevice> {
   const url = parseUrl(text);
   requireLun(url);
-  return (await connect(text, connectOptions(url, flags))).device;
+  return (await connect(text, connectOptions(url, flags, signal))).device;
+}
+
+/** For what takes no signal: when it is aborted nobody waits any longer, and what is opened after all is closed. */
+function unlessAborted<Device extends BlockDevice>(
+  opening: Promise<Device>,
+  signal: AbortSignal,
+): Promise<Device> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+      opening.then((device) => device.close()).catch(() => undefined);
+    };
+    const settle = (): void => {
+      signal.removeEventListener('abort', onAbort);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    opening.finally(settle).then(resolve, reject);
+  });
 }
 
 async function identityOfFile(path: string, device: BlockDevice): Promise<DeviceIdentity> {

@@ -30,6 +30,7 @@ export {
   type SessionWatcher,
 } from './session.js';
 export { Multipath, MultipathPolicy } from './multipath.js';
+export { withSession } from './with-session.js';
 export type { TaskPath } from './task.js';
 export { ClientTask } from './task.js';
 export type { UnitDescription, UnitTraits } from './traits.js';
