@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import {
   addConnectionOptions,
+  addMultipath,
   type ClientFlags,
   type ConnectionFlags,
   parseSeconds,
@@ -111,7 +112,7 @@ function addTransfer(riser: Command, run: Run): void {
         return runRead(url, flags, interruption);
       }),
     );
-  addConnectionOptions(read);
+  addMultipath(addConnectionOptions(read));
 
   const write = riser
     .command('write')
@@ -125,7 +126,7 @@ function addTransfer(riser: Command, run: Run): void {
         return runWrite(url, flags, interruption);
       }),
     );
-  addConnectionOptions(write, 'a summary');
+  addMultipath(addConnectionOptions(write, 'a summary'));
 
   const copy = riser
     .command('copy')
@@ -144,7 +145,7 @@ function addTransfer(riser: Command, run: Run): void {
         return runCopy(source, destination, flags, interruption);
       }),
     );
-  addConnectionOptions(copy, 'a summary');
+  addMultipath(addConnectionOptions(copy, 'a summary'));
 
   const compare = riser
     .command('compare')
@@ -162,7 +163,7 @@ function addTransfer(riser: Command, run: Run): void {
         return runCompare(a, b, flags, interruption);
       }),
     );
-  addConnectionOptions(compare, 'the result');
+  addMultipath(addConnectionOptions(compare, 'the result'));
 }
 
 function addBench(riser: Command, run: Run): void {
@@ -190,7 +191,7 @@ function addBench(riser: Command, run: Run): void {
         return runBench(url, flags, interruption);
       }),
     );
-  addConnectionOptions(bench, 'the results');
+  addMultipath(addConnectionOptions(bench, 'the results'));
 }
 
 function addNbd(riser: Command, run: Run): void {
@@ -211,5 +212,5 @@ function addNbd(riser: Command, run: Run): void {
         return runNbd(url, flags, interruption);
       }),
     );
-  addConnectionOptions(nbd, 'where it listens');
+  addMultipath(addConnectionOptions(nbd, 'where it listens'));
 }

@@ -126,7 +126,12 @@ describe('a signal while riser read or write is at it', () => {
           stderr,
           new RegExp(`\\ninterrupted: ${bytes.length} bytes written at ${MIB}, and made stable\\n$`),
         );
-        assert.deepEqual(JSON.parse(stdout), { offset: MIB, bytes: bytes.length, interruptedBy: signal });
+        assert.deepEqual(JSON.parse(stdout), {
+          offset: MIB,
+          bytes: bytes.length,
+          paths: 1,
+          interruptedBy: signal,
+        });
         device.losePower();
         assert.ok(
           device

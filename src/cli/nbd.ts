@@ -22,7 +22,7 @@ const DEFAULT_PORTAL: Portal = { address: '127.0.0.1', port: 10809 };
 /** Serve until a signal comes. */
 export async function runNbd(where: string, flags: NbdFlags, interruption: Interruption): Promise<number> {
   const readOnly = flags.readOnly === true;
-  const { device } = await openDevice(where, flags, { readOnly, signal: interruption.signal });
+  const { device, paths } = await openDevice(where, flags, { readOnly, signal: interruption.signal });
   try {
     const { socket, portal = DEFAULT_PORTAL } = flags;
     const address = socket === undefined ? { host: portal.address, port: portal.port } : { socket };
@@ -30,7 +30,7 @@ export async function runNbd(where: string, flags: NbdFlags, interruption: Inter
     const stopped = new Promise<void>((resolve) => {
       interruption.whenCame(resolve);
     });
-    if (flags.json === true) await printJson({ uri: server.uri, size: device.size });
+    if (flags.json === true) await printJson({ uri: server.uri, size: device.size, paths });
     else {
       await print(`${server.uri}\n`);
       note(`serving ${device.description} until a signal comes (Ctrl-C)`);

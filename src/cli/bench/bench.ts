@@ -1,11 +1,12 @@
 /** `riser bench`: what a LUN does under load. */
 
 import type { BlockDevice } from '../../block/index.js';
+import type { LunDevice } from '../../initiator/index.js';
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { ExitCode, usageError } from '../failure.js';
 import type { Interruption } from '../interruption.js';
-import { openLunDevice } from '../open-device.js';
+import { openLunDevice, pathsOf } from '../open-device.js';
 import { note, print, printJson, table } from '../output.js';
 import { formatSize } from '../size.js';
 import { Load, type Tally } from './load.js';
@@ -43,7 +44,7 @@ export async function runBench(url: string, flags: BenchFlags, interruption: Int
       `that takes more than ${formatSize(MEMORY_LIMIT)} of memory`,
       'Choose a smaller --depth.',
     );
-  const devices: BlockDevice[] = [];
+  const devices: LunDevice[] = [];
   try {
     for (let i = 0; i < sessions; i++) devices.push(await openLunDevice(url, flags, interruption.signal));
     check(devices[0]!, blockSize, readPercent);
@@ -61,7 +62,8 @@ export async function runBench(url: string, flags: BenchFlags, interruption: Int
     });
     await run(load, flags, interruption);
     const results = resultsOf(load);
-    if (flags.json === true) await printJson({ url, ...describeLoad(load), sessions, ...results });
+    const paths = pathsOf(devices[0]!);
+    if (flags.json === true) await printJson({ url, ...describeLoad(load), sessions, paths, ...results });
     else await print(describe(results));
     return ExitCode.SUCCESS;
   } finally {

@@ -107,6 +107,7 @@ describe('copy and compare', () => {
       equal: false,
       compared: SIZE,
       sizes: { a: SIZE, b: SIZE },
+      paths: { a: null, b: null },
       firstDifference: 7_654_321,
       differentBytes: 1,
       differentBlocks: 1,
@@ -279,7 +280,7 @@ describe('read and write', () => {
     write.child.stdin.end(input);
     const written = await write.ended();
     assert.equal(written.exitCode, 0, written.stderr);
-    assert.deepEqual(json(written), { offset: 1001, bytes: input.length, interruptedBy: null });
+    assert.deepEqual(json(written), { offset: 1001, bytes: input.length, paths: 1, interruptedBy: null });
     const output = file('read');
     const args = ['read', target.url(0), '--offset', '1001', '--length', `${input.length}`];
     assert.equal(ended(await shell(`"$@" > ${output}`, args).ended()), '0 ');

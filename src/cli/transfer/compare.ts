@@ -4,7 +4,7 @@ import type { BlockDevice } from '../../block/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { describeFailure, ExitCode, usageError } from '../failure.js';
 import type { Interruption } from '../interruption.js';
-import { openDevice } from '../open-device.js';
+import { openDevice, type OpenedDevice } from '../open-device.js';
 import { note, print, printJson } from '../output.js';
 import { formatSize } from '../size.js';
 import { Comparer } from './comparer.js';
@@ -26,16 +26,16 @@ export async function runCompare(
 ): Promise<number> {
   const { signal } = interruption;
   try {
-    const first = (await openDevice(a, flags, { readOnly: true, signal })).device;
+    const first = await openDevice(a, flags, { readOnly: true, signal });
     try {
-      const second = (await openDevice(b, flags, { readOnly: true, signal })).device;
+      const second = await openDevice(b, flags, { readOnly: true, signal });
       try {
         return await compare(first, second, flags, interruption);
       } finally {
-        await second.close();
+        await second.device.close();
       }
     } finally {
-      await first.close();
+      await first.device.close();
     }
   } catch (error) {
     if (signal.aborted && error === signal.reason) throw error;
@@ -45,8 +45,8 @@ export async function runCompare(
 }
 
 async function compare(
-  a: BlockDevice,
-  b: BlockDevice,
+  { device: a, paths: aPaths }: OpenedDevice,
+  { device: b, paths: bPaths }: OpenedDevice,
   flags: CompareFlags,
   interruption: Interruption,
 ): Promise<number> {
@@ -82,6 +82,7 @@ async function compare(
       equal,
       compared: to,
       sizes,
+      paths: { a: aPaths, b: bPaths },
       firstDifference,
       differentBytes: bytes,
       differentBlocks: blocks,

@@ -198,6 +198,7 @@ class Copy {
       await printJson({
         source: source.device.description,
         destination: destination.device.description,
+        paths: { source: source.paths, destination: destination.paths },
         size: this.#size,
         resumedAt: from,
         data,

@@ -22,7 +22,7 @@ export async function runWrite(
   interruption: Interruption,
 ): Promise<number> {
   const { signal } = interruption;
-  const { device } = await openDevice(where, flags, { readOnly: false, signal });
+  const { device, paths } = await openDevice(where, flags, { readOnly: false, signal });
   try {
     if (device.readOnly) {
       throw new RiserError('READ_ONLY', `${device.description} cannot be written to`, {
@@ -37,7 +37,7 @@ export async function runWrite(
     const written = `${bytes} bytes written at ${range.start}`;
     if (came !== null) note(`interrupted: ${written}, and made stable`);
     if (flags.json === true) {
-      await printJson({ offset: range.start, bytes, interruptedBy: came?.name ?? null });
+      await printJson({ offset: range.start, bytes, paths, interruptedBy: came?.name ?? null });
     } else if (came === null) note(written);
     return came?.exitCode ?? ExitCode.SUCCESS;
   } finally {
