@@ -8,11 +8,14 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { CliProcess, type Outcome } from '../../test/support/cli-process.js';
+import { EvilTarget } from '../../test/support/evil-target.js';
 import { pattern } from '../../test/support/pattern.js';
 import { TARGET_NAME, TestTarget } from '../../test/support/target.js';
 import { temporaryFolder } from '../../test/support/temporary.js';
 import { VolatileDevice } from '../../test/support/volatile-device.js';
 import { MultipathPolicy } from '../initiator/index.js';
+import { Bhs, R2T } from '../iscsi/wire/headers.js';
+import { Opcode, RESERVED_TAG } from '../iscsi/wire/opcodes.js';
 
 const MIB = 1 << 20;
 const SIZE = 16 * MIB;
@@ -117,6 +120,28 @@ describe('--multipath', () => {
       assert.match(outcome.stderr, /^1 path to .*: the target tells no other portal\n/);
     } finally {
       await single.close();
+    }
+  });
+
+  test('portals that the target tells, and that nobody listens at, are named, with what to do', async () => {
+    const evil = await EvilTarget.start((connection, pdu) => {
+      if (pdu.opcode !== Opcode.TEXT_REQUEST) return false;
+      connection.send(Opcode.TEXT_RESPONSE, {
+        tag: Bhs.initiatorTaskTag.get(pdu.header),
+        data: Buffer.from(`TargetName=${TARGET_NAME}\0TargetAddress=127.0.0.1:1,1\0`),
+        set: (header) => R2T.targetTransferTag.set(header, RESERVED_TAG),
+      });
+      return true;
+    });
+    try {
+      const outcome = await run('read', `iscsi://127.0.0.1:${evil.port}/${TARGET_NAME}/0`, '--multipath');
+      assert.equal(outcome.exitCode, 1);
+      assert.match(
+        outcome.stderr,
+        /^error: no portal .* can be connected to: 127\.0\.0\.1 port 1\nMake them reachable/,
+      );
+    } finally {
+      await evil.close();
     }
   });
 });
