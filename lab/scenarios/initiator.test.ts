@@ -34,7 +34,7 @@ function makeImage(path: string): void {
   closeSync(file);
 }
 
-scenario('initiator', { forward: [[port, 3260]] }, (lab) => {
+scenario('initiator', { capture: true, forward: [[port, 3260]] }, (lab) => {
   let lio: Lio;
   let url: string;
 
