@@ -71,6 +71,14 @@ const DAMAGES: readonly Damage[] = [
     to: 'a.length === b.length',
     says: /✖ MD5: the right secret opens a session, a wrong one does not/,
   },
+  {
+    scenario: 'initiator',
+    what: 'a copy that is resumed leaves 64 KiB out',
+    file: 'cli/transfer/copy-plan.js',
+    from: 'from: resumed.position',
+    to: 'from: resumed.position + 65536',
+    says: /✖ copies that are interrupted at random/,
+  },
   { scenario: 'restart', what: 'some writes go astray', ...ASTRAY, says: /verify: bad/ },
   {
     scenario: 'io',

@@ -27,7 +27,7 @@ export async function inspectCapture(file: string, ports: readonly number[]): Pr
   return {
     pdus: opcodes.split(/[\n,]/).filter((opcode) => opcode !== '').length,
     malformed: findings(details)
-      .filter((finding) => !isCutAtItsAllocationLength(finding))
+      .filter((finding) => !isCutAtItsAllocationLength(finding) && !isShortBlockLimitsPage(finding))
       .map(({ frame, protocol, text }) => `frame ${frame}, ${protocol}:\n${text}`),
   };
 }
@@ -41,6 +41,14 @@ function findings(details: string): Finding[] {
       return { frame, protocol: match[1]!, text: packet.slice(start === -1 ? 0 : start, match.index).trim() };
     });
   });
+}
+
+/**
+ * The SCSI dissector knows the Block Limits page of SBC-3 only. That of SBC-2 has 16 bytes behind its header, and LIO
+ * answers so for a unit that does not unmap.
+ */
+function isShortBlockLimitsPage({ protocol, text }: Finding): boolean {
+  return protocol === 'SCSI' && /Page Code: Block Limits Page[^]*\n\s+Page Length: 16\n/.test(text);
 }
 
 /**

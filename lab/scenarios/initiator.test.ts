@@ -1,7 +1,7 @@
 /** Riser's initiator on the host uses the kernel's target, LIO, in the guest. */
 
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { openSync, closeSync, ftruncateSync, readFileSync, writeSync } from 'node:fs';
 import { before, test } from 'node:test';
 
@@ -9,7 +9,10 @@ import { connect, type ConnectOptions, discover } from '../../src/initiator/inde
 import { CHAP_ALGORITHMS } from '../../src/iscsi/index.js';
 import { Secret } from '../../src/util/secret.js';
 import { CliProcess } from '../../test/support/cli-process.js';
+import { FaultProxy } from '../../test/support/fault-proxy.js';
 import { freePort } from '../../test/support/free-port.js';
+import { copyInterrupted } from '../../test/support/interrupted-copy.js';
+import { randomFrom } from '../../test/support/random.js';
 import { PROGRAM } from '../harness/host-riser.js';
 import { type Lio, startLio } from '../harness/lio.js';
 import { scenario } from '../harness/scenario.js';
@@ -31,7 +34,7 @@ function makeImage(path: string): void {
   closeSync(file);
 }
 
-scenario('initiator', { forward: [[port, 3260]] }, (lab) => {
+scenario('initiator', { capture: true, forward: [[port, 3260]] }, (lab) => {
   let lio: Lio;
   let url: string;
 
@@ -71,6 +74,34 @@ scenario('initiator', { forward: [[port, 3260]] }, (lab) => {
     await riser('copy', url, lab.file('out.img'), '--verify');
     assert.ok(readFileSync(lab.file('in.img')).equals(readFileSync(lab.file('out.img'))));
     await lab.guest.sh('sync; cmp /dev/shm/lio.img /lab/in.img');
+  });
+
+  test('copies that are interrupted at random, there and back, are resumed and equal', async () => {
+    const seed = randomInt(1 << 30);
+    const random = randomFrom(seed);
+    // About two seconds for all the data: longer than the interrupted runs together.
+    const bytesPerSecond = 8 << 20;
+    const link = await FaultProxy.start({ seed, targetPort: () => port, lifeMs: 60_000, bytesPerSecond });
+    link.isFaulty = false;
+    const slow = `iscsi://127.0.0.1:${link.port}/${lio.target}/${lio.lun}`;
+    const interrupt = async (args: string[], journal: string): Promise<void> => {
+      const options = { journal, random, lifeMs: [50, 500], interruptions: 3, program: [PROGRAM] } as const;
+      const runs = await copyInterrupted([...args, '-q', '--depth', '2'], options);
+      console.log(`seed ${seed}:`, runs.map(({ signal, position }) => `${signal} at ${position}`).join(', '));
+      const within = runs.filter(({ position }) => position > 0 && position < SIZE);
+      assert.ok(within.length >= 2, `seed ${seed}: interrupted within it ${within.length} times only`);
+    };
+    try {
+      makeImage(lab.file('in.img'));
+      const journal = lab.file('in.journal');
+      await interrupt([lab.file('in.img'), slow, '--journal', journal], journal);
+      await riser('compare', lab.file('in.img'), url);
+      await lab.guest.sh('sync; cmp /dev/shm/lio.img /lab/in.img');
+      await interrupt([slow, lab.file('back.img')], `${lab.file('back.img')}.riser-copy`);
+      assert.ok(readFileSync(lab.file('in.img')).equals(readFileSync(lab.file('back.img'))));
+    } finally {
+      await link.close();
+    }
   });
 
   test('unmapping, zeroes, COMPARE AND WRITE and digests', async () => {

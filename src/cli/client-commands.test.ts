@@ -185,6 +185,7 @@ describe('riser bench', () => {
       order: 'random',
       readPercent: 60,
       sessions: 2,
+      paths: 1,
     });
     assert.equal(count, reads.count + writes.count);
     assert.ok(reads.count > 0 && writes.count > 0);

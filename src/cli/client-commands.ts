@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import {
   addConnectionOptions,
+  addMultipath,
   type ClientFlags,
   type ConnectionFlags,
   parseSeconds,
@@ -10,6 +11,7 @@ import {
 } from './connection-flags.js';
 import type { BenchFlags } from './bench/bench.js';
 import type { PingFlags } from './inspect/ping.js';
+import { type Interruption, interruptible } from './interruption.js';
 import type { NbdFlags } from './nbd.js';
 import { parsePortal } from './portal.js';
 import { parseOffset, parseSize } from './size.js';
@@ -21,43 +23,55 @@ import type { RangeFlags } from './transfer/range.js';
 const PING_LIMIT = 8192;
 const DEPTH_LIMIT = 1024;
 
+/** Runs a command, to its exit code. */
+type Run = (command: (interruption: Interruption) => Promise<number>) => Promise<void>;
+
 /** `finish` takes the exit code. */
 export function addClientCommands(riser: Command, finish: (exitCode: number) => void): void {
-  addInspection(riser, finish);
-  addTransfer(riser, finish);
-  addBench(riser, finish);
-  addNbd(riser, finish);
+  const run: Run = async (command) => {
+    finish(await interruptible(command));
+  };
+  addInspection(riser, run);
+  addTransfer(riser, run);
+  addBench(riser, run);
+  addNbd(riser, run);
 }
 
-function addInspection(riser: Command, finish: (exitCode: number) => void): void {
+function addInspection(riser: Command, run: Run): void {
   const discover = riser
     .command('discover')
     .description('list the targets behind a portal, and where they are')
     .argument('<portal>', 'HOST[:PORT] or iscsi://HOST[:PORT]')
-    .action(async (portal: string, flags: ClientFlags) => {
-      const { runDiscover } = await import('./inspect/discover.js');
-      finish(await runDiscover(portal, flags));
-    });
+    .action((portal: string, flags: ClientFlags) =>
+      run(async (interruption) => {
+        const { runDiscover } = await import('./inspect/discover.js');
+        return runDiscover(portal, flags, interruption);
+      }),
+    );
   addConnectionOptions(discover, 'the targets');
 
   const ls = riser
     .command('ls')
     .description('list LUNs: of all targets behind a portal, or of one target')
     .argument('<url>', 'iscsi://HOST[:PORT][/TARGET-NAME]')
-    .action(async (url: string, flags: ClientFlags) => {
-      const { runLs } = await import('./inspect/ls.js');
-      finish(await runLs(url, flags));
-    });
+    .action((url: string, flags: ClientFlags) =>
+      run(async (interruption) => {
+        const { runLs } = await import('./inspect/ls.js');
+        return runLs(url, flags, interruption);
+      }),
+    );
   addConnectionOptions(ls, 'the LUNs');
 
   const info = riser
     .command('info')
     .description('show what a LUN tells of itself, and what the session agreed on')
     .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
-    .action(async (url: string, flags: ClientFlags) => {
-      const { runInfo } = await import('./inspect/info.js');
-      finish(await runInfo(url, flags));
-    });
+    .action((url: string, flags: ClientFlags) =>
+      run(async (interruption) => {
+        const { runInfo } = await import('./inspect/info.js');
+        return runInfo(url, flags, interruption);
+      }),
+    );
   addConnectionOptions(info, 'everything');
 
   const ping = riser
@@ -72,14 +86,16 @@ function addInspection(riser: Command, finish: (exitCode: number) => void): void
       1000,
     )
     .option('-s, --size <bytes>', 'bytes of data (default: 56)', parseWhole(0, PING_LIMIT), 56)
-    .action(async (portal: string, flags: PingFlags) => {
-      const { runPing } = await import('./inspect/ping.js');
-      finish(await runPing(portal, flags));
-    });
+    .action((portal: string, flags: PingFlags) =>
+      run(async (interruption) => {
+        const { runPing } = await import('./inspect/ping.js');
+        return runPing(portal, flags, interruption);
+      }),
+    );
   addConnectionOptions(ping, 'the summary');
 }
 
-function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
+function addTransfer(riser: Command, run: Run): void {
   const offset = () =>
     new Option('--offset <size>', 'first byte, such as 1M (default: 0)').argParser(parseOffset);
   const length = (what: string) => new Option('--length <size>', what).argParser(parseSize);
@@ -90,11 +106,13 @@ function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
     .argument('<url>', 'a LUN, or a file')
     .addOption(offset())
     .addOption(length('bytes (default: all that follow)'))
-    .action(async (url: string, flags: RangeFlags) => {
-      const { runRead } = await import('./transfer/read.js');
-      finish(await runRead(url, flags));
-    });
-  addConnectionOptions(read);
+    .action((url: string, flags: RangeFlags) =>
+      run(async (interruption) => {
+        const { runRead } = await import('./transfer/read.js');
+        return runRead(url, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(read));
 
   const write = riser
     .command('write')
@@ -102,11 +120,13 @@ function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
     .argument('<url>', 'a LUN, or a file')
     .addOption(offset())
     .addOption(length('the most that may be written (default: all that fits)'))
-    .action(async (url: string, flags: RangeFlags) => {
-      const { runWrite } = await import('./transfer/write.js');
-      finish(await runWrite(url, flags));
-    });
-  addConnectionOptions(write, 'a summary');
+    .action((url: string, flags: RangeFlags) =>
+      run(async (interruption) => {
+        const { runWrite } = await import('./transfer/write.js');
+        return runWrite(url, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(write, 'a summary'));
 
   const copy = riser
     .command('copy')
@@ -119,11 +139,13 @@ function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
     .option('--journal <file>', 'where to note how far it is (default: beside a file that is copied to)')
     .option('--depth <number>', 'pieces of 1 MiB in flight (default: 16)', parseWhole(1, 256), 16)
     .option('-q, --quiet', 'no progress')
-    .action(async (source: string, destination: string, flags: CopyFlags) => {
-      const { runCopy } = await import('./transfer/copy.js');
-      finish(await runCopy(source, destination, flags));
-    });
-  addConnectionOptions(copy, 'a summary');
+    .action((source: string, destination: string, flags: CopyFlags) =>
+      run(async (interruption) => {
+        const { runCopy } = await import('./transfer/copy.js');
+        return runCopy(source, destination, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(copy, 'a summary'));
 
   const compare = riser
     .command('compare')
@@ -135,14 +157,16 @@ function addTransfer(riser: Command, finish: (exitCode: number) => void): void {
     .addOption(length('compare the first so many bytes only'))
     .option('--depth <number>', 'pieces of 1 MiB in flight (default: 16)', parseWhole(1, 256), 16)
     .option('-q, --quiet', 'no progress')
-    .action(async (a: string, b: string, flags: CompareFlags) => {
-      const { runCompare } = await import('./transfer/compare.js');
-      finish(await runCompare(a, b, flags));
-    });
-  addConnectionOptions(compare, 'the result');
+    .action((a: string, b: string, flags: CompareFlags) =>
+      run(async (interruption) => {
+        const { runCompare } = await import('./transfer/compare.js');
+        return runCompare(a, b, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(compare, 'the result'));
 }
 
-function addBench(riser: Command, finish: (exitCode: number) => void): void {
+function addBench(riser: Command, run: Run): void {
   const bench = riser
     .command('bench')
     .description('measure a LUN: I/Os a second, bandwidth, latencies')
@@ -167,14 +191,16 @@ function addBench(riser: Command, finish: (exitCode: number) => void): void {
     )
     .option('--destroy-data', 'yes: writes may destroy what is on the LUN')
     .option('-q, --quiet', 'no live plot')
-    .action(async (url: string, flags: BenchFlags & ConnectionFlags) => {
-      const { runBench } = await import('./bench/bench.js');
-      finish(await runBench(url, flags));
-    });
-  addConnectionOptions(bench, 'the results');
+    .action((url: string, flags: BenchFlags & ConnectionFlags) =>
+      run(async (interruption) => {
+        const { runBench } = await import('./bench/bench.js');
+        return runBench(url, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(bench, 'the results'));
 }
 
-function addNbd(riser: Command, finish: (exitCode: number) => void): void {
+function addNbd(riser: Command, run: Run): void {
   const nbd = riser
     .command('nbd')
     .description('serve a LUN over NBD, for QEMU, nbdcopy, nbd-client ... on this machine')
@@ -186,9 +212,11 @@ function addNbd(riser: Command, finish: (exitCode: number) => void): void {
       parsePortal,
     )
     .option('--read-only', 'refuse writes')
-    .action(async (url: string, flags: NbdFlags) => {
-      const { runNbd } = await import('./nbd.js');
-      finish(await runNbd(url, flags));
-    });
-  addConnectionOptions(nbd, 'where it listens');
+    .action((url: string, flags: NbdFlags) =>
+      run(async (interruption) => {
+        const { runNbd } = await import('./nbd.js');
+        return runNbd(url, flags, interruption);
+      }),
+    );
+  addMultipath(addConnectionOptions(nbd, 'where it listens'));
 }

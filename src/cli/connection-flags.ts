@@ -1,6 +1,7 @@
 /** What the commands that connect to a target have in common on the command line. */
 
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { MultipathPolicy } from '../initiator/multipath.js';
 import { usageError } from './failure.js';
 import { type LogFlags, logLevel } from './log.js';
 import { parseName } from './name.js';
@@ -15,6 +16,8 @@ export interface ConnectionFlags extends LogFlags {
   chapSecretFile?: string;
   chapTargetUser?: string;
   chapTargetSecretFile?: string;
+  /** Of the commands that {@link addMultipath} gives it to. */
+  multipath?: MultipathPolicy;
 }
 
 /** What every command of the initiator has. */
@@ -45,6 +48,18 @@ export function addConnectionOptions(command: Command, result?: string): Command
       'what it proves it by, mode 0600 (default: the environment, RISER_CHAP_TARGET_SECRET)',
     )
     .addOption(logLevel('warn'));
+}
+
+/** Add the option of commands that move a LUN's data. */
+export function addMultipath(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--multipath [policy]',
+      'connect by all portals that the target tells, and spread commands over them (default policy: round-robin)',
+    )
+      .choices(Object.values(MultipathPolicy))
+      .preset(MultipathPolicy.ROUND_ROBIN),
+  );
 }
 
 /**

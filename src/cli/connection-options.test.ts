@@ -47,11 +47,12 @@ describe('what a command connects to', () => {
 
   test('the timeout is that of connecting, of the login and of recovery', () => {
     const url = parseUrl('iscsi://h/iqn.2001-04.com.example:a/0');
-    const { limits, headerDigest } = connectOptions(url, { timeout: 3000, headerDigest: true });
+    const { signal } = new AbortController();
+    const { limits, headerDigest } = connectOptions(url, { timeout: 3000, headerDigest: true }, signal);
     assert.deepEqual(
       [limits, headerDigest],
       [{ connectTimeoutMs: 3000, loginTimeoutMs: 3000, recoveryTimeoutMs: 3000 }, true],
     );
-    assert.equal(connectOptions(url, {}).limits, undefined);
+    assert.equal(connectOptions(url, {}, signal).limits, undefined);
   });
 });

@@ -53,8 +53,8 @@ export function requireLun(url: IscsiUrl): asserts url is IscsiUrl & { targetNam
   );
 }
 
-/** What `connect` of the library gets. Lines of the log go to standard error. */
-export function connectOptions(url: IscsiUrl, flags: ConnectionFlags): ConnectOptions {
+/** What `connect` of the library gets. Lines of the log go to standard error; `signal` gives up connecting. */
+export function connectOptions(url: IscsiUrl, flags: ConnectionFlags, signal: AbortSignal): ConnectOptions {
   const { initiatorName, headerDigest, dataDigest, timeout } = flags;
   const authentication = authenticationOf(url.user, flags);
   return {
@@ -65,13 +65,14 @@ export function connectOptions(url: IscsiUrl, flags: ConnectionFlags): ConnectOp
       limits: { connectTimeoutMs: timeout, loginTimeoutMs: timeout, recoveryTimeoutMs: timeout },
     }),
     ...(authentication !== null && { authentication }),
+    signal,
     log: textLog(flags.logLevel ?? 'warn', (line) => process.stderr.write(line)),
   };
 }
 
 /** What `Session.open` and `discover` get. */
-export function sessionOptionsOf(url: IscsiUrl, flags: ConnectionFlags): SessionOptions {
-  return sessionOptions(url, connectOptions(url, flags));
+export function sessionOptionsOf(url: IscsiUrl, flags: ConnectionFlags, signal: AbortSignal): SessionOptions {
+  return sessionOptions(url, connectOptions(url, flags, signal));
 }
 
 /** The environment variables that secrets are taken from where no file is named. */

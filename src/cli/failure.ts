@@ -7,7 +7,7 @@
  * | 1         | could not do it, or could not go on; `compare`, `copy --verify`: there is a difference; |
  * |           | `ping`: an answer is missing; `ls`: something could not be looked at                    |
  * | 2         | the command line or the configuration file is wrong; `compare`: could not compare       |
- * | 128 + n   | signal n ended it before it was done; a server: a second one cut the stop short         |
+ * | 128 + n   | signal n ended it before it was done, or a second one cut the stop short                |
  */
 
 import { RiserError } from '../util/errors.js';

@@ -3,7 +3,7 @@
 import { serveNbd } from '../nbd/index.js';
 import type { ConnectionFlags } from './connection-flags.js';
 import { ExitCode } from './failure.js';
-import { Interruption } from './interruption.js';
+import type { Interruption } from './interruption.js';
 import { openDevice } from './open-device.js';
 import { note, print, printJson } from './output.js';
 import type { Portal } from './portal.js';
@@ -20,19 +20,17 @@ export interface NbdFlags extends ConnectionFlags {
 const DEFAULT_PORTAL: Portal = { address: '127.0.0.1', port: 10809 };
 
 /** Serve until a signal comes. */
-export async function runNbd(where: string, flags: NbdFlags): Promise<number> {
-  const { device } = await openDevice(where, flags, { readOnly: flags.readOnly === true });
+export async function runNbd(where: string, flags: NbdFlags, interruption: Interruption): Promise<number> {
+  const readOnly = flags.readOnly === true;
+  const { device, paths } = await openDevice(where, flags, { readOnly, signal: interruption.signal });
   try {
     const { socket, portal = DEFAULT_PORTAL } = flags;
     const address = socket === undefined ? { host: portal.address, port: portal.port } : { socket };
     const server = await serveNbd(device, address);
     const stopped = new Promise<void>((resolve) => {
-      const interruption = new Interruption(() => {
-        resolve();
-        interruption.dispose();
-      });
+      interruption.whenCame(resolve);
     });
-    if (flags.json === true) await printJson({ uri: server.uri, size: device.size });
+    if (flags.json === true) await printJson({ uri: server.uri, size: device.size, paths });
     else {
       await print(`${server.uri}\n`);
       note(`serving ${device.description} until a signal comes (Ctrl-C)`);

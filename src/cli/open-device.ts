@@ -3,11 +3,13 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type BlockDevice, FileDevice } from '../block/index.js';
-import { connect, isIscsiUrl, type LunDevice } from '../initiator/index.js';
+import { connect, isIscsiUrl, type LunDevice, Multipath } from '../initiator/index.js';
 import { isNbdUri, NbdDevice } from '../nbd/index.js';
 import type { ConnectionFlags } from './connection-flags.js';
 import { connectOptions, parseUrl, requireLun } from './connection-options.js';
 import { usageError } from './failure.js';
+import { note } from './output.js';
+import { formatPortal } from './portal.js';
 
 /** What tells a device from others, and whether it is still the same later on. */
 export interface DeviceIdentity {
@@ -22,6 +24,8 @@ export interface DeviceIdentity {
 export interface OpenedDevice {
   readonly device: BlockDevice;
   readonly identity: DeviceIdentity;
+  /** Sessions that lead to a LUN; null for what is none. */
+  readonly paths: number | null;
 }
 
 /** Whether `where` is a path, and not a URL. */
@@ -33,21 +37,23 @@ export function isPath(where: string): boolean {
  * Open a file, a LUN or an NBD export.
  *
  * @param where path, `iscsi://HOST[:PORT]/TARGET-NAME/LUN`, or `nbd://HOST[:PORT]/EXPORT` and its kin
- * @param readOnly a file is then not locked against other readers
- * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says
+ * @param options.readOnly a file is then not locked against other readers
+ * @param options.signal gives up connecting
+ * @throws RiserError `USAGE`, `URL`, `SIZE` when a file ends in the middle of a block, and what the device says; the
+ * signal's reason when it is aborted
  */
 export async function openDevice(
   where: string,
   flags: ConnectionFlags,
-  { readOnly }: { readOnly: boolean },
+  { readOnly, signal }: { readOnly: boolean; signal: AbortSignal },
 ): Promise<OpenedDevice> {
   if (isIscsiUrl(where)) {
-    const device = await openLunDevice(where, flags);
-    return { device, identity: identityOfLun(device) };
+    const device = await openLunDevice(where, flags, signal);
+    return { device, identity: identityOfLun(device), paths: pathsOf(device) };
   }
   if (isNbdUri(where)) {
-    const device = await NbdDevice.open(where, { readOnly });
-    return { device, identity: { name: where, size: device.size, modified: null } };
+    const device = await unlessAborted(NbdDevice.open(where, { readOnly }), signal);
+    return { device, identity: { name: where, size: device.size, modified: null }, paths: null };
   }
   if (!isPath(where)) {
     const scheme = where.slice(0, where.indexOf(':'));
@@ -58,7 +64,7 @@ export async function openDevice(
   }
   const device = await FileDevice.open(where, { readOnly });
   try {
-    return { device, identity: await identityOfFile(where, device) };
+    return { device, identity: await identityOfFile(where, device), paths: null };
   } catch (error) {
     await device.close();
     throw error;
@@ -66,10 +72,52 @@ export async function openDevice(
 }
 
 /** A LUN by its URL, in sessions of its own. */
-export async function openLunDevice(text: string, flags: ConnectionFlags): Promise<LunDevice> {
+export async function openLunDevice(
+  text: string,
+  flags: ConnectionFlags,
+  signal: AbortSignal,
+): Promise<LunDevice> {
   const url = parseUrl(text);
   requireLun(url);
-  return (await connect(text, connectOptions(url, flags))).device;
+  const { multipath } = flags;
+  const options = { ...connectOptions(url, flags, signal), ...(multipath !== undefined && { multipath }) };
+  const { device } = await connect(text, options);
+  if (multipath !== undefined) note(describePaths(device, multipath));
+  return device;
+}
+
+/** How many sessions lead to the LUN. */
+export function pathsOf({ path }: LunDevice): number {
+  return path instanceof Multipath ? path.sessions.length : 1;
+}
+
+/** `2 paths to iqn... LUN 0, round-robin: 192.0.2.7:3260, 192.0.2.8:3260 (not connected yet)` */
+function describePaths({ path, description }: LunDevice, policy: string): string {
+  if (!(path instanceof Multipath)) return `1 path to ${description}: the target tells no other portal`;
+  const paths = path.sessions.map(({ portal, isConnected }) => {
+    const where = formatPortal({ address: portal.host, port: portal.port });
+    return isConnected ? where : `${where} (not connected yet)`;
+  });
+  return `${paths.length} paths to ${description}, ${policy}: ${paths.join(', ')}`;
+}
+
+/** For what takes no signal: when it is aborted nobody waits any longer, and what is opened after all is closed. */
+function unlessAborted<Device extends BlockDevice>(
+  opening: Promise<Device>,
+  signal: AbortSignal,
+): Promise<Device> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+      opening.then((device) => device.close()).catch(() => undefined);
+    };
+    const settle = (): void => {
+      signal.removeEventListener('abort', onAbort);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    opening.finally(settle).then(resolve, reject);
+  });
 }
 
 async function identityOfFile(path: string, device: BlockDevice): Promise<DeviceIdentity> {

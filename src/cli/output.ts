@@ -5,11 +5,17 @@ import { printable } from './log.js';
 /**
  * Write to standard output.
  *
- * @returns whether there is still somebody who reads it
+ * @param signal ends waiting for a reader that does not read
+ * @returns whether all of it went to somebody who still reads
  */
-export function print(text: string | Uint8Array): Promise<boolean> {
+export function print(text: string | Uint8Array, signal?: AbortSignal): Promise<boolean> {
   return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      resolve(false);
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
     process.stdout.write(text, (error) => {
+      signal?.removeEventListener('abort', onAbort);
       if (error === undefined || error === null) resolve(true);
       else if (isReaderGone(error)) resolve(false);
       else reject(error);

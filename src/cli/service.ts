@@ -69,7 +69,9 @@ export class Service {
       for (const portal of configuration.portals) portals.push(await this.#listen(portal));
       this.#warn();
     } catch (error) {
-      await this.close(0);
+      await this.close(0).catch((failure: unknown) => {
+        this.#logFailures([failure]);
+      });
       throw error;
     }
     this.#growthTimer = setInterval(() => void this.#lookForGrowth(), GROWTH_INTERVAL).unref();
@@ -119,14 +121,26 @@ export class Service {
     this.#log.info('configuration re-read');
   }
 
-  /** Tell the initiators, end all sessions within `graceMs` milliseconds, make all data stable, and let go. */
+  /**
+   * Tell the initiators, end all sessions within `graceMs` milliseconds, make all data stable, and let go.
+   *
+   * @throws the first failure, when all that can be closed is closed; the others are in the log
+   */
   async close(graceMs: number): Promise<void> {
     if (this.#growthTimer !== null) clearInterval(this.#growthTimer);
-    await this.#server.close({ graceMs });
-    for (const { luns } of this.#targets.values()) {
-      for (const { device } of luns.values()) await device.close();
-    }
+    const devices = [...this.#targets.values()].flatMap(({ luns }) => [...luns.values()]);
     this.#targets.clear();
+    const failures = await failuresOf([
+      () => this.#server.close({ graceMs }),
+      ...devices.map(
+        ({ device }) =>
+          () =>
+            device.close(),
+      ),
+    ]);
+    if (failures.length === 0) return;
+    this.#logFailures(failures.slice(1));
+    throw failures[0];
   }
 
   /** What is served now, which lacks what could not be opened. */
@@ -180,7 +194,7 @@ export class Service {
     try {
       for (const lun of luns) opened.set(lun, await openMedium(lun, this.#log));
     } catch (error) {
-      for (const device of opened.values()) await device.close();
+      await this.#letGo([...opened.values()]);
       throw error;
     }
     return opened;
@@ -224,7 +238,7 @@ export class Service {
     this.#targets.delete(name);
     this.#server.removeTarget(name);
     this.#log.info(`target ${name} removed`, { target: name });
-    for (const { device } of served.luns.values()) await device.close();
+    await this.#letGo([...served.luns.values()].map(({ device }) => device));
   }
 
   async #removeLun(served: ServedTarget, lun: number): Promise<void> {
@@ -232,8 +246,17 @@ export class Service {
     if (entry === undefined) return;
     served.luns.delete(lun);
     served.target.removeLun(lun);
-    await entry.device.close();
+    await this.#letGo([entry.device]);
     this.#logLun(served, lun, `removed: ${describeMedium(entry.configuration.medium)}`);
+  }
+
+  /** Close devices; what goes wrong is for the log, and keeps nobody from going on. */
+  async #letGo(devices: readonly BlockDevice[]): Promise<void> {
+    this.#logFailures(await failuresOf(devices.map((device) => () => device.close())));
+  }
+
+  #logFailures(failures: readonly unknown[]): void {
+    for (const failure of failures) this.#log.error(messageOf(failure));
   }
 
   #logLun(served: ServedTarget, lun: number, news: string): void {
@@ -256,4 +279,11 @@ export class Service {
       }
     }
   }
+}
+
+/** Take each of `steps` in turn, whatever became of those before it. */
+async function failuresOf(steps: readonly (() => Promise<void>)[]): Promise<unknown[]> {
+  const failures: unknown[] = [];
+  for (const step of steps) await step().catch((failure: unknown) => failures.push(failure));
+  return failures;
 }

@@ -12,10 +12,11 @@ import { LunDevice } from './device.js';
 import { discover } from './discovery.js';
 import { Lun } from './lun.js';
 import { Multipath, MultipathPolicy } from './multipath.js';
-import { DEFAULT_SESSION_LIMITS, Session, type SessionLimits, type SessionOptions } from './session.js';
+import { Session } from './session.js';
+import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
 import { inspectUnit, type UnitTraits } from './traits.js';
-import { type IscsiUrl, parseIscsiUrl } from './url.js';
+import { type IscsiUrl, parseIscsiUrl, type PortalAddress } from './url.js';
 
 export interface ConnectOptions {
   /** iSCSI name of this initiator; made from the name of the host by default. */
@@ -100,12 +101,29 @@ async function openPaths(settings: SessionOptions, targetName: string): Promise<
   const portals = targets.find(({ name }) => name === targetName)?.portals ?? [settings.portal];
   const attempts = await Promise.allSettled(portals.map((portal) => Session.open({ ...settings, portal })));
   const opened = attempts.filter((attempt) => attempt.status === 'fulfilled');
-  if (opened.length === 0) throw (attempts[0] as PromiseRejectedResult).reason;
+  if (settings.signal?.aborted === true) {
+    await Promise.all(opened.map(({ value }) => value.close()));
+    throw settings.signal.reason;
+  }
+  if (opened.length === 0) throw noPath(portals, (attempts[0] as PromiseRejectedResult).reason as RiserError);
   return attempts.map((attempt, i) => {
     if (attempt.status === 'fulfilled') return attempt.value;
     const reason = attempt.reason as RiserError;
     settings.log?.warn(reason.message);
     return Session.openLater({ ...settings, portal: portals[i]! }, reason);
+  });
+}
+
+/** Why no path came about: where nobody was reached, with all the places that were tried. */
+function noPath(portals: readonly PortalAddress[], reason: RiserError): RiserError {
+  if (reason.code !== 'CONNECT') return reason;
+  const where = portals.map(({ host, port }) => `${host} port ${port}`).join(', ');
+  return new RiserError('CONNECT', `no portal that the target tells can be connected to: ${where}`, {
+    by: 'peer',
+    costs: 'session',
+    cause: reason,
+    remedy:
+      'Make them reachable from here, or go without multipath: then the portal of the URL is the only one.',
   });
 }
 

@@ -3,17 +3,24 @@
 import type { InitiatorFullFeature } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { ClientTask, TaskPath } from './task.js';
+import { WaitingTasks } from './waiting-tasks.js';
 
 export class ConnectionPath implements TaskPath {
   readonly #phase: InitiatorFullFeature;
+  /** Those that wait for a busy target. */
+  readonly #waiting = new WaitingTasks();
+  readonly #submit = (task: ClientTask): void => {
+    this.submit(task);
+  };
+  #end: RiserError | null = null;
 
   constructor(phase: InitiatorFullFeature) {
     this.#phase = phase;
   }
 
   submit(task: ClientTask): void {
-    if (this.#phase.isOver) {
-      task.fail(new RiserError('CONNECT', 'the connection was lost again', { by: 'peer', costs: 'session' }));
+    if (this.#end !== null || this.#phase.isOver) {
+      task.fail(this.#end ?? lostAgain());
       return;
     }
     task.deadline = performance.now() + task.timeoutMs;
@@ -22,16 +29,25 @@ export class ConnectionPath implements TaskPath {
   }
 
   submitLater(task: ClientTask, delayMs: number): void {
-    setTimeout(() => {
-      this.submit(task);
-    }, delayMs);
+    if (this.#end !== null) task.fail(this.#end);
+    else this.#waiting.delay(task, delayMs, this.#submit);
   }
 
   cancel(task: ClientTask, error: RiserError): void {
-    this.#phase.abort(task, error);
+    if (!this.#waiting.cancel(task, error)) this.#phase.abort(task, error);
   }
 
   unitAttention(): void {
     // What it tells is being looked at.
   }
+
+  /** No task goes by it any more: those that wait fail with `error` now, those under way when the connection ends. */
+  end(error: RiserError): void {
+    this.#end ??= error;
+    this.#waiting.failAll(error);
+  }
+}
+
+export function lostAgain(): RiserError {
+  return new RiserError('CONNECT', 'the connection was lost again', { by: 'peer', costs: 'session' });
 }

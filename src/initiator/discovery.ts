@@ -2,8 +2,9 @@
 
 import { receiveIscsiName, type TextPair } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
-import { Session, type SessionOptions } from './session.js';
+import type { SessionOptions } from './session-options.js';
 import { ISCSI_PORT, type PortalAddress } from './url.js';
+import { withSession } from './with-session.js';
 
 /** A portal of a target, and the group it belongs to. */
 export interface TargetPortal extends PortalAddress {
@@ -19,15 +20,12 @@ export interface DiscoveredTarget {
 /**
  * Ask a portal for all targets (SendTargets=All).
  *
- * @throws RiserError as {@link Session.open} does
+ * @throws RiserError as `Session.open` does
  */
 export async function discover(options: Omit<SessionOptions, 'targetName'>): Promise<DiscoveredTarget[]> {
-  const session = await Session.open({ ...options, targetName: null });
-  try {
-    return targetsOf(await session.text([{ key: 'SendTargets', value: 'All' }]), session.portal);
-  } finally {
-    await session.close();
-  }
+  return withSession({ ...options, targetName: null }, async (session) =>
+    targetsOf(await session.text([{ key: 'SendTargets', value: 'All' }]), session.portal),
+  );
 }
 
 /**

@@ -22,14 +22,10 @@ export {
 export { LunDevice } from './device.js';
 export { discover, type DiscoveredTarget, type TargetPortal, targetsOf } from './discovery.js';
 export { type Abortable, Lun, type StreamOptions, type WriteOptions } from './lun.js';
-export {
-  DEFAULT_SESSION_LIMITS,
-  Session,
-  type SessionLimits,
-  type SessionOptions,
-  type SessionWatcher,
-} from './session.js';
+export { Session, type SessionWatcher } from './session.js';
+export { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 export { Multipath, MultipathPolicy } from './multipath.js';
+export { withSession } from './with-session.js';
 export type { TaskPath } from './task.js';
 export { ClientTask } from './task.js';
 export type { UnitDescription, UnitTraits } from './traits.js';

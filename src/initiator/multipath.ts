@@ -20,7 +20,7 @@ export const MultipathPolicy = {
   /** The one with the fewest tasks under way. */
   LEAST_QUEUE: 'least-queue',
   /** The first that works, in the order given. */
-  FAIL_OVER: 'fail-over',
+  FAILOVER: 'failover',
 } as const;
 export type MultipathPolicy = (typeof MultipathPolicy)[keyof typeof MultipathPolicy];
 
@@ -89,7 +89,7 @@ export class Multipath implements TaskPath {
     const { sessions } = this;
     let chosen: Session | null = null;
     for (let i = 0; i < sessions.length; i++) {
-      const at = this.#policy === MultipathPolicy.FAIL_OVER ? i : (this.#next + i) % sessions.length;
+      const at = this.#policy === MultipathPolicy.FAILOVER ? i : (this.#next + i) % sessions.length;
       const session = sessions[at]!;
       if (!session.isConnected) continue;
       if (this.#policy !== MultipathPolicy.LEAST_QUEUE) {

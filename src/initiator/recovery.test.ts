@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type BlockDevice, MemoryDevice } from '../block/index.js';
+import { RiserError } from '../util/errors.js';
 import { TargetServer } from '../target/index.js';
 import { connect, type Lun, MultipathPolicy, openLun, Session } from './index.js';
 
@@ -172,6 +173,22 @@ describe('multipath', () => {
     );
     await assert.rejects(openLun(sessions, 0), { code: 'LUN_CHANGED' });
     await Promise.all(sessions.map((session) => session.close()));
+  });
+
+  it('does not use a path that is found later and leads to another disk', async () => {
+    const one = await serve(memory(), { serial: '1' });
+    const two = await serve(memory(), { serial: '2' });
+    await two.server.close({ graceMs: 0 });
+    const options = { targetName: NAME, initiatorName: 'iqn.2026-11.com.example:me', limits: LIMITS };
+    const away = new RiserError('CONNECT', 'nobody is there yet', { by: 'peer', costs: 'session' });
+    const first = await Session.open({ ...options, portal: { host: '127.0.0.1', port: one.port } });
+    const later = Session.openLater({ ...options, portal: { host: '127.0.0.1', port: two.port } }, away);
+    await openLun([first, later], 0);
+    const ended = new Promise<RiserError>((resolve) => later.watchers.add({ ended: resolve }));
+    later.watchers.add({ reconnected: () => later.destroy() });
+    await serve(memory(), { port: two.port, serial: '2' });
+    assert.equal((await ended).code, 'LUN_CHANGED');
+    await first.close();
   });
 
   it('connects by every portal that the target tells', async () => {

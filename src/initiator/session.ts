@@ -3,20 +3,13 @@
  * with the same ISID, which ends what the target still held of the old one, and sends again what may be.
  */
 
-import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { connectTcp } from '../datamover/index.js';
 import {
   type AsyncNotice,
-  type InitiatorAuthenticationOptions,
-  InitiatorConnection,
+  type InitiatorConnection,
   type InitiatorFullFeature,
-  type InitiatorLimits,
   type InitiatorLoginResult,
-  INITIATOR_OFFER,
   LoginRefused,
-  type LoginStatus as Status,
   LoginStatus,
   type OperationalParameters,
   type TaskManagementOptions,
@@ -24,50 +17,15 @@ import {
 } from '../iscsi/index.js';
 import { AsyncEvent } from '../iscsi/wire/opcodes.js';
 import type { ParsedSense } from '../scsi/client/index.js';
+import { BackOff } from '../util/back-off.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
-import { ConnectionPath } from './connection-path.js';
-import { dial } from './dial.js';
-import { parseTargetAddress } from './discovery.js';
+import { lostAgain } from './connection-path.js';
+import { type LoggedIn, SessionLogin } from './session-login.js';
+import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 import type { ClientTask, TaskPath } from './task.js';
 import type { PortalAddress } from './url.js';
 import { WaitingTasks } from './waiting-tasks.js';
-
-export interface SessionLimits extends InitiatorLimits {
-  /** How long a TCP connection may take to come about, milliseconds. */
-  connectTimeoutMs: number;
-  /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
-  recoveryTimeoutMs: number;
-  /** The longest pause between attempts to connect again, milliseconds; they grow from a tenth of a second. */
-  longestPauseMs: number;
-}
-
-export const DEFAULT_SESSION_LIMITS: SessionLimits = {
-  connectTimeoutMs: 10_000,
-  loginTimeoutMs: 15_000,
-  keepaliveIntervalMs: 5_000,
-  keepaliveTimeoutMs: 5_000,
-  answerTimeoutMs: 15_000,
-  recoveryTimeoutMs: 120_000,
-  longestPauseMs: 5_000,
-};
-
-export interface SessionOptions {
-  portal: PortalAddress;
-  /** Null: a discovery session. */
-  targetName: string | null;
-  initiatorName: string;
-  /** Six bytes; a random one (RFC 7143 11.12.5, type 2) by default. */
-  isid?: Buffer;
-  authentication?: InitiatorAuthenticationOptions | null;
-  /** Ask for CRC32C digests; a target may decline. */
-  headerDigest?: boolean;
-  dataDigest?: boolean;
-  limits?: Partial<SessionLimits>;
-  log?: Logger;
-  /** Gives up connecting. */
-  signal?: AbortSignal | null;
-}
 
 /** What those who use a session may want to hear of. */
 export interface SessionWatcher {
@@ -83,8 +41,6 @@ export interface SessionWatcher {
   unitAttention?(task: ClientTask, sense: ParsedSense): void;
 }
 
-/** Redirections that are followed in a row. */
-const REDIRECTIONS = 5;
 /** The pause after the attempt to connect again that is made at once, milliseconds. */
 const FIRST_PAUSE_MS = 100;
 /** A connection that is lost sooner counts as an attempt that failed. */
@@ -92,14 +48,6 @@ const STEADY_MS = 1000;
 /** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
 const LEAVING_MS = 10_000;
 const LEAVING = Infinity;
-const TICK_MS = 500;
-const PEER_COSTS_SESSION = { by: 'peer', costs: 'session' } as const;
-
-interface LoggedIn {
-  readonly connection: InitiatorConnection;
-  readonly phase: InitiatorFullFeature;
-  readonly login: InitiatorLoginResult;
-}
 
 export class Session implements TaskPath {
   /** Who hears of it. */
@@ -107,7 +55,7 @@ export class Session implements TaskPath {
   readonly #options: SessionOptions;
   readonly #limits: SessionLimits;
   readonly #log: Logger;
-  readonly #isid: Buffer;
+  readonly #logins: SessionLogin;
   #portal: PortalAddress;
   #connection: InitiatorConnection | null = null;
   #phase: InitiatorFullFeature | null = null;
@@ -117,8 +65,8 @@ export class Session implements TaskPath {
   #lost: { reason: RiserError; since: number } | null = null;
   #end: RiserError | null = null;
   #isRecovering = false;
-  /** The pause before the next attempt to connect, milliseconds; and when the last one succeeded. */
-  #pauseMs = 0;
+  readonly #backOff: BackOff;
+  /** When the last attempt to connect succeeded. */
   #upSince = 0;
   /** When to log out because the target asked for it; null if it did not, LEAVING when the request is out. */
   #leaveAt: number | null = null;
@@ -138,7 +86,19 @@ export class Session implements TaskPath {
     this.#limits = { ...DEFAULT_SESSION_LIMITS, ...options.limits };
     this.#log = options.log ?? silentLogger;
     this.#portal = options.portal;
-    this.#isid = options.isid ?? randomIsid();
+    this.#backOff = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
+    this.#logins = new SessionLogin(options, this.#limits, {
+      recheck: (path) => this.#recheck(path),
+      noticed: (connection, notice) => {
+        this.#noticed(connection, notice);
+      },
+      ticked: (connection, now) => {
+        this.#leave(connection, now);
+      },
+      closed: (connection, reason) => {
+        this.#isDown(connection, reason);
+      },
+    });
   }
 
   /**
@@ -304,109 +264,25 @@ export class Session implements TaskPath {
 
   // ---- connections ----
 
-  /** One attempt, redirections followed. */
+  /** One attempt. */
   async #connect(signal: AbortSignal | null): Promise<void> {
-    let portal = this.#options.portal;
-    for (let hops = 0; ; hops++) {
-      try {
-        await this.#logIn(portal, signal);
-        this.#portal = portal;
-        return;
-      } catch (error) {
-        const redirect = error instanceof LoginRefused && isMoved(error.status) ? error.redirect : null;
-        if (redirect === null) throw error;
-        if (hops === REDIRECTIONS) {
-          throw new RiserError('REDIRECTED', `redirected more than ${REDIRECTIONS} times in a row`, {
-            by: 'peer',
-            costs: 'session',
-            cause: error,
-          });
-        }
-        this.#log.info(`the target is redirected to ${redirect}`);
-        portal = parseTargetAddress(redirect);
-      }
-    }
+    const found = await this.#logins.logIn(signal);
+    // It may have been lost, or the session closed, while it was looked at.
+    if (found.phase.isOver) throw lostAgain();
+    if (this.#end !== null) found.connection.drop(null);
+    else this.#isUp(found);
   }
 
-  /** Connect to `portal`, log in, and look whether everything is as it was; then tasks go by it. */
-  async #logIn(portal: PortalAddress, signal: AbortSignal | null): Promise<void> {
-    const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
-    if (signal?.aborted === true) {
-      socket.destroy();
-      throw signal.reason;
-    }
-    const { connection, phase, login } = await this.#negotiate(socket, signal);
-    try {
-      if (this.#login !== null) {
-        const path = new ConnectionPath(phase);
-        for (const watcher of this.watchers) await watcher.recheck?.(path);
-      }
-    } catch (error) {
-      connection.drop(null);
-      throw error;
-    }
-    // It may have been lost, or the session closed, while that was looked at.
-    if (phase.isOver) throw new RiserError('CONNECT', 'the connection was lost again', PEER_COSTS_SESSION);
-    if (this.#end !== null) connection.drop(null);
-    else this.#isUp(connection, phase, login);
+  async #recheck(path: TaskPath): Promise<void> {
+    for (const watcher of this.watchers) await watcher.recheck?.(path);
   }
 
-  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<LoggedIn> {
-    const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        connection.drop(signal!.reason as Error);
-      };
-      const connection: InitiatorConnection = new InitiatorConnection(
-        {
-          loggedIn: (phase, login) => {
-            signal?.removeEventListener('abort', onAbort);
-            resolve({ connection, phase, login });
-          },
-          connectionClosed: (reason) => {
-            signal?.removeEventListener('abort', onAbort);
-            clearInterval(timer);
-            // Whoever is logged in has been answered, and hears of the loss below.
-            reject(reason ?? closedDuringLogin());
-            this.#isDown(connection, reason);
-          },
-          asyncNotice: (notice) => {
-            this.#noticed(connection, notice);
-          },
-          remark: (message) => {
-            this.#log.warn(message);
-          },
-        },
-        {
-          initiatorName,
-          targetName,
-          isid: this.#isid,
-          initialCmdSN: 1,
-          authentication,
-          offer: {
-            ...INITIATOR_OFFER,
-            ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
-            ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
-          },
-        },
-        this.#limits,
-        performance.now(),
-      );
-      const timer = setInterval(() => {
-        const now = performance.now();
-        connection.tick(now);
-        this.#leave(connection, now);
-      }, TICK_MS);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      connection.start(connectTcp(socket, connection));
-    });
-  }
-
-  #isUp(connection: InitiatorConnection, phase: InitiatorFullFeature, login: InitiatorLoginResult): void {
+  #isUp({ connection, phase, login, portal }: LoggedIn): void {
     const isAgain = this.#lost !== null;
     this.#connection = connection;
     this.#phase = phase;
     this.#login = login;
+    this.#portal = portal;
     this.#lost = null;
     this.#upSince = performance.now();
     this.#isNegotiating = false;
@@ -423,7 +299,7 @@ export class Session implements TaskPath {
     this.#connection = null;
     this.#phase = null;
     this.#leaveAt = null;
-    if (performance.now() - this.#upSince >= STEADY_MS) this.#pauseMs = 0;
+    if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
     if (this.#end !== null) return;
     const reason = new RiserError(
       'CONNECTION_LOST',
@@ -443,9 +319,7 @@ export class Session implements TaskPath {
     const { signal } = this.#closing;
     while (this.#end === null && this.#phase === null) {
       try {
-        const pause = this.#pauseMs * (0.75 + Math.random() / 2);
-        this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, FIRST_PAUSE_MS), this.#limits.longestPauseMs);
-        await delay(pause, undefined, { signal });
+        await delay(this.#backOff.next(), undefined, { signal });
         await this.#connect(signal);
       } catch (error) {
         if (signal.aborted) break;
@@ -502,17 +376,6 @@ export class Session implements TaskPath {
   }
 }
 
-/** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
-function randomIsid(): Buffer {
-  const isid = randomBytes(6);
-  isid[0] = 0x80;
-  return isid;
-}
-
-function isMoved(status: Status | null): boolean {
-  return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
-}
-
 /** Whether trying again is useless, or even harmful: whoever is refused for a secret must not go on guessing. */
 function isFinal(error: RiserError): boolean {
   if (error.code === 'AUTHENTICATION' || error.code === 'LUN_CHANGED') return true;
@@ -522,10 +385,6 @@ function isFinal(error: RiserError): boolean {
     error.status === LoginStatus.AUTHORIZATION_FAILURE ||
     error.status === LoginStatus.TARGET_REMOVED
   );
-}
-
-function closedDuringLogin(): RiserError {
-  return new RiserError('LOGIN_CLOSED', 'the target closed the connection during login', PEER_COSTS_SESSION);
 }
 
 function unreachable(afterMs: number, cause: Error): RiserError {

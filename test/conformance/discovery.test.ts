@@ -97,6 +97,16 @@ describe('discovery', () => {
     initiator.destroy();
   });
 
+  test('a discovery session takes no ping, and goes on', async () => {
+    const initiator = await target.discover();
+    initiator.open(initiator.header(Opcode.NOP_OUT, FINAL));
+    const rejection = await initiator.unsolicited.next();
+    assert.equal(rejection.opcode, Opcode.REJECT);
+    assert.equal(Reject.reason.get(rejection.header), RejectReason.PROTOCOL_ERROR);
+    assert.equal((await initiator.text({ SendTargets: names[7]! })).length, 2);
+    await initiator.logout();
+  });
+
   test('an unknown key is not understood', async () => {
     const initiator = await target.login();
     assert.deepEqual(await initiator.text({ 'X-com.example.colour': 'green' }), [

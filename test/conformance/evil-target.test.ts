@@ -9,6 +9,7 @@ import { MemoryDevice } from '../../src/block/index.js';
 import { type CommandOptions, sendCommand, Session, type SessionOptions } from '../../src/initiator/index.js';
 import { Bhs, BHS_LENGTH, R2T, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import { AsyncEvent, DATA_IN_STATUS, FINAL, Opcode, ResponseFlag } from '../../src/iscsi/wire/opcodes.js';
+import { Status } from '../../src/scsi/index.js';
 import { RiserError } from '../../src/util/errors.js';
 import { type EvilConnection, type EvilScript, EvilTarget, HONEST } from '../support/evil-target.js';
 import { pattern } from '../support/pattern.js';
@@ -597,6 +598,64 @@ describe('an evil target', () => {
     assert.equal((await sendCommand(session, LUN, READ, { readLength: LENGTH })).status, 0);
     assert.deepEqual(order, ['command', 'logout']);
     assert.equal(losses.length, 1);
+  });
+
+  describe('that is looked at before tasks go by a new connection,', () => {
+    /** A session that has lost its connection, and asks the LUN by the next one. */
+    async function rechecking(
+      answer: EvilScript,
+      options: CommandOptions = READING,
+    ): Promise<{ session: Session; outcome: Promise<string>; commands: () => number }> {
+      let commands = 0;
+      const { session } = await connect((c, pdu) => {
+        if (c.index === 0) return atFirstCommand(() => c.pdus.socket.destroy())(c, pdu);
+        if (pdu.opcode === Opcode.SCSI_COMMAND) commands++;
+        return answer(c, pdu);
+      });
+      const outcome = new Promise<string>((resolve) => {
+        session.watchers.add({
+          recheck: async (path) => {
+            const asked = sendCommand(path, LUN, READ, options);
+            resolve(asked.then(({ status }) => `status ${status}`, String));
+            await asked;
+          },
+        });
+      });
+      sendCommand(session, LUN, READ, READING).catch(() => undefined);
+      while (commands === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      return { session, outcome, commands: () => commands };
+    }
+
+    const busy: EvilScript = (c, pdu) => {
+      if (pdu.opcode !== Opcode.SCSI_COMMAND) return false;
+      c.expCmdSN++;
+      c.send(Opcode.SCSI_RESPONSE, {
+        tag: Bhs.initiatorTaskTag.get(pdu.header),
+        set: (header) => ScsiResponse.status.set(header, Status.BUSY),
+      });
+      return true;
+    };
+    const silent: EvilScript = (_c, pdu) => pdu.opcode === Opcode.SCSI_COMMAND;
+
+    for (const [what, answer] of Object.entries({ busy, silent })) {
+      test(`is ${what}, and left at once when the session is closed`, async () => {
+        const { session, outcome } = await rechecking(answer);
+        const { pdus } = evil.connections[1]!;
+        const left = new Promise((resolve) => pdus.socket.once('end', resolve).once('close', resolve));
+        await session.close();
+        assert.match(await outcome, /the session is closed/);
+        await left;
+      });
+    }
+
+    test('is busy, and asked no more when the one who asks gives up', async () => {
+      const giveUp = new AbortController();
+      const { session, outcome, commands } = await rechecking(busy, { ...READING, signal: giveUp.signal });
+      while (commands() < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+      giveUp.abort(new Error('enough'));
+      assert.equal(await outcome, 'Error: enough');
+      session.destroy();
+    });
   });
 
   describe('that is gone', () => {

@@ -116,7 +116,14 @@ describe('NBD clients on our server', { timeout: 180_000 }, () => {
       '--bs=4k-64k',
       '--bs_unaligned=0',
     ];
-    const load = ['--offset=16M', '--size=32M', '--iodepth=32', '--verify=crc32c', '--verify_fatal=1'];
+    const load = [
+      '--offset=16M',
+      '--size=32M',
+      '--iodepth=32',
+      '--verify=crc32c',
+      '--verify_fatal=1',
+      '--verify_state_save=0',
+    ];
     await runToSuccess(fio.path, [...args, '--blockalign=4k', ...load]);
   });
 });

@@ -69,6 +69,7 @@ export class CliProcess {
     this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr += text;
       log(text);
+      this.#wake();
     });
     this.#ended = once(this.child, 'close').then(([exitCode]) => {
       running.delete(this.child);
@@ -83,9 +84,18 @@ export class CliProcess {
   }
 
   /** Standard output up to its first match of `pattern`, and the match. Fails when the process ends before. */
-  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+  printed(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#matched(pattern, () => this.#stdout);
+  }
+
+  /** The same of standard error. */
+  noted(pattern: RegExp): Promise<RegExpExecArray> {
+    return this.#matched(pattern, () => this.#stderr);
+  }
+
+  async #matched(pattern: RegExp, text: () => string): Promise<RegExpExecArray> {
     for (;;) {
-      const match = pattern.exec(this.#stdout);
+      const match = pattern.exec(text());
       if (match !== null) return match;
       if (this.#isOver)
         throw new Error(`ended without printing ${String(pattern)}: ${this.#stdout}${this.#stderr}`);

@@ -1,6 +1,7 @@
 /**
  * A TCP proxy that is a bad network: from a seed it passes bytes on late, in pieces, in part or not at all, and
- * ends connections in every way. It never changes a byte: TCP does not either.
+ * ends connections in every way. Without faults it can still be a slow one. It never changes a byte: TCP does
+ * not either.
  */
 
 import { once } from 'node:events';
@@ -13,6 +14,8 @@ export interface FaultProxyOptions {
   targetPort: () => number;
   /** Milliseconds that a connection lives, on average, until its fault. */
   lifeMs: number;
+  /** The most that goes each way of a connection; no limit by default. */
+  bytesPerSecond?: number;
 }
 
 /** How often each fault happened. */
@@ -60,6 +63,7 @@ export class FaultProxy {
         connect(options.targetPort(), '127.0.0.1'),
         this.#random,
         this.counts,
+        options.bytesPerSecond ?? Infinity,
         () => {
           clearTimeout(timer);
           this.#pipes.delete(pipe);
@@ -98,17 +102,26 @@ class Pipe {
   readonly #target: Socket;
   readonly #random: () => number;
   readonly #counts: FaultCounts;
+  readonly #bytesPerSecond: number;
   readonly #ended: () => void;
   /** What happens to the next chunk. */
   #next: Fault | null = null;
   #isDark = false;
   #isOver = false;
 
-  constructor(client: Socket, target: Socket, random: () => number, counts: FaultCounts, ended: () => void) {
+  constructor(
+    client: Socket,
+    target: Socket,
+    random: () => number,
+    counts: FaultCounts,
+    bytesPerSecond: number,
+    ended: () => void,
+  ) {
     this.#client = client;
     this.#target = target;
     this.#random = random;
     this.#counts = counts;
+    this.#bytesPerSecond = bytesPerSecond;
     this.#ended = ended;
     for (const [from, to] of [
       [client, target],
@@ -161,8 +174,9 @@ class Pipe {
       this.#counts.delays++;
       from.pause();
       setTimeout(() => {
-        if (!this.#isDark) this.#write(from, to, chunk);
-        from.resume();
+        // The write resumes it: were it resumed twice, the second time could overtake a chunk held back like this.
+        if (this.#isDark) from.resume();
+        else this.#write(from, to, chunk);
       }, this.#random() * 100);
     } else if (dice < 0.2) {
       const at = Math.floor(this.#random() * chunk.length);
@@ -171,9 +185,16 @@ class Pipe {
     } else this.#write(from, to, chunk);
   }
 
+  /** Nothing more is taken from `from` until there is room, and time, for it. */
   #write(from: Socket, to: Socket, chunk: Buffer): void {
-    if (this.#isOver || to.write(chunk)) return;
+    if (this.#isOver) return;
+    const pauseMs = (chunk.length / this.#bytesPerSecond) * 1000;
+    const goOn = (): void => {
+      if (pauseMs > 0) setTimeout(() => from.resume(), pauseMs);
+      else from.resume();
+    };
     from.pause();
-    to.once('drain', () => from.resume());
+    if (to.write(chunk)) goOn();
+    else to.once('drain', goOn);
   }
 }

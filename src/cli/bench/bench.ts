@@ -1,11 +1,12 @@
 /** `riser bench`: what a LUN does under load. */
 
 import type { BlockDevice } from '../../block/index.js';
+import type { LunDevice } from '../../initiator/index.js';
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { ExitCode, usageError } from '../failure.js';
-import { Interruption } from '../interruption.js';
-import { openLunDevice } from '../open-device.js';
+import type { Interruption } from '../interruption.js';
+import { openLunDevice, pathsOf } from '../open-device.js';
 import { note, print, printJson, table } from '../output.js';
 import { formatSize } from '../size.js';
 import { Load, type Tally } from './load.js';
@@ -30,7 +31,7 @@ export interface BenchFlags extends ClientFlags {
 const MEMORY_LIMIT = 2 ** 30;
 const PERCENTILES = [50, 90, 99, 99.9] as const;
 
-export async function runBench(url: string, flags: BenchFlags): Promise<number> {
+export async function runBench(url: string, flags: BenchFlags, interruption: Interruption): Promise<number> {
   const readPercent = flags.write === true ? 0 : (flags.readPercent ?? 100);
   const { blockSize, depth, sessions, seconds } = flags;
   if (readPercent < 100 && flags.destroyData !== true) {
@@ -44,9 +45,9 @@ export async function runBench(url: string, flags: BenchFlags): Promise<number> 
       `that takes more than ${formatSize(MEMORY_LIMIT)} of memory`,
       'Choose a smaller --depth.',
     );
-  const devices: BlockDevice[] = [];
+  const devices: LunDevice[] = [];
   try {
-    for (let i = 0; i < sessions; i++) devices.push(await openLunDevice(url, flags));
+    for (let i = 0; i < sessions; i++) devices.push(await openLunDevice(url, flags, interruption.signal));
     check(devices[0]!, blockSize, readPercent);
     if (readPercent < 100 && flags.quiet !== true)
       note(
@@ -61,9 +62,10 @@ export async function runBench(url: string, flags: BenchFlags): Promise<number> 
       rampSeconds: flags.rampTime,
       seconds,
     });
-    await run(load, flags);
+    await run(load, flags, interruption);
     const results = resultsOf(load);
-    if (flags.json === true) await printJson({ url, ...describeLoad(load), sessions, ...results });
+    const paths = pathsOf(devices[0]!);
+    if (flags.json === true) await printJson({ url, ...describeLoad(load), sessions, paths, ...results });
     else await print(describe(results));
     return ExitCode.SUCCESS;
   } finally {
@@ -71,16 +73,17 @@ export async function runBench(url: string, flags: BenchFlags): Promise<number> 
   }
 }
 
-async function run(load: Load, { quiet = false }: BenchFlags): Promise<void> {
-  const interruption = new Interruption(() => {
-    load.stop();
-  });
+async function run(load: Load, { quiet = false }: BenchFlags, interruption: Interruption): Promise<void> {
   const plot = quiet || !process.stderr.isTTY ? null : await startPlot(() => load.count);
   try {
-    await load.run();
+    const finished = load.run();
+    // It can be stopped when it runs, and not before.
+    interruption.whenCame(() => {
+      load.stop();
+    });
+    await finished;
   } finally {
     plot?.stop();
-    interruption.dispose();
   }
 }
 

@@ -4,11 +4,16 @@ import { discover, type DiscoveredTarget, type TargetPortal } from '../../initia
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
 
-export async function runDiscover(portal: string, flags: ClientFlags): Promise<number> {
-  const targets = await discover(sessionOptionsOf(parsePortalOrUrl(portal), flags));
+export async function runDiscover(
+  portal: string,
+  flags: ClientFlags,
+  { signal }: Interruption,
+): Promise<number> {
+  const targets = await discover(sessionOptionsOf(parsePortalOrUrl(portal), flags, signal));
   if (flags.json === true) await printJson({ targets });
   else await print(describeTargets(targets));
   return ExitCode.SUCCESS;

@@ -1,12 +1,13 @@
 /** `riser info`: all that a LUN tells of itself, and what the session with its target agreed on. */
 
-import { type Lun, openLun, Session } from '../../initiator/index.js';
+import { type Lun, openLun, type Session, withSession } from '../../initiator/index.js';
 import { cdbs, parseModePages } from '../../scsi/client/index.js';
 import { Status } from '../../scsi/index.js';
 import type { OperationalParameters } from '../../iscsi/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parseUrl, requireLun, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
 import { formatSize } from '../size.js';
@@ -19,18 +20,15 @@ const CACHING_PAGE = 0x08;
 const CONTROL_PAGE = 0x0a;
 const CHARACTERISTICS_PAGE = 0xb1;
 
-export async function runInfo(text: string, flags: ClientFlags): Promise<number> {
+export async function runInfo(text: string, flags: ClientFlags, { signal }: Interruption): Promise<number> {
   const url = parseUrl(text);
   requireLun(url);
-  const session = await Session.open(sessionOptionsOf(url, flags));
-  try {
-    const info = await gather(session, await openLun([session], url.lun), url.lun);
-    if (flags.json === true) await printJson(info);
-    else await print(describe(info));
-    return ExitCode.SUCCESS;
-  } finally {
-    await session.close();
-  }
+  const info = await withSession(sessionOptionsOf(url, flags, signal), async (session) =>
+    gather(session, await openLun([session], url.lun), url.lun),
+  );
+  if (flags.json === true) await printJson(info);
+  else await print(describe(info));
+  return ExitCode.SUCCESS;
 }
 
 type Info = Awaited<ReturnType<typeof gather>>;

@@ -7,7 +7,8 @@ import {
   openLun,
   type PortalAddress,
   sendCommand,
-  Session,
+  type Session,
+  withSession,
 } from '../../initiator/index.js';
 import { decodeLun, encodeLun, Status } from '../../scsi/index.js';
 import { cdbs, parseReportLuns, parseStandardInquiry } from '../../scsi/client/index.js';
@@ -15,6 +16,7 @@ import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode, messageOf } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
 import { formatSize } from '../size.js';
@@ -51,12 +53,12 @@ const REPORT_LENGTH = 8 + 8 * 16384;
 const INQUIRY_LENGTH = 255;
 const DISK = 0x00;
 
-export async function runLs(text: string, flags: ClientFlags): Promise<number> {
+export async function runLs(text: string, flags: ClientFlags, { signal }: Interruption): Promise<number> {
   const url = parsePortalOrUrl(text);
   const targets =
     url.targetName === null
-      ? await listPortal(url, flags)
-      : [await listTarget(url, { name: url.targetName, portal: url.portal }, flags)];
+      ? await listPortal(url, flags, signal)
+      : [await listTarget(url, { name: url.targetName, portal: url.portal }, flags, signal)];
   if (flags.json === true) await printJson({ targets });
   else await print(describe(targets));
   const isWhole = targets.every(
@@ -66,13 +68,14 @@ export async function runLs(text: string, flags: ClientFlags): Promise<number> {
 }
 
 /** What is wrong with one target does not hide the others. */
-async function listPortal(url: IscsiUrl, flags: ClientFlags): Promise<ListedTarget[]> {
+async function listPortal(url: IscsiUrl, flags: ClientFlags, signal: AbortSignal): Promise<ListedTarget[]> {
   const listed: ListedTarget[] = [];
-  for (const target of await discover(sessionOptionsOf(url, flags))) {
+  for (const target of await discover(sessionOptionsOf(url, flags, signal))) {
     const at = { name: target.name, portal: nearest(target, url.portal) };
     try {
-      listed.push(await listTarget(url, at, flags));
+      listed.push(await listTarget(url, at, flags, signal));
     } catch (error) {
+      signal.throwIfAborted();
       if (!(error instanceof RiserError)) throw error;
       listed.push({ ...at, luns: [], error: error.message });
     }
@@ -91,16 +94,18 @@ async function listTarget(
   url: IscsiUrl,
   { name, portal }: { name: string; portal: PortalAddress },
   flags: ClientFlags,
+  signal: AbortSignal,
 ): Promise<ListedTarget> {
-  const session = await Session.open(sessionOptionsOf({ ...url, targetName: name, portal }, flags));
-  try {
+  const options = sessionOptionsOf({ ...url, targetName: name, portal }, flags, signal);
+  return withSession(options, async (session) => {
     const luns: ListedLun[] = [];
-    for (const lun of url.lun === null ? await reportLuns(session) : [url.lun])
+    for (const lun of url.lun === null ? await reportLuns(session) : [url.lun]) {
+      signal.throwIfAborted();
       luns.push(await look(session, lun, portal));
+    }
+    signal.throwIfAborted();
     return { name, portal, luns, error: null };
-  } finally {
-    await session.close();
-  }
+  });
 }
 
 async function reportLuns(session: Session): Promise<number[]> {

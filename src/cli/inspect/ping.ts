@@ -8,6 +8,7 @@ import { Session } from '../../initiator/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode, messageOf } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { note, print, printJson } from '../output.js';
 import { formatPortal } from '../portal.js';
 
@@ -21,14 +22,14 @@ export interface PingFlags extends ClientFlags {
 }
 
 /** With a target's name in a session with it, else in a discovery session. */
-export async function runPing(text: string, flags: PingFlags): Promise<number> {
+export async function runPing(text: string, flags: PingFlags, interruption: Interruption): Promise<number> {
   const { count = Infinity, interval, json = false } = flags;
-  const session = await Session.open(sessionOptionsOf(parsePortalOrUrl(text), flags));
+  const options = sessionOptionsOf(parsePortalOrUrl(text), flags, interruption.signal);
+  const session = await Session.open(options);
   const stop = new AbortController();
-  const onSignal = (): void => {
+  interruption.whenCame(() => {
     stop.abort();
-  };
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  });
   const { host, port } = session.portal;
   const where = formatPortal({ address: host, port });
   // Longer data than the target receives would be a protocol error (RFC 7143 13.12).
@@ -56,7 +57,6 @@ export async function runPing(text: string, flags: PingFlags): Promise<number> {
       if (sent < count && !isGone()) await delay(Math.max(0, rest), undefined, stop).catch(() => undefined);
     }
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
     await session.close();
   }
   const received = times.count;

@@ -12,6 +12,7 @@ import { TestTarget } from '../../../test/support/target.js';
 import { temporaryFolder } from '../../../test/support/temporary.js';
 import { VolatileDevice } from '../../../test/support/volatile-device.js';
 import { MemoryDevice } from '../../block/index.js';
+import { Interruption } from '../interruption.js';
 import { type CopyFlags, runCopy } from './copy.js';
 import { readJournal } from './journal.js';
 
@@ -106,6 +107,7 @@ describe('copy and compare', () => {
       equal: false,
       compared: SIZE,
       sizes: { a: SIZE, b: SIZE },
+      paths: { a: null, b: null },
       firstDifference: 7_654_321,
       differentBytes: 1,
       differentBlocks: 1,
@@ -145,8 +147,12 @@ describe('copy and compare', () => {
       [source, full, { resume: true, overwrite: true }, 'USAGE', /choose/],
       [file('missing.img'), file('new.img'), {}, 'IMAGE_MISSING', /missing\.img does not exist/],
     ];
-    for (const [from, to, more, code, message] of cases)
-      await assert.rejects(runCopy(from, to, { ...flags, ...more }), { code, message }, `${from} ${to}`);
+    const interruption = new Interruption();
+    for (const [from, to, more, code, message] of cases) {
+      const copied = runCopy(from, to, { ...flags, ...more }, interruption);
+      await assert.rejects(copied, { code, message }, `${from} ${to}`);
+    }
+    interruption.dispose();
     assert.ok(readFileSync(full).equals(pattern(SIZE, 3)));
     assert.equal(existsSync(file('new.img')), false);
     assert.equal(ended(await run('copy', source, full, '--overwrite', '--verify', '-q')), '0 ');
@@ -274,7 +280,7 @@ describe('read and write', () => {
     write.child.stdin.end(input);
     const written = await write.ended();
     assert.equal(written.exitCode, 0, written.stderr);
-    assert.deepEqual(json(written), { offset: 1001, bytes: input.length });
+    assert.deepEqual(json(written), { offset: 1001, bytes: input.length, paths: 1, interruptedBy: null });
     const output = file('read');
     const args = ['read', target.url(0), '--offset', '1001', '--length', `${input.length}`];
     assert.equal(ended(await shell(`"$@" > ${output}`, args).ended()), '0 ');

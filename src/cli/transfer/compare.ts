@@ -3,9 +3,10 @@
 import type { BlockDevice } from '../../block/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { describeFailure, ExitCode, usageError } from '../failure.js';
-import { Interruption } from '../interruption.js';
-import { openDevice } from '../open-device.js';
-import { print, printJson } from '../output.js';
+import type { Interruption } from '../interruption.js';
+import { openDevice, type OpenedDevice } from '../open-device.js';
+import { note, print, printJson } from '../output.js';
+import { formatSize } from '../size.js';
 import { Comparer } from './comparer.js';
 import { startProgress } from './progress.js';
 
@@ -17,30 +18,42 @@ export interface CompareFlags extends ClientFlags {
 }
 
 /** As with cmp and diff, an exit code of 1 says that they differ, and nothing else. */
-export async function runCompare(a: string, b: string, flags: CompareFlags): Promise<number> {
+export async function runCompare(
+  a: string,
+  b: string,
+  flags: CompareFlags,
+  interruption: Interruption,
+): Promise<number> {
+  const { signal } = interruption;
   try {
-    const first = (await openDevice(a, flags, { readOnly: true })).device;
+    const first = await openDevice(a, flags, { readOnly: true, signal });
     try {
-      const second = (await openDevice(b, flags, { readOnly: true })).device;
+      const second = await openDevice(b, flags, { readOnly: true, signal });
       try {
-        return await compare(first, second, flags);
+        return await compare(first, second, flags, interruption);
       } finally {
-        await second.close();
+        await second.device.close();
       }
     } finally {
-      await first.close();
+      await first.device.close();
     }
   } catch (error) {
+    if (signal.aborted && error === signal.reason) throw error;
     process.stderr.write(`${describeFailure(error)}\n`);
     return ExitCode.TROUBLE;
   }
 }
 
-async function compare(a: BlockDevice, b: BlockDevice, flags: CompareFlags): Promise<number> {
+async function compare(
+  { device: a, paths: aPaths }: OpenedDevice,
+  { device: b, paths: bPaths }: OpenedDevice,
+  flags: CompareFlags,
+  interruption: Interruption,
+): Promise<number> {
   const to = lengthOf(a, b, flags);
   const comparer = new Comparer({ a, b, from: 0, to, depth: flags.depth });
   const { pump, differences } = comparer;
-  const interruption = new Interruption(() => {
+  interruption.whenCame(() => {
     pump.stop();
   });
   const progress = await startProgress({
@@ -53,10 +66,13 @@ async function compare(a: BlockDevice, b: BlockDevice, flags: CompareFlags): Pro
     await pump.run();
   } finally {
     progress.stop();
-    interruption.dispose();
   }
-  if (interruption.came !== null) return interruption.came.exitCode;
   const { first, bytes, blocks, blockSize } = differences;
+  if (interruption.came !== null) {
+    const found = first === null ? 'no difference so far' : `they differ, at ${first} among others`;
+    note(`interrupted at ${formatSize(pump.position)} of ${formatSize(to)}: ${found}`);
+    return interruption.came.exitCode;
+  }
   const areSizesEqual = flags.length !== undefined || a.size === b.size;
   const equal = first === null && areSizesEqual;
   if (flags.json === true) {
@@ -66,6 +82,7 @@ async function compare(a: BlockDevice, b: BlockDevice, flags: CompareFlags): Pro
       equal,
       compared: to,
       sizes,
+      paths: { a: aPaths, b: bPaths },
       firstDifference,
       differentBytes: bytes,
       differentBlocks: blocks,

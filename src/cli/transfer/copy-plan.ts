@@ -28,6 +28,7 @@ const JOURNAL_SUFFIX = '.riser-copy';
  * Open the destination, or make it.
  *
  * @param from what `source` was opened by
+ * @param signal gives up connecting
  * @throws RiserError `USAGE`, `TOO_SMALL`, `EXISTS`, `JOURNAL`, `CHANGED`, `READ_ONLY`; the destination is closed then
  */
 export async function planCopy(
@@ -35,6 +36,7 @@ export async function planCopy(
   source: OpenedDevice,
   to: string,
   flags: CopyFlags,
+  signal: AbortSignal,
 ): Promise<CopyPlan> {
   const status = isPath(to) ? await statusOf(to) : undefined;
   if (status && isPath(from)) {
@@ -54,7 +56,7 @@ export async function planCopy(
     if (resumed !== null) throw changed('destination', 'it is gone');
     await createImage(to, source.device.size);
   }
-  const destination = await openDevice(to, flags, { readOnly: false });
+  const destination = await openDevice(to, flags, { readOnly: false, signal });
   try {
     checkDestination(source, destination);
     if (resumed !== null) {

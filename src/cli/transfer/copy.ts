@@ -3,7 +3,7 @@
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { ExitCode, usageError } from '../failure.js';
-import { Interruption } from '../interruption.js';
+import type { Interruption } from '../interruption.js';
 import { openDevice } from '../open-device.js';
 import { note, print, printJson } from '../output.js';
 import { formatSize } from '../size.js';
@@ -24,14 +24,19 @@ export interface CopyFlags extends ClientFlags {
   quiet?: boolean;
 }
 
-export async function runCopy(from: string, to: string, flags: CopyFlags): Promise<number> {
+export async function runCopy(
+  from: string,
+  to: string,
+  flags: CopyFlags,
+  interruption: Interruption,
+): Promise<number> {
   if (flags.resume === true && flags.overwrite === true)
     throw usageError('--resume goes on with a copy, --overwrite begins one anew: choose');
-  const source = await openDevice(from, flags, { readOnly: true });
+  const source = await openDevice(from, flags, { readOnly: true, signal: interruption.signal });
   try {
-    const plan = await planCopy(from, source, to, flags);
+    const plan = await planCopy(from, source, to, flags, interruption.signal);
     try {
-      return await new Copy(plan, flags).run();
+      return await new Copy(plan, flags, interruption).run();
     } finally {
       await plan.destination.device.close();
     }
@@ -52,7 +57,7 @@ class Copy {
   readonly #start = performance.now();
   #isVerified = false;
 
-  constructor(plan: CopyPlan, flags: CopyFlags) {
+  constructor(plan: CopyPlan, flags: CopyFlags, interruption: Interruption) {
     this.#plan = plan;
     this.#flags = flags;
     const { source, destination, from, isBlank } = plan;
@@ -68,7 +73,8 @@ class Copy {
     };
     this.#copier = new Copier(job);
     this.#pump = this.#copier.pump;
-    this.#interruption = new Interruption(() => {
+    this.#interruption = interruption;
+    interruption.whenCame(() => {
       this.#pump.stop();
     });
   }
@@ -76,19 +82,15 @@ class Copy {
   async run(): Promise<number> {
     const { journal, from } = this.#plan;
     this.#announce();
-    try {
-      // Before the first byte is written: from then on the destination is neither old nor new.
-      if (journal !== null) await writeJournal(journal, journalOf(this.#plan, from));
-      await this.#copy();
-      if (this.#isInterrupted()) return await this.#interrupted(this.#copier.pump.position);
-      if (this.#flags.verify === true) await this.#verify();
-      if (this.#isInterrupted()) return await this.#interrupted(this.#size);
-      if (journal !== null) await removeJournal(journal);
-      await this.#report(null);
-      return ExitCode.SUCCESS;
-    } finally {
-      this.#interruption.dispose();
-    }
+    // Before the first byte is written: from then on the destination is neither old nor new.
+    if (journal !== null) await writeJournal(journal, journalOf(this.#plan, from));
+    await this.#copy();
+    if (this.#isInterrupted()) return await this.#interrupted(this.#copier.pump.position);
+    if (this.#flags.verify === true) await this.#verify();
+    if (this.#isInterrupted()) return await this.#interrupted(this.#size);
+    if (journal !== null) await removeJournal(journal);
+    await this.#report(null);
+    return ExitCode.SUCCESS;
   }
 
   #isInterrupted(): boolean {
@@ -196,6 +198,7 @@ class Copy {
       await printJson({
         source: source.device.description,
         destination: destination.device.description,
+        paths: { source: source.paths, destination: destination.paths },
         size: this.#size,
         resumedAt: from,
         data,

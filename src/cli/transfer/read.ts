@@ -3,22 +3,29 @@
 import type { BlockDevice } from '../../block/index.js';
 import { Memory } from '../../util/memory.js';
 import { ExitCode } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { openDevice } from '../open-device.js';
-import { print } from '../output.js';
+import { note, print } from '../output.js';
 import { PIECE, readInto } from './perform.js';
 import { type Range, type RangeFlags, rangeOn } from './range.js';
 
 /** Pieces that are read ahead of what the reader has taken. */
 const READ_AHEAD = 8;
 
-export async function runRead(where: string, flags: RangeFlags): Promise<number> {
-  const { device } = await openDevice(where, flags, { readOnly: true });
+export async function runRead(where: string, flags: RangeFlags, interruption: Interruption): Promise<number> {
+  const { signal } = interruption;
+  const { device } = await openDevice(where, flags, { readOnly: true, signal });
   try {
-    for await (const bytes of bytesOf(device, rangeOn(device, flags))) {
+    const range = rangeOn(device, flags);
+    let done = 0;
+    for await (const bytes of bytesOf(device, range)) {
       // A reader that has seen enough is no failure.
-      if (!(await print(bytes))) break;
+      if (signal.aborted || !(await print(bytes, signal))) break;
+      done += bytes.length;
     }
-    return ExitCode.SUCCESS;
+    if (interruption.came === null || done === range.end - range.start) return ExitCode.SUCCESS;
+    note(`interrupted: the first ${done} of ${range.end - range.start} bytes were read`);
+    return interruption.came.exitCode;
   } finally {
     await device.close();
   }

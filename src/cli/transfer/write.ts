@@ -1,10 +1,12 @@
 /** `riser write`: standard input onto a disk. */
 
 import { fstatSync } from 'node:fs';
+import { addAbortSignal, type Readable } from 'node:stream';
 import type { BlockDevice } from '../../block/index.js';
 import { RiserError } from '../../util/errors.js';
 import { Memory } from '../../util/memory.js';
 import { ExitCode } from '../failure.js';
+import type { Interruption } from '../interruption.js';
 import { openDevice } from '../open-device.js';
 import { note, printJson } from '../output.js';
 import { flush, PIECE, readInto, writeFrom } from './perform.js';
@@ -14,8 +16,13 @@ import { type Range, type RangeFlags, rangeOn } from './range.js';
 const DEPTH = 8;
 const STDIN = 0;
 
-export async function runWrite(where: string, flags: RangeFlags): Promise<number> {
-  const { device } = await openDevice(where, flags, { readOnly: false });
+export async function runWrite(
+  where: string,
+  flags: RangeFlags,
+  interruption: Interruption,
+): Promise<number> {
+  const { signal } = interruption;
+  const { device, paths } = await openDevice(where, flags, { readOnly: false, signal });
   try {
     if (device.readOnly) {
       throw new RiserError('READ_ONLY', `${device.description} cannot be written to`, {
@@ -25,12 +32,25 @@ export async function runWrite(where: string, flags: RangeFlags): Promise<number
     }
     const range = rangeOn(device, flags);
     refuseTooLong(range);
-    const bytes = await writeBytes(device, range, process.stdin as AsyncIterable<Buffer>);
-    if (flags.json === true) await printJson({ offset: range.start, bytes });
-    else note(`${bytes} bytes written at ${range.start}`);
-    return ExitCode.SUCCESS;
+    const bytes = await writeBytes(device, range, untilAborted(process.stdin, signal));
+    const { came } = interruption;
+    const written = `${bytes} bytes written at ${range.start}`;
+    if (came !== null) note(`interrupted: ${written}, and made stable`);
+    if (flags.json === true) {
+      await printJson({ offset: range.start, bytes, paths, interruptedBy: came?.name ?? null });
+    } else if (came === null) note(written);
+    return came?.exitCode ?? ExitCode.SUCCESS;
   } finally {
     await device.close();
+  }
+}
+
+/** What `input` brings until the signal is aborted. */
+async function* untilAborted(input: Readable, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* addAbortSignal(signal, input) as AsyncIterable<Buffer>;
+  } catch (error) {
+    if (!signal.aborted) throw error;
   }
 }
 

@@ -13,16 +13,13 @@ import type {
   InitiatorTransfer,
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
-import { serialAdd, serialLess, serialLessOrEqual } from '../../util/serial.js';
+import { serialAdd } from '../../util/serial.js';
 import type { OperationalParameters } from '../login/keys.js';
 import type { InitiatorLoginResult } from '../login/initiator-login.js';
 import {
   AsyncMessage,
   Bhs,
   BHS_LENGTH,
-  CDB_LENGTH,
-  CDB_OFFSET,
-  DataIn,
   dumpHeader,
   NopIn,
   NopOut,
@@ -31,19 +28,19 @@ import {
   ScsiResponse as ScsiResponseHeader,
 } from '../wire/headers.js';
 import {
-  AhsType,
-  CommandFlag,
   FINAL,
   IMMEDIATE,
   Opcode,
   OPCODE_MASK,
   RejectReason,
   RESERVED_TAG,
-  ResponseFlag,
   ScsiResponse,
 } from '../wire/opcodes.js';
+import { CommandWindow } from './command-window.js';
 import { ControlRequests } from './control-requests.js';
-import { type InitiatorTask, InitiatorTaskState, SENSE_LIMIT } from './task.js';
+import { extendedCdb, planData, takeCollapsedStatus, takeResponse, writeCommand } from './scsi-command.js';
+import { type InitiatorTask, InitiatorTaskState } from './task.js';
+import { TaskQueue } from './task-queue.js';
 import { TaskTable } from './task-table.js';
 
 /** An Asynchronous Message (RFC 7143 11.9). */
@@ -70,11 +67,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
   hasHeard = false;
   readonly #host: InitiatorHost;
   readonly #tasks = new TaskTable();
-  #firstQueued: InitiatorTask | null = null;
-  #lastQueued: InitiatorTask | null = null;
-  #cmdSN: number;
-  #expCmdSN: number;
-  #maxCmdSN: number;
+  readonly #queue = new TaskQueue();
+  readonly #window: CommandWindow;
   #expStatSN: number;
   /** The connection is gone. */
   isOver = false;
@@ -84,9 +78,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.datamover = datamover;
     this.parameters = login.parameters;
     this.#host = host;
-    this.#cmdSN = login.cmdSN;
-    this.#expCmdSN = login.cmdSN;
-    this.#maxCmdSN = login.maxCmdSN;
+    this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
     this.#expStatSN = login.expStatSN;
     this.control = new ControlRequests(this);
     datamover.enableDatamover(connectionParameters(login.parameters), this);
@@ -108,15 +100,9 @@ export class InitiatorFullFeature implements InitiatorTasks {
     return this.#expStatSN;
   }
 
-  /** RFC 7143 4.2.2.1: of several PDUs in flight the highest numbers count. */
   commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void {
     this.hasHeard = true;
-    if (serialLess(maxCmdSN, serialAdd(expCmdSN, 0xffff_ffff))) return;
-    if (serialLess(this.#expCmdSN, expCmdSN) && serialLessOrEqual(expCmdSN, this.#cmdSN))
-      this.#expCmdSN = expCmdSN;
-    if (!serialLess(this.#maxCmdSN, maxCmdSN)) return;
-    this.#maxCmdSN = maxCmdSN;
-    this.#sendQueued();
+    if (this.#window.update(expCmdSN, maxCmdSN)) this.#sendQueued();
   }
 
   // ---- tasks ----
@@ -133,8 +119,11 @@ export class InitiatorFullFeature implements InitiatorTasks {
     if (this.isOver) {
       task.error = gone(null);
       task.done();
-    } else if (this.#firstQueued === null && this.#maySend) this.#send(task);
-    else this.#enqueue(task);
+    } else if (this.#queue.first === null && this.#maySend) this.#send(task);
+    else {
+      task.state = InitiatorTaskState.QUEUED;
+      this.#queue.push(task);
+    }
   }
 
   flush(): void {
@@ -147,66 +136,28 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   get #maySend(): boolean {
-    return serialLessOrEqual(this.#cmdSN, this.#maxCmdSN) && !this.#tasks.isFull;
+    return this.#window.isOpen && !this.#tasks.isFull;
   }
 
   /** Whether there are tasks that are not over. */
   get hasTasks(): boolean {
-    return this.#tasks.count > 0 || this.#firstQueued !== null;
-  }
-
-  #enqueue(task: InitiatorTask): void {
-    task.state = InitiatorTaskState.QUEUED;
-    task.nextQueued = null;
-    if (this.#lastQueued === null) this.#firstQueued = task;
-    else this.#lastQueued.nextQueued = task;
-    this.#lastQueued = task;
+    return this.#tasks.count > 0 || this.#queue.first !== null;
   }
 
   #sendQueued(): void {
-    while (this.#firstQueued !== null && this.#maySend) {
-      const task = this.#firstQueued;
-      this.#firstQueued = task.nextQueued;
-      if (this.#firstQueued === null) this.#lastQueued = null;
-      task.nextQueued = null;
-      this.#send(task);
-    }
+    while (this.#queue.first !== null && this.#maySend) this.#send(this.#queue.shift());
   }
 
   #send(task: InitiatorTask): void {
     this.#tasks.add(task);
     task.state = InitiatorTaskState.ACTIVE;
     task.wasSent = true;
-    task.cmdSN = this.#cmdSN;
-    this.#planData(task);
+    planData(task, this.parameters);
     const header = this.#begin(Opcode.SCSI_COMMAND, task.initiatorTaskTag);
-    const waits = task.unsolicitedLength > task.immediateLength;
-    Bhs.flags.set(
-      header,
-      (waits ? 0 : FINAL) |
-        (task.isRead ? CommandFlag.READ : 0) |
-        (task.isWrite ? CommandFlag.WRITE : 0) |
-        task.attribute,
-    );
-    Bhs.lunHigh.set(header, task.lunHigh);
-    Bhs.lunLow.set(header, task.lunLow);
-    ScsiCommand.expectedDataTransferLength.set(header, task.buffer.length);
-    ScsiCommand.cmdSN.set(header, this.#cmdSN);
-    ScsiCommand.expStatSN.set(header, this.#expStatSN);
-    for (let i = 0; i < CDB_LENGTH; i++) header[CDB_OFFSET + i] = task.cdb[i]!;
-    this.#cmdSN = serialAdd(this.#cmdSN, 1);
+    writeCommand(header, task);
+    this.#number(header);
+    task.cmdSN = this.#window.take();
     this.datamover.sendCommand(header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
-  }
-
-  /** What goes with the command and behind it unasked (RFC 7143 13.10, 13.11, 13.14). */
-  #planData(task: InitiatorTask): void {
-    task.immediateLength = 0;
-    task.unsolicitedLength = 0;
-    if (!task.isWrite) return;
-    const { immediateData, initialR2T, firstBurstLength, targetMaxRecvDataSegmentLength } = this.parameters;
-    const burst = Math.min(task.buffer.length, firstBurstLength);
-    if (immediateData) task.immediateLength = Math.min(burst, targetMaxRecvDataSegmentLength);
-    task.unsolicitedLength = initialR2T ? task.immediateLength : burst;
   }
 
   /** The task has its outcome: it is over as soon as nothing of its buffer is waiting to be sent. */
@@ -234,7 +185,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
    */
   abort(task: InitiatorTask, error: RiserError): void {
     if (task.state === InitiatorTaskState.QUEUED) {
-      this.#unqueue(task);
+      this.#queue.remove(task);
       task.error = error;
       task.state = InitiatorTaskState.IDLE;
       task.done();
@@ -253,15 +204,6 @@ export class InitiatorFullFeature implements InitiatorTasks {
     }
   }
 
-  #unqueue(task: InitiatorTask): void {
-    let before: InitiatorTask | null = null;
-    for (let at = this.#firstQueued; at !== task && at !== null; at = at.nextQueued) before = at;
-    if (before === null) this.#firstQueued = task.nextQueued;
-    else before.nextQueued = task.nextQueued;
-    if (this.#lastQueued === task) this.#lastQueued = before;
-    task.nextQueued = null;
-  }
-
   /** End tasks whose time is over; if the target does not even let go of them, with the connection. */
   tick(now: number): void {
     if (!this.hasTasks) return;
@@ -273,7 +215,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
         return;
       }
     }
-    for (let task = this.#firstQueued; task !== null;) {
+    for (let task = this.#queue.first; task !== null;) {
       const next: InitiatorTask | null = task.nextQueued;
       if (now >= task.deadline) this.abort(task, timedOut());
       task = next;
@@ -285,21 +227,16 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.isOver = true;
     const error = gone(reason);
     const active = this.#tasks.all();
-    let queued = this.#firstQueued;
-    this.#firstQueued = null;
-    this.#lastQueued = null;
+    const queued = this.#queue.takeAll();
     for (const task of active) {
       if (task.state === InitiatorTaskState.ACTIVE) task.error = task.abortError ?? error;
       task.queuedParts = 0;
       this.#finish(task);
     }
-    while (queued !== null) {
-      const next: InitiatorTask | null = queued.nextQueued;
-      queued.nextQueued = null;
-      queued.error = error;
-      queued.state = InitiatorTaskState.IDLE;
-      queued.done();
-      queued = next;
+    for (const task of queued) {
+      task.error = error;
+      task.state = InitiatorTaskState.IDLE;
+      task.done();
     }
     this.control.terminated(error);
   }
@@ -361,7 +298,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
         return;
     }
     // Those for which there was no tag.
-    if (this.#firstQueued !== null) this.#sendQueued();
+    if (this.#queue.first !== null) this.#sendQueued();
   }
 
   /** RFC 7143 11.4 */
@@ -378,17 +315,13 @@ export class InitiatorFullFeature implements InitiatorTasks {
         costs: 'task',
       });
     }
-    task.status = ScsiResponseHeader.status.get(header);
-    takeResidual(task, header[1]!, ScsiResponseHeader.residualCount.get(header));
-    if (pdu.dataLength >= 2) takeSense(task, pdu);
+    takeResponse(task, pdu);
     this.#end(task);
   }
 
-  /** The status that the last Data-In carries (RFC 7143 11.7.3). */
   #collapsedStatus(header: Buffer): void {
     const task = this.#findActive(Bhs.initiatorTaskTag.get(header))!;
-    task.status = DataIn.status.get(header);
-    takeResidual(task, header[1]!, DataIn.residualCount.get(header));
+    takeCollapsedStatus(task, header);
     this.#end(task);
   }
 
@@ -441,7 +374,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   #number(header: Buffer): void {
-    ScsiCommand.cmdSN.set(header, this.#cmdSN);
+    ScsiCommand.cmdSN.set(header, this.#window.cmdSN);
     ScsiCommand.expStatSN.set(header, this.#expStatSN);
   }
 
@@ -453,31 +386,6 @@ export class InitiatorFullFeature implements InitiatorTasks {
   drop(error: RiserError): void {
     this.datamover.deallocateConnectionResources(error);
   }
-}
-
-/** RFC 7143 11.4.5. What was not moved was not moved, whatever the target says of it. */
-function takeResidual(task: InitiatorTask, flags: number, count: number): void {
-  const { length } = task.buffer;
-  const missing = length - task.transferred;
-  if ((flags & ResponseFlag.UNDERFLOW) !== 0) task.residual = Math.max(missing, Math.min(count, length));
-  else if (missing > 0) task.residual = missing;
-  else if ((flags & ResponseFlag.OVERFLOW) !== 0) task.residual = -count;
-}
-
-/** RFC 7143 11.4.7.2: SenseLength, then the sense data. */
-function takeSense(task: InitiatorTask, pdu: ControlPdu): void {
-  const data = pdu.data();
-  task.senseLength = Math.min(data.readUInt16BE(0), data.length - 2, SENSE_LIMIT);
-  data.copy(task.sense, 0, 2, 2 + task.senseLength);
-}
-
-/** RFC 7143 11.2.2.3: AHSLength counts the reserved byte; the whole is padded to four bytes. */
-function extendedCdb(tail: Uint8Array): Buffer {
-  const ahs = Buffer.alloc((4 + tail.length + 3) & ~3);
-  ahs.writeUInt16BE(tail.length + 1, 0);
-  ahs[2] = AhsType.EXTENDED_CDB;
-  ahs.set(tail, 4);
-  return ahs;
 }
 
 function gone(reason: Error | null): RiserError {

@@ -97,11 +97,24 @@ describe('requests', () => {
     const { datamover, arrive, host } = startFullFeature({}, true);
     arrive({ opcode: Opcode.SCSI_COMMAND, cmdSN: 10 });
     arrive({ opcode: Opcode.TASK_MANAGEMENT_REQUEST, cmdSN: 11 });
+    arrive({ opcode: Opcode.NOP_OUT, tag: 4, cmdSN: 12 });
+    arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: 5, cmdSN: 13 });
     assert.deepEqual(
       datamover.sent.map(({ header }) => rejectReason(header)),
-      [RejectReason.PROTOCOL_ERROR, RejectReason.PROTOCOL_ERROR],
+      new Array(4).fill(RejectReason.PROTOCOL_ERROR),
     );
     assert.equal(host.commands.length, 0);
+  });
+
+  it('takes the answer to its own ping in a discovery session', () => {
+    const { phase, datamover, arrive } = startFullFeature({}, true);
+    phase.ping();
+    arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 10 });
+    assert.deepEqual(
+      datamover.sent.map(({ header }) => header[0]),
+      [Opcode.NOP_IN],
+    );
+    assert.equal(datamover.error, null);
   });
 
   it('echoes a NOP-Out that has a tag, and only that', () => {

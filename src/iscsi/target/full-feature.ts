@@ -163,6 +163,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
         );
         return;
     }
+    if (this.#isDiscovery && isForNormalSessions(opcode, header)) {
+      this.reject(header, RejectReason.PROTOCOL_ERROR);
+      return;
+    }
     switch (opcode) {
       case Opcode.SCSI_COMMAND:
         this.#scsiCommand(pdu, isImmediate);
@@ -171,8 +175,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
         this.#nopOut(pdu);
         break;
       case Opcode.TASK_MANAGEMENT_REQUEST:
-        if (this.#isDiscovery) this.reject(header, RejectReason.PROTOCOL_ERROR);
-        else handleTaskManagement(this, this.#host, header);
+        handleTaskManagement(this, this.#host, header);
         break;
       case Opcode.TEXT_REQUEST:
         this.#text.handleRequest(header, pdu.data());
@@ -212,10 +215,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = pdu.header;
     const tag = Bhs.initiatorTaskTag.get(header);
     const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
-    if (this.#isDiscovery) {
-      // RFC 7143 4.3: a discovery session carries text and logout requests only.
-      this.reject(header, RejectReason.PROTOCOL_ERROR);
-    } else if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
+    if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
       this.reject(header, RejectReason.INVALID_PDU_FIELD);
     } else if (this.commands.find(tag) !== null) {
       this.reject(header, RejectReason.TASK_IN_PROGRESS);
@@ -388,6 +388,18 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
 /** Target Transfer Tag of the pings; the answer repeats it and needs no telling apart. */
 const PING_TAG = 1;
+
+/**
+ * RFC 7143 4.3: a discovery session takes text and logout requests only. A NOP-Out without a task tag is no request,
+ * but the answer to a ping (RFC 7143 11.18.1).
+ */
+function isForNormalSessions(opcode: number, header: Buffer): boolean {
+  return (
+    opcode === Opcode.SCSI_COMMAND ||
+    opcode === Opcode.TASK_MANAGEMENT_REQUEST ||
+    (opcode === Opcode.NOP_OUT && Bhs.initiatorTaskTag.get(header) !== RESERVED_TAG)
+  );
+}
 
 function rejectReasonOf(error: DataError): RejectReason {
   return error === 'digest' ? RejectReason.DATA_DIGEST_ERROR : RejectReason.INVALID_PDU_FIELD;

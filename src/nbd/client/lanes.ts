@@ -3,10 +3,11 @@
  * growing pauses.
  */
 
+import { BackOff } from '../../util/back-off.js';
 import type { ClientConnection } from './connection.js';
 import type { Part } from './part.js';
 
-/** The pauses between attempts, milliseconds. */
+/** The pauses between attempts of one lane, milliseconds. */
 const FIRST_PAUSE = 100;
 const LONGEST_PAUSE = 5000;
 
@@ -21,7 +22,7 @@ export interface LanesOwner {
 
 interface Lane {
   connection: ClientConnection | null;
-  pause: number;
+  readonly backOff: BackOff;
   timer: NodeJS.Timeout | null;
 }
 
@@ -38,7 +39,7 @@ export class Lanes {
 
   /** One lane more, with a connection or in search of one. */
   add(connection: ClientConnection | null): void {
-    const lane: Lane = { connection, pause: 0, timer: null };
+    const lane: Lane = { connection, backOff: new BackOff(FIRST_PAUSE, LONGEST_PAUSE), timer: null };
     this.#lanes.push(lane);
     if (connection === null) this.#connectSoon(lane);
   }
@@ -72,7 +73,7 @@ export class Lanes {
     if (lane === undefined) return;
     lane.connection = null;
     // A server that takes connections only to drop them is asked less and less often.
-    if (connection.hasAnswered) lane.pause = 0;
+    if (connection.hasAnswered) lane.backOff.reset();
     this.#connectSoon(lane);
   }
 
@@ -107,8 +108,7 @@ export class Lanes {
     lane.timer = setTimeout(() => {
       lane.timer = null;
       void this.#connect(lane);
-    }, lane.pause);
-    lane.pause = Math.min(Math.max(2 * lane.pause, FIRST_PAUSE), LONGEST_PAUSE);
+    }, lane.backOff.next());
   }
 
   async #connect(lane: Lane): Promise<void> {

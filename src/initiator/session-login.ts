@@ -1,0 +1,206 @@
+/**
+ * The way of a session to a connection: dial the portal, follow redirections, negotiate, and have it looked at
+ * before tasks may go by it.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { connectTcp } from '../datamover/index.js';
+import {
+  type AsyncNotice,
+  InitiatorConnection,
+  type InitiatorFullFeature,
+  type InitiatorLoginResult,
+  INITIATOR_OFFER,
+  LoginRefused,
+  LoginStatus,
+} from '../iscsi/index.js';
+import { RiserError } from '../util/errors.js';
+import { type Logger, silentLogger } from '../util/logger.js';
+import { ConnectionPath } from './connection-path.js';
+import { dial } from './dial.js';
+import { parseTargetAddress } from './discovery.js';
+import type { SessionLimits, SessionOptions } from './session-options.js';
+import type { TaskPath } from './task.js';
+import type { PortalAddress } from './url.js';
+
+/** Redirections that are followed in a row. */
+const REDIRECTIONS = 5;
+/** How often a connection is told the time, milliseconds. */
+const TICK_MS = 500;
+
+/** A connection in its full feature phase. */
+export interface LoggedIn {
+  readonly connection: InitiatorConnection;
+  readonly phase: InitiatorFullFeature;
+  readonly login: InitiatorLoginResult;
+  /** Where it leads; after a redirection not where it was told to. */
+  readonly portal: PortalAddress;
+}
+
+type Negotiated = Omit<LoggedIn, 'portal'>;
+
+/** The session, which hears of every connection of its own from the login to the end. */
+export interface LoginOwner {
+  /** Nothing goes by this connection yet; rejects when nothing must. */
+  recheck(path: TaskPath): Promise<void>;
+  noticed(connection: InitiatorConnection, notice: AsyncNotice): void;
+  /** Time has passed; `now` is of the clock `performance`. */
+  ticked(connection: InitiatorConnection, now: number): void;
+  /** The connection is gone; a login that was under way has failed. */
+  closed(connection: InitiatorConnection, reason: Error | null): void;
+}
+
+export class SessionLogin {
+  readonly #options: SessionOptions;
+  readonly #limits: SessionLimits;
+  readonly #owner: LoginOwner;
+  readonly #log: Logger;
+  /** The same for all connections: a login with it reinstates the session (RFC 7143 6.3.5). */
+  readonly #isid: Buffer;
+
+  constructor(options: SessionOptions, limits: SessionLimits, owner: LoginOwner) {
+    this.#options = options;
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#log = options.log ?? silentLogger;
+    this.#isid = options.isid ?? randomIsid();
+  }
+
+  /**
+   * One attempt, redirections followed.
+   *
+   * @throws RiserError `CONNECT`, `LOGIN_REFUSED`, `AUTHENTICATION`, `LOGIN_TIMEOUT`, `LOGIN_PROTOCOL`,
+   * `LOGIN_CLOSED`, `REDIRECTED`, `TARGET_ADDRESS`; what {@link LoginOwner.recheck} rejects with; the signal's reason when it
+   * is aborted
+   */
+  async logIn(signal: AbortSignal | null): Promise<LoggedIn> {
+    let { portal } = this.#options;
+    for (let hops = 0; ; hops++) {
+      try {
+        return await this.#logInAt(portal, signal);
+      } catch (error) {
+        const redirect = error instanceof LoginRefused && isMoved(error) ? error.redirect : null;
+        if (redirect === null) throw error;
+        if (hops === REDIRECTIONS) {
+          throw new RiserError('REDIRECTED', `redirected more than ${REDIRECTIONS} times in a row`, {
+            by: 'peer',
+            costs: 'session',
+            cause: error,
+          });
+        }
+        this.#log.info(`the target is redirected to ${redirect}`);
+        portal = parseTargetAddress(redirect);
+      }
+    }
+  }
+
+  async #logInAt(portal: PortalAddress, signal: AbortSignal | null): Promise<LoggedIn> {
+    const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
+    if (signal?.aborted === true) {
+      socket.destroy();
+      throw signal.reason;
+    }
+    const found = await this.#negotiate(socket, signal);
+    await this.#recheck(found, signal);
+    return { ...found, portal };
+  }
+
+  async #recheck({ connection, phase }: Negotiated, signal: AbortSignal | null): Promise<void> {
+    const path = new ConnectionPath(phase);
+    const onAbort = (): void => {
+      path.end(givenUp(signal!.reason));
+      connection.drop(null);
+    };
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+    try {
+      await this.#owner.recheck(path);
+      signal?.throwIfAborted();
+    } catch (error) {
+      connection.drop(null);
+      throw signal?.aborted === true ? signal.reason : error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<Negotiated> {
+    const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        connection.drop(signal!.reason as Error);
+      };
+      const connection: InitiatorConnection = new InitiatorConnection(
+        {
+          loggedIn: (phase, login) => {
+            signal?.removeEventListener('abort', onAbort);
+            resolve({ connection, phase, login });
+          },
+          connectionClosed: (reason) => {
+            signal?.removeEventListener('abort', onAbort);
+            clearInterval(timer);
+            // Whoever is logged in has been answered, and hears of the loss below.
+            reject(reason ?? closedDuringLogin());
+            this.#owner.closed(connection, reason);
+          },
+          asyncNotice: (notice) => {
+            this.#owner.noticed(connection, notice);
+          },
+          remark: (message) => {
+            this.#log.warn(message);
+          },
+        },
+        {
+          initiatorName,
+          targetName,
+          isid: this.#isid,
+          initialCmdSN: 1,
+          authentication,
+          offer: {
+            ...INITIATOR_OFFER,
+            ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
+            ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
+          },
+        },
+        this.#limits,
+        performance.now(),
+      );
+      const timer = setInterval(() => {
+        const now = performance.now();
+        connection.tick(now);
+        this.#owner.ticked(connection, now);
+      }, TICK_MS);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      connection.start(connectTcp(socket, connection));
+    });
+  }
+}
+
+/** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
+function randomIsid(): Buffer {
+  const isid = randomBytes(6);
+  isid[0] = 0x80;
+  return isid;
+}
+
+function isMoved({ status }: LoginRefused): boolean {
+  return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+}
+
+/** What ends tasks when `reason` has aborted the attempt. */
+function givenUp(reason: unknown): RiserError {
+  if (reason instanceof RiserError) return reason;
+  return new RiserError('CONNECT', 'connecting was given up', {
+    by: 'local',
+    costs: 'session',
+    cause: reason,
+  });
+}
+
+function closedDuringLogin(): RiserError {
+  return new RiserError('LOGIN_CLOSED', 'the target closed the connection during login', {
+    by: 'peer',
+    costs: 'session',
+  });
+}

@@ -1,0 +1,41 @@
+/** What a session is to do, and how long things may take. */
+
+import type { InitiatorAuthenticationOptions, InitiatorLimits } from '../iscsi/index.js';
+import type { Logger } from '../util/logger.js';
+import type { PortalAddress } from './url.js';
+
+export interface SessionLimits extends InitiatorLimits {
+  /** How long a TCP connection may take to come about, milliseconds. */
+  connectTimeoutMs: number;
+  /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
+  recoveryTimeoutMs: number;
+  /** The longest pause between attempts to connect again, milliseconds; they grow from a tenth of a second. */
+  longestPauseMs: number;
+}
+
+export const DEFAULT_SESSION_LIMITS: SessionLimits = {
+  connectTimeoutMs: 10_000,
+  loginTimeoutMs: 15_000,
+  keepaliveIntervalMs: 5_000,
+  keepaliveTimeoutMs: 5_000,
+  answerTimeoutMs: 15_000,
+  recoveryTimeoutMs: 120_000,
+  longestPauseMs: 5_000,
+};
+
+export interface SessionOptions {
+  portal: PortalAddress;
+  /** Null: a discovery session. */
+  targetName: string | null;
+  initiatorName: string;
+  /** Six bytes; a random one (RFC 7143 11.12.5, type 2) by default. */
+  isid?: Buffer;
+  authentication?: InitiatorAuthenticationOptions | null;
+  /** Ask for CRC32C digests; a target may decline. */
+  headerDigest?: boolean;
+  dataDigest?: boolean;
+  limits?: Partial<SessionLimits>;
+  log?: Logger;
+  /** Gives up connecting. */
+  signal?: AbortSignal | null;
+}
