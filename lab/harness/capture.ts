@@ -10,19 +10,36 @@ interface Finding {
   text: string;
 }
 
+/** What a capture is about. */
+export type CapturedProtocol = 'iSCSI' | 'iWARP';
+
 export interface Inspection {
-  /** PDUs of iSCSI in the capture. */
+  /** PDUs of iSCSI, or FPDUs of MPA, in the capture. */
   pdus: number;
   /** A line for each malformed packet. */
   malformed: string[];
 }
 
-/** Read the capture `file`, in which iSCSI runs on `ports`. */
-export async function inspectCapture(file: string, ports: readonly number[]): Promise<Inspection> {
-  const decode = ports.flatMap((port) => ['-d', `tcp.port==${port},iscsi`]);
+/** A field that every PDU has. MPA is recognised by itself, but what is on top of it wrongly. */
+const PROTOCOLS = {
+  iSCSI: { field: 'iscsi.opcode', options: [] },
+  iWARP: {
+    field: 'iwarp_mpa.ulpdulength',
+    options: ['--disable-protocol', 'rpcordma', '--disable-protocol', 'smb_direct'],
+  },
+} as const;
+
+/** Read the capture `file`, in which iSCSI runs on `ports`, or iWARP on any. */
+export async function inspectCapture(
+  file: string,
+  protocol: CapturedProtocol,
+  ports: readonly number[],
+): Promise<Inspection> {
+  const { field, options } = PROTOCOLS[protocol];
+  const decode = protocol === 'iSCSI' ? ports.flatMap((port) => ['-d', `tcp.port==${port},iscsi`]) : [];
   const tshark = (...args: string[]): Promise<string> =>
-    runToSuccess('tshark', ['-n', '-r', file, ...decode, ...args]);
-  const opcodes = await tshark('-Y', 'iscsi', '-T', 'fields', '-e', 'iscsi.opcode');
+    runToSuccess('tshark', ['-n', '-r', file, ...decode, ...options, ...args]);
+  const opcodes = await tshark('-Y', field, '-T', 'fields', '-e', field);
   const details = await tshark('-Y', '_ws.malformed', '-V');
   return {
     pdus: opcodes.split(/[\n,]/).filter((opcode) => opcode !== '').length,
@@ -37,7 +54,10 @@ function findings(details: string): Finding[] {
   return details.split(/^(?=Frame \d+: )/m).flatMap((packet) => {
     const frame = Number(/^Frame (\d+)/.exec(packet)?.[1]);
     return [...packet.matchAll(/\[Malformed Packet: (.*?)\]/g)].map((match) => {
-      const start = packet.lastIndexOf('\niSCSI', match.index);
+      const start = Math.max(
+        packet.lastIndexOf('\niSCSI', match.index),
+        packet.lastIndexOf('\niWARP', match.index),
+      );
       return { frame, protocol: match[1]!, text: packet.slice(start === -1 ? 0 : start, match.index).trim() };
     });
   });

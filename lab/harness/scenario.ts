@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test';
 
 import { ROOT } from '../../test/support/files.js';
 import { whatIsMissing } from '../guest-image.js';
-import { inspectCapture } from './capture.js';
+import { type CapturedProtocol, inspectCapture } from './capture.js';
 import { Guest } from './guest.js';
 import { HostRiser, type LunSettings, type MoreSettings } from './host-riser.js';
 import { kernelFaults } from './kernel-log.js';
@@ -22,6 +22,8 @@ export const RESULTS = join(ROOT, '.cache/lab/results');
 export type ScenarioOptions = Partial<Hardware> & {
   /** Seconds for the whole of it; default 600. */
   limit?: number;
+  /** What the capture is about; default: iSCSI. */
+  protocol?: CapturedProtocol;
   /** Lines of the kernel's log that are expected here. */
   expected?: RegExp;
 };
@@ -118,7 +120,7 @@ function endWithRunner(): void {
  * });
  */
 export function scenario(name: string, options: ScenarioOptions, define: (lab: Lab) => void): void {
-  const { limit = 600, expected, ...hardware } = options;
+  const { limit = 600, expected, protocol = 'iSCSI', ...hardware } = options;
   const lab = new Lab(name, { links: 1, memory: 1024, capture: false, forward: [], ...hardware });
   const missing = whatIsMissing();
   describe(name, { skip: missing ?? false, timeout: limit * 1000 }, () => {
@@ -141,8 +143,8 @@ export function scenario(name: string, options: ScenarioOptions, define: (lab: L
       test('tshark finds no malformed packet', async () => {
         await lab.close();
         for (const { file, ports } of lab.captures()) {
-          const { pdus, malformed } = await inspectCapture(file, ports);
-          assert.notEqual(pdus, 0, `${file} has no iSCSI`);
+          const { pdus, malformed } = await inspectCapture(file, protocol, ports);
+          assert.notEqual(pdus, 0, `${file} has no ${protocol}`);
           assert.equal(malformed.join('\n'), '', file);
         }
       });

@@ -21,7 +21,7 @@ import { Memory } from '../../src/util/memory.js';
 export const MEMORY_BYTES = 1 << 20;
 const ALL_RIGHTS =
   AccessFlag.LOCAL_WRITE | AccessFlag.REMOTE_WRITE | AccessFlag.REMOTE_READ | AccessFlag.WINDOW_BIND;
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 20_000;
 
 export async function until(condition: () => boolean, what: string): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS;
@@ -68,6 +68,10 @@ export class End {
       },
     });
     this.region = this.domain.registerMemory(this.memory, options.access ?? ALL_RIGHTS);
+  }
+
+  get isAttached(): boolean {
+    return this.#connection !== null;
   }
 
   get connection(): RdmaConnection {

@@ -1,0 +1,155 @@
+/** Riser's software iWARP on the host, and the kernel's siw in the guest, as client and as server. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { before, test } from 'node:test';
+
+import { IwarpProvider } from '../../src/rdma/index.js';
+import { CompletionOpcode, CompletionStatus, SendOpcode } from '../../src/rdma/work.js';
+import { CliProcess } from '../../test/support/cli-process.js';
+import { freePort } from '../../test/support/free-port.js';
+import { End, until } from '../../test/support/verbs-pair.js';
+import { PROGRAM } from '../harness/host-riser.js';
+import { addRdmaDevices } from '../harness/rdma.js';
+import { scenario } from '../harness/scenario.js';
+
+/** rping's own port; on the host it is another one, which leads to it. */
+const PORT = 7174;
+const forwarded = await freePort();
+/** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
+const HOST = '10.0.2.2';
+const SIZES = [64, 4096, 65535];
+/** ucmatose's own port, and its messages: so many, of so many bytes, each way. */
+const UCMATOSE_PORT = 7471;
+const ucmatosePort = await freePort();
+const MESSAGES = 10;
+const MESSAGE = 100;
+
+scenario(
+  'siw',
+  {
+    capture: true,
+    protocol: 'iWARP',
+    forward: [
+      [forwarded, PORT],
+      [ucmatosePort, UCMATOSE_PORT],
+    ],
+  },
+  (lab) => {
+    before(() => addRdmaDevices(lab.guest));
+
+    async function serving(use: (port: number) => Promise<void>): Promise<void> {
+      const port = await freePort();
+      const args = ['rdma', 'serve', '--address', '127.0.0.1', '--port', String(port), '--verbose'];
+      const riser = new CliProcess(args, { program: [PROGRAM] });
+      try {
+        await riser.printed(/listening/);
+        await use(port);
+      } finally {
+        const { exitCode, stdout, stderr } = await riser.stop();
+        assert.equal(exitCode, 0, stdout + stderr);
+        assert.doesNotMatch(stdout + stderr, /warn|error/i);
+      }
+    }
+
+    for (const size of SIZES) {
+      test(`rping -c with Riser as its server, ${size} bytes`, async () => {
+        await serving(async (port) => {
+          const count = size === SIZES[0] ? 1000 : 200;
+          const output = await lab.guest.sh(
+            `rping -c -a ${HOST} -p ${port} -C ${count} -S ${size} -v -V > /lab/rping-c.out; tail -n 2 /lab/rping-c.out`,
+            { limit: 240 },
+          );
+          assert.match(output, new RegExp(`ping data: rdma-ping-${count - 1}: `));
+        });
+      });
+
+      test(`riser rdma ping with rping -s as its server, ${size} bytes`, async () => {
+        const count = size === SIZES[0] ? 1000 : 200;
+        const server = lab.guest.start(`rping -s -p ${PORT} -S ${size} -C ${count} -v > /lab/rping-s.out`, {
+          limit: 240,
+        });
+        await lab.guest.sh(
+          `until rdma resource show cm_id | grep -q 'state LISTEN.*:${PORT}'; do sleep 0.1; done`,
+        );
+        const args = ['rdma', 'ping', '127.0.0.1', '--port', String(forwarded)];
+        const how = [
+          '--count',
+          String(count),
+          '--size',
+          String(size),
+          '--interval',
+          '0.001',
+          '--verify',
+          '--json',
+        ];
+        const riser = new CliProcess([...args, ...how], { program: [PROGRAM] });
+        const { exitCode, stdout, stderr } = await riser.ended();
+        assert.equal(exitCode, 0, stdout + stderr);
+        const { sent, received } = JSON.parse(stdout) as Record<string, number>;
+        assert.deepEqual([sent, received], [count, count]);
+        await server.done;
+        const said = readFileSync(lab.file('rping-s.out'), 'utf8');
+        assert.equal(said.match(/server ping data: /g)?.length, count);
+      });
+    }
+
+    for (const crc of [false, true]) {
+      const how = crc ? 'with CRC' : 'without CRC';
+
+      test(`ucmatose as client and as server of the library, ${how}`, async () => {
+        const device = await new IwarpProvider({ crc }).open('iwarp');
+        const server = new End(device);
+        let accepted = Promise.resolve();
+        const listener = await device.listen(
+          { address: '127.0.0.1', port: 0 },
+          {
+            requested: (request) => {
+              server.attach(request);
+              for (let i = 0; i < MESSAGES; i++) server.receive(i, i * MESSAGE, MESSAGE);
+              accepted = request.accept();
+            },
+          },
+        );
+        const client = lab.guest.start(
+          `ucmatose -s ${HOST} -p ${listener.port} -S ${MESSAGE} -C ${MESSAGES}`,
+        );
+        await until(() => server.isAttached, 'the request of ucmatose');
+        await accepted;
+        await exchange(server);
+        assert.match(await client.done, /return status 0/);
+        server.close();
+        await listener.close();
+
+        const served = lab.guest.start(`ucmatose -p ${UCMATOSE_PORT} -S ${MESSAGE} -C ${MESSAGES}`);
+        await lab.guest.sh(listening(UCMATOSE_PORT));
+        const end = new End(device);
+        end.attach(await device.resolve({ host: '127.0.0.1', port: ucmatosePort }));
+        for (let i = 0; i < MESSAGES; i++) end.receive(i, i * MESSAGE, MESSAGE);
+        await end.connection.connect();
+        await exchange(end);
+        end.connection.disconnect();
+        assert.match(await served.done, /return status 0/);
+        end.close();
+        await device.close();
+      });
+    }
+  },
+);
+
+/** A script that waits until siw listens. */
+function listening(port: number): string {
+  return `until rdma resource show cm_id | grep -q 'state LISTEN.*:${port}'; do sleep 0.1; done`;
+}
+
+/** Send what ucmatose expects, and wait for as much of it. */
+async function exchange(end: End): Promise<void> {
+  for (let i = 0; i < MESSAGES; i++) end.post(end.request(SendOpcode.SEND, 100 + i, 5000, MESSAGE));
+  const completions = await end.completed(2 * MESSAGES);
+  assert.ok(completions.every(({ status }) => status === CompletionStatus.SUCCESS));
+  const received = completions.filter(({ opcode }) => opcode === CompletionOpcode.RECEIVE);
+  assert.deepEqual(
+    received.map(({ id, byteLength }) => [id, byteLength]),
+    Array.from({ length: MESSAGES }, (_, i) => [i, MESSAGE]),
+  );
+}
