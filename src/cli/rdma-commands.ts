@@ -13,7 +13,6 @@ const PING_PORT = 7174;
 /** The most that a server has room for; a constant of its own, so that --help loads no RDMA. */
 const PING_LIMIT = 64 * 1024;
 
-const parseMilliseconds = (text: string): number => parseSeconds(text) * 1000;
 const device = (): Option =>
   new Option('--device <name>', 'as "riser rdma devices" lists it (default: the first)');
 
@@ -37,21 +36,21 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
     )
     .argument('<host>', 'name or address of the server')
     .option('-C, --count <number>', 'stop after so many (default: Ctrl+C stops)', parseWhole(1, 1e9))
-    .option('-i, --interval <seconds>', 'from one to the next (default: 1)', parseMilliseconds, 1000)
-    .option(
-      '-S, --size <bytes>',
-      'bytes of data, to 65536, for which rping -s needs -S as well (default: 64)',
-      parseWhole(1, PING_LIMIT),
-      64,
+    .addOption(milliseconds('-i, --interval <seconds>', 'from one to the next', 1))
+    .addOption(
+      number(
+        '-S, --size <bytes>',
+        `bytes of data, to ${PING_LIMIT}; rping -s needs the same -S`,
+        1,
+        PING_LIMIT,
+        64,
+      ),
     )
     .option('-V, --verify', 'compare what comes back with what was sent')
     .addOption(new Option('-v, --verbose', 'show the data').conflicts('json'))
-    .option('-p, --port <number>', `of the server (default: ${PING_PORT})`, parseWhole(1, 65535), PING_PORT)
-    .option(
-      '--timeout <seconds>',
-      'how long to wait for a connection, and for each answer (default: 10)',
-      parseMilliseconds,
-      10_000,
+    .addOption(number('-p, --port <number>', 'of the server', 1, 65535, PING_PORT))
+    .addOption(
+      milliseconds('--timeout <seconds>', 'how long to wait for a connection, and for each answer', 10),
     )
     .addOption(device())
     .option('--json', 'print the summary as JSON')
@@ -67,21 +66,10 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
       '-a, --address <address>',
       'listen here; 0.0.0.0 or :: for all (default: 127.0.0.1, reached from this machine only)',
       parseAddress,
-      '127.0.0.1',
     )
-    .option(
-      '-p, --port <number>',
-      `listen here; 0: any (default: ${PING_PORT})`,
-      parseWhole(0, 65535),
-      PING_PORT,
-    )
+    .addOption(number('-p, --port <number>', 'listen here; 0: any', 0, 65535, PING_PORT))
     .option('-v, --verbose', 'show the data')
-    .option(
-      '--timeout <seconds>',
-      'drop a client that is silent for so long (default: 60)',
-      parseMilliseconds,
-      60_000,
-    )
+    .addOption(milliseconds('--timeout <seconds>', 'drop a client that is silent for so long', 60))
     .addOption(device())
     .addOption(logLevel())
     .addOption(jsonLogs())
@@ -89,6 +77,16 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
       const { runRdmaServe } = await import('./rdma/serve.js');
       finish(await runRdmaServe(flags));
     });
+}
+
+/** An option for seconds, whose value is in milliseconds. */
+function milliseconds(flags: string, description: string, seconds: number): Option {
+  const parse = (text: string): number => parseSeconds(text) * 1000;
+  return new Option(flags, description).argParser(parse).default(seconds * 1000, String(seconds));
+}
+
+function number(flags: string, description: string, least: number, most: number, fallback: number): Option {
+  return new Option(flags, description).argParser(parseWhole(least, most)).default(fallback);
 }
 
 function parseAddress(text: string): string {

@@ -5,11 +5,11 @@ import type { Logger } from '../../util/logger.js';
 import { ExitCode } from '../failure.js';
 import { Interruption } from '../interruption.js';
 import { type LogFlags, openLog } from '../log.js';
-import { formatPortal } from '../portal.js';
+import { DEFAULT_PORTAL, formatPortal } from '../portal.js';
 import { openRdmaDevice } from './providers.js';
 
 export interface RdmaServeFlags extends LogFlags {
-  address: string;
+  address?: string;
   port: number;
   verbose?: boolean;
   /** Milliseconds that a client may be silent. */
@@ -19,7 +19,7 @@ export interface RdmaServeFlags extends LogFlags {
 
 /** Serve until a signal comes. */
 export async function runRdmaServe(flags: RdmaServeFlags): Promise<number> {
-  const { address, port, timeout, verbose = false } = flags;
+  const { address = DEFAULT_PORTAL.address, port, timeout, verbose = false } = flags;
   const log = await openLog({ level: flags.logLevel ?? 'info', json: flags.jsonLogs ?? false });
   const device = await openRdmaDevice(flags.device);
   const server = await PingServer.listen(device, { address, port, timeout }, eventsFor(log, verbose));

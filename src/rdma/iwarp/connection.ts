@@ -140,7 +140,7 @@ export class ActiveConnection extends IwarpConnection {
     signal?.addEventListener('abort', abort, { once: true });
     try {
       await new Promise<void>((resolve, reject) => {
-        const left = Math.max(1, deadline - performance.now());
+        const left = Math.max(1, Math.ceil(deadline - performance.now()));
         const isComplete = (): boolean => initiator.result !== null;
         new StartupExchange(stream, initiator, isComplete, left, resolve, reject).send(initiator.request);
       });

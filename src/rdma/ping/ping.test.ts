@@ -90,7 +90,7 @@ describe('ping', () => {
     server = await PingServer.listen(device, options, {
       connected: () => connected++,
       pinged: (_client, data) => seen.push(pingText(data)),
-      ended: (_client, error) => ended.push(error && error.message),
+      ended: (_client, error) => ended.push(error?.message ?? null),
     });
   }
 
