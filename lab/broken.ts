@@ -126,6 +126,22 @@ const DAMAGES: readonly Damage[] = [
     ...EVERYTHING_IS_EQUAL,
     says: /✖ Riser passes the families[^]*\| CompareAndWrite\.Miscompare \| failed[^]*\| Verify16\.Mismatch \| failed/,
   },
+  {
+    scenario: 'siw',
+    what: 'the end of the data is not written back',
+    file: 'rdma/ping/server.js',
+    from: 'const length = stringSize(data);',
+    to: 'const length = stringSize(data) - 10;',
+    says: /✖ rping -c with Riser as its server, 64 bytes[^]*data mismatch/,
+  },
+  {
+    scenario: 'siw',
+    what: 'the client advertises another key than its own',
+    file: 'rdma/ping/advertisement.js',
+    from: 'putU32(bytes, offset + REMOTE_KEY, advertisement.remoteKey);',
+    to: 'putU32(bytes, offset + REMOTE_KEY, advertisement.remoteKey ^ 1);',
+    says: /✖ riser rdma ping with rping -s as its server, 64 bytes/,
+  },
 ];
 
 /** Milliseconds; a scenario has its own limit below that. */

@@ -4,16 +4,20 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addClientCommands } from './client-commands.js';
 import { describeFailure, ExitCode, exitCodeOf } from './failure.js';
+import { addRdmaCommands } from './rdma-commands.js';
 import { addServerCommands } from './server-commands.js';
 
 function program(finish: (exitCode: number) => void): Command {
   const riser = new Command('riser')
     .description('iSCSI: serves disk images and RAM disks to any initiator, and uses the LUNs of any target.')
     .version(version())
+    // -V after a command's name is that command's own.
+    .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError('(--help lists the options)');
   addServerCommands(riser, finish);
   addClientCommands(riser, finish);
+  addRdmaCommands(riser, finish);
   return riser;
 }
 

@@ -9,3 +9,4 @@
 export * from './verbs.js';
 export * from './work.js';
 export { type IwarpOptions, IwarpProvider } from './iwarp/device.js';
+export * from './ping/index.js';

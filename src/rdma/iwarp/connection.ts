@@ -140,7 +140,7 @@ export class ActiveConnection extends IwarpConnection {
     signal?.addEventListener('abort', abort, { once: true });
     try {
       await new Promise<void>((resolve, reject) => {
-        const left = Math.max(1, deadline - performance.now());
+        const left = Math.max(1, Math.ceil(deadline - performance.now()));
         const isComplete = (): boolean => initiator.result !== null;
         new StartupExchange(stream, initiator, isComplete, left, resolve, reject).send(initiator.request);
       });
@@ -210,7 +210,8 @@ export class RequestedConnection extends IwarpConnection {
       markers: this.device.options.markers ?? false,
     });
     sendFrame(stream, reply);
-    this.begin(stream, result, this.#info, result.mustWaitForFirstFpdu);
+    const mustWait = result.rtr !== null || this.device.options.speaksFirst !== true;
+    this.begin(stream, result, this.#info, mustWait);
     // Peer-to-peer: it stands when the peer says so; else when the reply is sent, as the peer's first message may take long.
     if (result.rtr !== null) await this.#peerIsReady(queuePair);
   }
