@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addClientCommands } from './client-commands.js';
 import { describeFailure, ExitCode, exitCodeOf } from './failure.js';
+import { addRdmaBench } from './rdma-bench-command.js';
 import { addServerCommands } from './server-commands.js';
 
 function program(finish: (exitCode: number) => void): Command {
@@ -14,6 +15,8 @@ function program(finish: (exitCode: number) => void): Command {
     .showHelpAfterError('(--help lists the options)');
   addServerCommands(riser, finish);
   addClientCommands(riser, finish);
+  const rdma = riser.command('rdma').description('remote memory (RDMA), here in software: iWARP over TCP');
+  addRdmaBench(rdma, finish);
   return riser;
 }
 

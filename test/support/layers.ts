@@ -29,11 +29,24 @@ const ALLOWED: Record<string, readonly string[]> = {
   rdma: ['util'],
   'rdma/iwarp': ['rdma', 'rdma/iwarp/mpa', 'stream', 'util'],
   'rdma/iwarp/mpa': ['stream', 'util'],
+  'rdma/bench': ['rdma', 'util'],
   datamover: ['iscsi/wire', 'stream', 'util'],
   iscsi: ['datamover', 'iscsi/wire', 'util'],
   target: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
   initiator: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
-  cli: ['target', 'initiator', 'nbd', 'scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
+  cli: [
+    'target',
+    'initiator',
+    'nbd',
+    'scsi',
+    'iscsi',
+    'iscsi/wire',
+    'datamover',
+    'rdma',
+    'rdma/bench',
+    'block',
+    'util',
+  ],
 };
 
 /** Layers of protocol code: bytes, events and the time come in, bytes and events go out. */

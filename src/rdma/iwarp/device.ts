@@ -48,6 +48,11 @@ export interface IwarpOptions {
   largeFpdus?: boolean;
   /** Milliseconds that a peer may take for MPA's startup. Default 5000. */
   startupTimeout?: number;
+  /**
+   * A server's queue pair may send before the client has sent anything, unless the client is to say that it is ready: against
+   * RFC 5044 7.1.2, rule 4, but programs written for adapters and for Linux' siw do. Default false.
+   */
+  mayAnswerFirst?: boolean;
 }
 
 const NAME = 'iwarp';
