@@ -60,7 +60,7 @@ export class Control {
     };
     this.#queuePair = connection.createQueuePair(this.#domain, options, {
       disconnected: (error) => {
-        this.fail(error ?? new RiserError('BENCH_ENDED', 'the peer ended before the run was over', ENDED));
+        this.fail(endedBy(error));
       },
     });
     this.#receive.sges.add(this.#region, LONGEST_RECORD, LONGEST_RECORD);
@@ -136,20 +136,25 @@ export class Control {
     }
   }
 
-  /** All that was given leaves first. */
   close(): void {
     this.#connection.close();
     this.#region.deregister();
     this.#queue.close();
     this.#domain.close();
   }
-
-  disconnect(): void {
-    this.#connection.disconnect();
-  }
 }
 
-export const ENDED = {
+/** A connection is over before the run is: for `error`, or in good order. */
+export function endedBy(error: Error | null): RiserError {
+  if (error instanceof RiserError) return error;
+  const how = error === null ? '' : `: ${error.message}`;
+  return new RiserError('BENCH_ENDED', `the peer ended before the run was over${how}`, {
+    ...ENDED,
+    cause: error,
+  });
+}
+
+const ENDED = {
   by: 'peer',
   costs: 'process',
   remedy: 'Look what it says; operation, size and iterations have to be the same on both sides.',

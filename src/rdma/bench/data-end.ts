@@ -19,6 +19,7 @@ import {
   type SendOpcode,
   type WorkCompletion,
 } from '../work.js';
+import { endedBy } from './control.js';
 import type { Plan } from './plan.js';
 import { type Destination, strange } from './wire.js';
 
@@ -113,7 +114,7 @@ export class DataEnd {
       disconnected: (error) => {
         if (connection !== this.#connection) return;
         this.#isOver = true;
-        if (this.#isConnected) this.fail(error ?? over());
+        if (this.#isConnected) this.fail(endedBy(error));
       },
     });
   }
@@ -122,7 +123,7 @@ export class DataEnd {
   connected(failed: (error: Error) => void): void {
     this.#failed = failed;
     this.#isConnected = true;
-    if (this.#isOver) this.fail(over());
+    if (this.#isOver) this.fail(endedBy(null));
   }
 
   /** What the peer has to know. */
@@ -266,14 +267,6 @@ function accessFor({ operation }: Plan, { attributes }: RdmaDevice): number {
   if (operation === 'send') return LOCAL_WRITE;
   if (operation === 'write') return LOCAL_WRITE | REMOTE_WRITE;
   return LOCAL_WRITE | REMOTE_READ | (attributes.readNeedsRemoteWrite ? REMOTE_WRITE : 0);
-}
-
-function over(): RiserError {
-  return new RiserError('BENCH_ENDED', 'the peer ended the measured connection before the run was over', {
-    by: 'peer',
-    costs: 'process',
-    remedy: 'Operation, size and iterations have to be the same on both sides.',
-  });
 }
 
 function workFailed(status: CompletionStatus): RiserError {
