@@ -17,6 +17,7 @@ import { median } from './report.js';
 const SERVER_CORE = 0;
 const CLIENT_CORE = 1;
 const RISER = fileURLToPath(new URL('../dist/cli/riser.cjs', import.meta.url));
+const REQUESTER = fileURLToPath(new URL('./rdma-requester.ts', import.meta.url));
 const SOCKETS = fileURLToPath(new URL('./plain-sockets.ts', import.meta.url));
 const HEAP_PROBE = new URL('./heap-probe.ts', import.meta.url).href;
 const TSX = ['--import', 'tsx'];
@@ -35,7 +36,7 @@ const rounds = Number(values.rounds);
 interface Case {
   name: string;
   /** The case of plain sockets that moves the same bytes. */
-  beside: 'stream' | 'ping-pong' | null;
+  beside: 'stream' | 'ping-pong';
   size: number;
   iterations: number;
   options: readonly string[];
@@ -72,7 +73,7 @@ interface Outcome {
 }
 
 /** What one run reaches: MiB a second, or round trips. */
-async function riser(load: Case, probe = false): Promise<{ value: number; heap: number }> {
+async function riser(load: Case): Promise<number> {
   const port = await freePort();
   const flags = ['--port', `${port}`, '--json'];
   const plan = [...load.options, '--size', `${load.size}`, '--iterations', `${load.iterations}`];
@@ -82,22 +83,57 @@ async function riser(load: Case, probe = false): Promise<{ value: number; heap: 
     ['ignore', 'ignore', 'pipe'],
   );
   await said(server.stderr!, /waiting/);
-  const preload = probe ? [...TSX, '--import', HEAP_PROBE] : [];
   const client = spawnPinned(
     CLIENT_CORE,
-    [process.execPath, ...preload, RISER, 'rdma', 'bench', '127.0.0.1', ...flags, ...plan],
-    ['ignore', 'pipe', 'pipe', ...(probe ? (['ipc'] as const) : [])],
+    [process.execPath, RISER, 'rdma', 'bench', '127.0.0.1', ...flags, ...plan],
+    ['ignore', 'pipe', 'pipe'],
   );
-  let heap = 0;
-  if (probe) {
-    client.send('start');
-    client.on('message', (allocations) => (heap = (allocations as Allocations).heap));
-  }
   const { result } = JSON.parse(await output(client)) as Outcome;
   await end(server);
-  if (!load.options.includes('--latency')) return { value: result.average / 2 ** 20, heap };
+  if (!load.options.includes('--latency')) return result.average / 2 ** 20;
   const isRead = load.options.includes('read');
-  return { value: 1e6 / (isRead ? result.average : 2 * result.average), heap };
+  return 1e6 / (isRead ? result.average : 2 * result.average);
+}
+
+/**
+ * Bytes of JavaScript heap that an operation allocates on the client's and the server's side: what a long run takes
+ * more than a short one.
+ */
+async function heapOf(load: Case): Promise<{ client: number; server: number }> {
+  const port = await freePort();
+  const preload = [process.execPath, ...TSX, '--import', HEAP_PROBE];
+  const serve = ['rdma', 'bench', '--persistent', '--address', '127.0.0.1', '--port', `${port}`];
+  const server = spawnPinned(SERVER_CORE, [...preload, RISER, ...serve], ['ignore', 'ignore', 'pipe', 'ipc']);
+  await said(server.stderr!, /waiting/);
+  const client = spawnPinned(
+    CLIENT_CORE,
+    [...preload, REQUESTER, `${port}`],
+    ['ignore', 'inherit', 'inherit', 'ipc'],
+  );
+  await once(client, 'message');
+  const both = [client, server];
+  const sample = async (iterations: number): Promise<number[]> => {
+    for (const side of both) side.send('start');
+    client.send({ ...planOf(load), iterations });
+    await once(client, 'message');
+    const told = both.map(async (side) => {
+      side.send('stop');
+      const [allocations] = (await once(side, 'message')) as [Allocations];
+      return allocations.heap;
+    });
+    return Promise.all(told);
+  };
+  // The first run compiles.
+  await sample(load.iterations);
+  const short = await sample(load.iterations);
+  const long = await sample(3 * load.iterations);
+  for (const side of both) await end(side);
+  const [ofClient, ofServer] = long.map((bytes, i) => (bytes - short[i]!) / (2 * load.iterations));
+  return { client: ofClient!, server: ofServer! };
+}
+
+function planOf({ options, size }: Case) {
+  return { operation: options[1], isLatency: options.includes('--latency'), size };
 }
 
 /** The same over plain sockets. */
@@ -122,19 +158,22 @@ async function said(stream: NodeJS.ReadableStream, pattern: RegExp): Promise<str
 }
 
 await run(['npm', 'run', '--silent', 'build']);
-console.log('| load | Riser | plain sockets | ratio | ratios of the rounds |');
-console.log('|---|--:|--:|--:|---|');
+console.log(
+  '| load | Riser | plain sockets | ratio | ratios of the rounds | heap bytes/op, client | server |',
+);
+console.log('|---|--:|--:|--:|---|--:|--:|');
 for (const load of CASES) {
   const ours: number[] = [];
   const theirs: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    ours.push((await riser(load)).value);
-    if (load.beside !== null) theirs.push(await plain(load.beside, load));
+    ours.push(await riser(load));
+    theirs.push(await plain(load.beside, load));
   }
   const unit = load.beside === 'stream' ? 'MiB/s' : 'trips/s';
   const ratios = ours.map((value, i) => value / theirs[i]!);
+  const heap = await heapOf(load);
   const each = ratios.map((ratio) => ratio.toFixed(2)).join(' ');
   console.log(
-    `| ${load.name} | ${median(ours).toFixed(0)} ${unit} | ${median(theirs).toFixed(0)} ${unit} | ${median(ratios).toFixed(2)}x | ${each} |`,
+    `| ${load.name} | ${median(ours).toFixed(0)} ${unit} | ${median(theirs).toFixed(0)} ${unit} | ${median(ratios).toFixed(2)}x | ${each} | ${heap.client.toFixed(1)} | ${heap.server.toFixed(1)} |`,
   );
 }
