@@ -98,7 +98,7 @@ scenario(
       const how = crc ? 'with CRC' : 'without CRC';
 
       test(`ucmatose as client and as server of the library, ${how}`, async () => {
-        const device = await new IwarpProvider({ crc, speaksFirst: true }).open('iwarp');
+        const device = await new IwarpProvider({ crc, mayAnswerFirst: true }).open('iwarp');
         const server = new End(device);
         let accepted = Promise.resolve();
         const listener = await device.listen(

@@ -25,7 +25,7 @@ export const ExitCode = {
 } as const;
 
 /** Errors that are mistakes on the command line or in the configuration file. */
-const USAGE_CODES: ReadonlySet<string> = new Set(['USAGE', 'CONFIGURATION', 'URL', 'NBD_URI']);
+const USAGE_CODES: ReadonlySet<string> = new Set(['USAGE', 'CONFIGURATION', 'URL', 'NBD_URI', 'BENCH_PLAN']);
 
 /** What the user asked for makes no sense; exits with 2. */
 export function usageError(message: string, remedy?: string): RiserError {

@@ -7,6 +7,7 @@ import { usageError } from './failure.js';
 import { interruptible } from './interruption.js';
 import { jsonLogs, logLevel } from './log.js';
 import type { RdmaPingFlags } from './rdma/ping.js';
+import { addRdmaBench } from './rdma/bench-command.js';
 import type { RdmaServeFlags } from './rdma/serve.js';
 
 /** What rping listens on. */
@@ -78,6 +79,8 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
       const { runRdmaServe } = await import('./rdma/serve.js');
       finish(await interruptible((interruption) => runRdmaServe(flags, interruption)));
     });
+
+  addRdmaBench(rdma, finish);
 }
 
 /** An option for seconds, whose value is in milliseconds. */

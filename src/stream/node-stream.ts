@@ -145,6 +145,8 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
       if (error) return; // 'error' and 'close' follow
       this.#given -= views.length;
       this.consume(bytes);
+      // What was queued on that: nobody else sends it, as while Node is writing a flush does not.
+      if (this.#given === 0 && !this.isEnding) this.giveToNode();
     });
     this.socket.uncork();
   }

@@ -103,6 +103,25 @@ function byteStreamContract(
       assert.ok(listener.bytes.equals(sent));
     });
 
+    it('sends what is queued when the bytes before it have left, though nobody flushes', async () => {
+      const { listener, stream, peer } = await pair();
+      let received = 0;
+      peer.on('data', (chunk) => (received += chunk.length));
+      const part = new Transfer();
+      const memory = pattern(200_000);
+      part.buffer.add(memory, 0, memory.length);
+      const queue = (): void => {
+        stream.queue.pushList(part.buffer, 0, memory.length, part);
+      };
+      listener.released = (owner) => {
+        listener.releases.push(owner);
+        if (listener.releases.length < 20) queue();
+      };
+      queue();
+      stream.flush();
+      await until(() => received === 20 * memory.length);
+    });
+
     it('puts what has come into the parts of a list, one after the other', async () => {
       const { listener, stream, peer } = await pair();
       const places = [Memory.allocate(5000), Memory.allocate(100), Memory.allocate(70_000)];

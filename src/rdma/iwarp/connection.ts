@@ -210,8 +210,8 @@ export class RequestedConnection extends IwarpConnection {
       markers: this.device.options.markers ?? false,
     });
     sendFrame(stream, reply);
-    const mustWait = result.rtr !== null || this.device.options.speaksFirst !== true;
-    this.begin(stream, result, this.#info, mustWait);
+    const mayAnswerFirst = this.device.options.mayAnswerFirst === true && result.rtr === null;
+    this.begin(stream, result, this.#info, result.mustWaitForFirstFpdu && !mayAnswerFirst);
     // Peer-to-peer: it stands when the peer says so; else when the reply is sent, as the peer's first message may take long.
     if (result.rtr !== null) await this.#peerIsReady(queuePair);
   }

@@ -46,14 +46,13 @@ export interface IwarpOptions {
    * this machine.
    */
   largeFpdus?: boolean;
-  /**
-   * On the passive side send at once, without waiting for the peer's first message. RFC 5044 7.1.2 forbids that where the
-   * peer-to-peer model was not agreed on, lest the peer is not ready for it; siw is, never asks for that model, and
-   * has consumers that wait for the other side to begin. Default: no.
-   */
-  speaksFirst?: boolean;
   /** Milliseconds that a peer may take for MPA's startup. Default 5000. */
   startupTimeout?: number;
+  /**
+   * A server's queue pair may send before the client has sent anything, unless the client is to say that it is ready: against
+   * RFC 5044 7.1.2, rule 4, but programs written for adapters and for Linux' siw do. Default false.
+   */
+  mayAnswerFirst?: boolean;
 }
 
 const NAME = 'iwarp';

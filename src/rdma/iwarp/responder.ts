@@ -56,21 +56,26 @@ export class ReadResponse extends Message {
 
 export class Responder {
   readonly keys: KeyTable;
+  readonly #resources: number;
   readonly #responses: ReadResponse[];
   #first = 0;
   /** Requests that are not answered, and how many of their answers have begun. */
   #count = 0;
   #begun = 0;
 
-  /** `resources`: requests that the peer may have under way. */
+  /**
+   * `resources`: requests that the peer may have under way. There are places for twice as many: a stream that is Node's tells
+   * late that bytes have left, and the peer, which has them, may have asked for as much again.
+   */
   constructor(keys: KeyTable, resources: number) {
     this.keys = keys;
-    this.#responses = Array.from({ length: resources }, () => new ReadResponse(this));
+    this.#resources = resources;
+    this.#responses = Array.from({ length: 2 * resources }, () => new ReadResponse(this));
   }
 
   /** The place of a new request; null when there are more of them than were agreed. */
   take(): ReadResponse | null {
-    if (this.#count === this.#responses.length) return null;
+    if (this.#count - this.#begun === this.#resources || this.#count === this.#responses.length) return null;
     return this.#responses[(this.#first + this.#count++) % this.#responses.length]!;
   }
 
