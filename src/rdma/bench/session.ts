@@ -124,7 +124,7 @@ async function measureSends(
   await end.run(loop);
   // The receiver may have much to take yet.
   await meet(control, Infinity);
-  return bandwidthOf(end.plan, loop.times as BandwidthTimes);
+  return bandwidthOf(end.plan, loop.times);
 }
 
 async function measureOneSided(control: Control, end: DataEnd): Promise<Bandwidth> {
