@@ -50,6 +50,13 @@ class WorkMessage extends Message {
     this.#work = work;
   }
 
+  check(): CompletionStatus {
+    const work = this.#work;
+    // Of what a read brings nothing is sent; it is looked at when the data comes.
+    if (work.opcode === SendOpcode.RDMA_READ) return CompletionStatus.SUCCESS;
+    return this.#requester.check(work);
+  }
+
   protected segment(writer: FpduWriter<Message>): boolean {
     const work = this.#work;
     const { list } = work.memory;
@@ -241,6 +248,13 @@ export class Requester {
     putU32(bytes, at + Header.sourceTaggedOffset.offset, work.remoteAddressHigh);
     putU32(bytes, at + Header.sourceTaggedOffset.offset + 4, work.remoteAddressLow);
     writer.finish(null, 0, 0, message);
+  }
+
+  /** Whether the memory of a message that has begun may still be sent. */
+  check(work: SendWork): CompletionStatus {
+    return work.memory.isUsable(this.#host.domain, false)
+      ? CompletionStatus.SUCCESS
+      : CompletionStatus.LOCAL_PROTECTION_ERROR;
   }
 
   /** All FPDUs of it have left. */
