@@ -95,6 +95,18 @@ export interface SceneOptions {
   beside?: Scene;
 }
 
+/** How the victim's side of a terminated connection looks. */
+export interface Ending {
+  /** The Read Request's own header is quoted, too. */
+  withRead?: boolean;
+  /** Statuses of receives by their id; the others are flushed. */
+  receives?: Record<number, number>;
+  /** Completions of its send queue, and of receives that the test has posted. */
+  others?: [id: number, status: number][];
+  /** Of the error that it is told. Default: `RDMA_VIOLATION`. */
+  code?: string;
+}
+
 /** Ids, offsets and lengths of the receives that are posted at first. */
 export const RECEIVES = [
   [101, 900_000, 100],
@@ -182,7 +194,7 @@ export class Scene {
   async assertTerminated(
     reason: Omit<TerminateReason, 'text'>,
     quoted: Buffer | null,
-    { withRead = false, receives = {}, others = [], code = 'RDMA_VIOLATION' } = {},
+    { withRead = false, receives = {}, others = [], code = 'RDMA_VIOLATION' }: Ending = {},
   ): Promise<void> {
     await this.raw.ended();
     const last = this.raw.ulpdus.at(-1);
