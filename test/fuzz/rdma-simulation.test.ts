@@ -311,7 +311,7 @@ describe('simulated pairs', { timeout: 3_700_000 }, () => {
       simulation.finish();
       simulation.assertDone();
       for (const side of simulation.sides) side.end.completions.length = 0;
-      simulation.sides[random() < 0.5 ? 0 : 1]!.end.queuePair.disconnect();
+      simulation.sides[random() < 0.5 ? 0 : 1].end.queuePair.disconnect();
       simulation.settle();
       for (const { end } of simulation.sides) assert.equal(end.ended, null);
       simulation.close();
@@ -323,7 +323,7 @@ describe('simulated pairs', { timeout: 3_700_000 }, () => {
       const simulation = new Simulation(random);
       const before = simulation.sides.map(({ end }) => Buffer.from(end.memory.bytes));
       simulation.run(Math.floor(300 * random()));
-      simulation.wire.ends[random() < 0.5 ? 0 : 1]!.destroy(null);
+      simulation.wire.ends[random() < 0.5 ? 0 : 1].destroy(null);
       simulation.settle();
       simulation.assertCutOff(before);
       for (const { end } of simulation.sides) end.keepsRoom = true;

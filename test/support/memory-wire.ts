@@ -50,12 +50,16 @@ export class WireStream<Owner extends object> implements ByteStream<Owner> {
   arrive(bytes: Buffer): void {
     if (this.isClosed) return;
     this.#incoming = Buffer.concat([this.#incoming, bytes]);
-    for (let idle = 0; this.#incoming.length > 0 && !this.isClosed;) {
+    for (let idle = 0; this.#hasInput();) {
       const before = this.#incoming.length;
       this.events.readable();
       idle = this.#incoming.length === before ? idle + 1 : 0;
       if (idle > 3) throw new Error(`${before} bytes of input are left lying`);
     }
+  }
+
+  #hasInput(): boolean {
+    return this.#incoming.length > 0 && !this.isClosed;
   }
 
   // ---- ByteStream ----
