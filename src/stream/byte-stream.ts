@@ -20,6 +20,8 @@ export interface ByteStreamEvents<Owner> {
 
 export interface ByteStream<Owner extends object> {
   events: ByteStreamEvents<Owner>;
+  /** It has ended: what is released from now on has not left. */
+  readonly isClosed: boolean;
   /** What is to be sent. Fill it, then call `flush`. */
   readonly queue: SendQueue<Owner>;
   /** Bytes put into `region` at `offset`, at most `length`; 0 when there are none now. */

@@ -11,7 +11,7 @@ import { SendQueue } from './send-queue.js';
  */
 const CONGESTED = 32 << 20;
 
-/** How long a peer may take to read the last bytes before an orderly close stops waiting, milliseconds. */
+/** How long a peer may go without reading any of the last bytes before an orderly close stops waiting, milliseconds. */
 const END_GRACE_MS = 2000;
 
 export class NodeStream<Owner extends object> implements ByteStream<Owner> {
@@ -22,6 +22,7 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
   #isFinished = false;
   #isCongested = false;
   #isPaused = false;
+  #endWatch: NodeJS.Timeout | undefined;
   /** What Node read and nobody has pulled yet. */
   #chunk: Buffer | null = null;
   #chunkOffset = 0;
@@ -101,7 +102,23 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
     this.isEnding = true;
     this.giveToNode();
     this.socket.end();
-    this.socket.setTimeout(END_GRACE_MS, () => this.socket.destroy());
+    this.#watchEnd();
+  }
+
+  /** A socket's own timeout would begin anew with each byte that still comes in. */
+  #watchEnd(): void {
+    let before = this.#unsent;
+    this.#endWatch = setInterval(() => {
+      const unsent = this.#unsent;
+      if (unsent === before) this.socket.destroy();
+      before = unsent;
+    }, END_GRACE_MS).unref();
+  }
+
+  get #unsent(): number {
+    // What the kernel has taken of a write is to be seen in Node's handle only.
+    const handle = (this.socket as { _handle?: { writeQueueSize?: number } | null })._handle;
+    return this.queue.bytes + (handle?.writeQueueSize ?? 0);
   }
 
   destroy(error: Error | null): void {
@@ -189,6 +206,7 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
   protected finish(error: Error | null): void {
     if (this.#isFinished) return;
     this.#isFinished = true;
+    clearInterval(this.#endWatch);
     this.queue.clear(this.#released);
     this.#given = 0;
     this.events.closed(error);

@@ -36,6 +36,8 @@ export interface EndOptions {
   /** Rights to the memory; default: all. */
   access?: number;
   completions?: number;
+  /** Shared with another end, which closes it. */
+  domain?: ProtectionDomain;
 }
 
 /** One end. Its completion queue is polled by `drain`, or by itself when `completed` tells. */
@@ -58,7 +60,7 @@ export class End {
   constructor(device: RdmaDevice, options: EndOptions = {}) {
     this.device = device;
     this.#options = options;
-    this.domain = device.allocateProtectionDomain();
+    this.domain = options.domain ?? device.allocateProtectionDomain();
     this.queue = device.createCompletionQueue(options.completions ?? 256, {
       completed: () => {
         this.wakeUps++;
@@ -152,7 +154,7 @@ export class End {
     this.#connection?.close();
     this.region.deregister();
     this.queue.close();
-    this.domain.close();
+    if (this.#options.domain === undefined) this.domain.close();
   }
 }
 

@@ -153,6 +153,8 @@ export class IwarpDevice implements RdmaDevice {
     const server = createServer({ pauseOnConnect: false });
     const listener = new IwarpListener(this, server, events);
     await listening(server, address, port);
+    // No descriptor left for a peer: that one is turned away, and the others go on.
+    server.on('error', () => undefined);
     server.on('connection', (socket) => {
       const info = infoOf(socket);
       listener.accepted(openStream<Message>(socket), info);

@@ -5,6 +5,7 @@
 
 import { randomFillSync } from 'node:crypto';
 import type { ScatterList } from '../../util/memory.js';
+import { Placements } from './placements.js';
 
 /** What a key stands for. */
 export interface Grant {
@@ -25,6 +26,7 @@ export interface Grant {
 const DRAWN_AT_ONCE = 256;
 
 export class KeyTable {
+  readonly placements = new Placements();
   readonly #grants = new Map<number, Grant>();
   readonly #random = new Uint32Array(DRAWN_AT_ONCE);
   #drawn = DRAWN_AT_ONCE;
@@ -57,6 +59,7 @@ export class KeyTable {
     if (grant === undefined) return;
     this.#grants.delete(key);
     grant.invalidated();
+    this.placements.rightsEnded();
   }
 
   get count(): number {

@@ -2,6 +2,7 @@
 
 import type { ScatterList } from '../../util/memory.js';
 import { putU32 } from '../../util/fields.js';
+import type { CompletionStatus } from '../work.js';
 import {
   ddpControl,
   type DdpQueue,
@@ -36,6 +37,11 @@ export abstract class Message {
     }
   }
 
+  /**
+   * Whether its next FPDU may be made: not with LOCAL_PROTECTION_ERROR when its own memory is not to be used any more,
+   * REMOTE_ACCESS_ERROR when the memory that the peer asked for is not granted any more.
+   */
+  abstract check(): CompletionStatus;
   protected abstract segment(writer: FpduWriter<Message>): boolean;
   /** All of it has left. */
   protected abstract sent(): void;

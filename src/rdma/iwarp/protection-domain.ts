@@ -76,6 +76,8 @@ export class IwarpMemoryRegion implements MemoryRegion, Grant {
     this.domain.users--;
     this.domain.keys.remove(this.remoteKey);
     for (const window of this.windows) window.invalidate();
+    // It may have been memory of posted work, too.
+    this.domain.keys.placements.rightsEnded();
   }
 
   invalidated(): void {

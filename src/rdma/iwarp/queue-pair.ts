@@ -260,6 +260,8 @@ export class IwarpQueuePair
   }
 
   released(message: Message): void {
+    // What has not left until the stream's end never will: it is flushed.
+    if (this.#stream?.isClosed !== false) return;
     message.segmentReleased();
     this.#pump();
   }
@@ -303,8 +305,22 @@ export class IwarpQueuePair
         }
         return;
       }
+      if (!this.#mayGoOn(message)) return;
       if (message.writeSegment(this.#writer)) this.#current = null;
     }
+  }
+
+  /** Rights may end before a message, or the rest of it, is sent: then nothing is read of the memory. */
+  #mayGoOn(message: Message): boolean {
+    const status = message.check();
+    if (status === CompletionStatus.SUCCESS) return true;
+    if (status === CompletionStatus.REMOTE_ACCESS_ERROR)
+      this.#fail(Terminate.READ_INVALID_STAG, 0, 'a Read Request for memory that was taken back meanwhile');
+    else {
+      this.#status = status;
+      this.requestFailed(misuse('memory was deregistered while work on it was posted'));
+    }
+    return false;
   }
 
   /** What is done on the way may end the connection. */
@@ -315,15 +331,8 @@ export class IwarpQueuePair
   /** Requests and responses take turns, lest one side's reads keep the other's sends waiting. */
   #nextMessage(): Message | null {
     this.#answersNext = !this.#answersNext;
-    if (!this.#answersNext) return this.requester.next() ?? this.#nextResponse();
-    return this.#nextResponse() ?? this.requester.next();
-  }
-
-  #nextResponse(): Message | null {
-    const response = this.responder.next();
-    if (response === null || response.isGranted) return response;
-    this.#fail(Terminate.READ_INVALID_STAG, 0, 'asked for memory that was taken back before it was read');
-    return null;
+    if (!this.#answersNext) return this.requester.next() ?? this.responder.next();
+    return this.responder.next() ?? this.requester.next();
   }
 
   // ---- the end ----
@@ -341,6 +350,10 @@ export class IwarpQueuePair
     if (this.#isTerminated) return;
     this.#error = peerViolation(reason, what);
     this.#terminate(reason, quoted);
+  }
+
+  dropPlacement(): void {
+    this.#reader.dropPlacement();
   }
 
   startOfFpduLost(error: MpaError): void {

@@ -31,6 +31,7 @@ import {
 import { AccessFault, checkAccess, type Grant } from './keys.js';
 import type { MpaError } from './mpa/errors.js';
 import type { UlpduHandler, UlpduPlacement } from './mpa/fpdu-reader.js';
+import { NOT_PLACING, type Placing } from './placements.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
 import type { Requester } from './requester.js';
 import type { Responder } from './responder.js';
@@ -49,6 +50,8 @@ export interface ReceiverHost {
   startOfFpduLost(error: MpaError): void;
   /** The peer terminated the connection. */
   terminated(reason: TerminateReason): void;
+  /** What else comes of the ULPDU that is being placed goes nowhere. */
+  dropPlacement(): void;
 }
 
 /** Room for the longest header: that of a Terminate with all it quotes. */
@@ -72,7 +75,7 @@ const READ_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
 /** What a Send has begun with holds for all of its segments. */
 const NO_MESSAGE = -1;
 
-export class Receiver implements UlpduHandler, UlpduPlacement {
+export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   /** The first bytes of the ULPDU that is handled, its DDP and RDMAP headers among them. */
   readonly header = new Uint8Array(HEADER_ROOM);
   /** Of it, bytes in all. */
@@ -85,9 +88,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
   readonly #host: ReceiverHost;
   readonly #queue: IwarpCompletionQueue;
   readonly #ring: ReceiveRing;
-  /** What of the current segment is placed by a peer's key: the key may end before it is. */
+  /** Of a Write that is handled: what its key stood for at first. */
   #grant: Grant | null = null;
   #payload = 0;
+  placingIndex: number = NOT_PLACING;
 
   /** The Send that is being received. */
   #work = new ReceiveWork();
@@ -111,14 +115,19 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
   }
 
   beginPlacement(region: Memory, offset: number, available: number, length: number): UlpduPlacement | null {
-    return this.#begin(region.bytes, offset, available, length) ? this : null;
+    if (!this.#begin(region.bytes, offset, available, length)) return null;
+    this.#host.domain.keys.placements.add(this);
+    return this;
   }
 
   /** The current segment is in its place. */
   placed(): void {
     const { header } = this;
     const isLast = (header[0]! & DdpFlag.LAST) !== 0;
-    this.#grant = null;
+    if (this.placingIndex !== NOT_PLACING) {
+      this.#host.domain.keys.placements.remove(this);
+      if (!this.#checkRights()) return;
+    }
     if ((header[0]! & DdpFlag.TAGGED) === 0) {
       this.#sendOffset += this.#payload;
       if (isLast) this.#deliverSend();
@@ -133,9 +142,38 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     this.#host.startOfFpduLost(error);
   }
 
-  /** Whether bytes are still being placed by way of `grant`. */
-  isPlacing(grant: Grant): boolean {
-    return this.#grant === grant;
+  // ---- Placing ----
+
+  rightsEnded(): void {
+    if (!this.#hasRights) this.#host.dropPlacement();
+  }
+
+  /** Whether what the current segment is placed into may still be written to. */
+  get #hasRights(): boolean {
+    const { header } = this;
+    const { domain, requester } = this.#host;
+    if ((header[0]! & DdpFlag.TAGGED) === 0) return this.#work.memory.isUsable(domain, true);
+    if (opcodeOf(header) === RdmapOpcode.READ_RESPONSE)
+      return requester.oldestRead!.memory.isUsable(domain, true);
+    return domain.keys.find(TaggedHeader.stag.get(header)) === this.#grant;
+  }
+
+  /** All of a segment has come, but rights may have ended meanwhile: then it is not all in its place. */
+  #checkRights(): boolean {
+    const { header } = this;
+    if (this.#hasRights) return true;
+    if ((header[0]! & DdpFlag.TAGGED) === 0) return this.#receiveUnusable();
+    if (opcodeOf(header) === RdmapOpcode.READ_RESPONSE) return this.#readUnusable();
+    return this.#fault(Terminate.TAGGED_INVALID_STAG, 'an RDMA Write that was taken back in its midst');
+  }
+
+  #receiveUnusable(): false {
+    this.#completeReceive(CompletionStatus.LOCAL_PROTECTION_ERROR);
+    return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Send for which a wrong receive was posted');
+  }
+
+  #readUnusable(): false {
+    return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Read Response after its memory was deregistered');
   }
 
   // ---- checks ----
@@ -214,8 +252,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     }
     if (end > list.length || isLast !== (end === list.length))
       return this.#fault(Terminate.OPERATION, 'a Read Response of another length than was asked for');
-    if (!read.memory.isUsable(this.#host.domain, true))
-      return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Read Response after its memory was deregistered');
+    if (!read.memory.isUsable(this.#host.domain, true)) return this.#readUnusable();
     this.list.addFrom(list, read.received, this.#payload);
     return true;
   }
@@ -250,10 +287,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
     } else if (opcode !== this.#sendOpcode)
       return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Send whose opcode changes');
     const { memory } = this.#work;
-    if (!memory.isUsable(this.#host.domain, true)) {
-      this.#completeReceive(CompletionStatus.LOCAL_PROTECTION_ERROR);
-      return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Send for which a wrong receive was posted');
-    }
+    if (!memory.isUsable(this.#host.domain, true)) return this.#receiveUnusable();
     if (this.#sendOffset + this.#payload > memory.list.length) {
       this.#completeReceive(CompletionStatus.LOCAL_LENGTH_ERROR);
       return this.#fault(
@@ -384,6 +418,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement {
 
   /** The connection is over: what was posted to a receive queue of its own is flushed. */
   flush(isShared: boolean): void {
+    if (this.placingIndex !== NOT_PLACING) this.#host.domain.keys.placements.remove(this);
     if (this.#sendOpcode !== NO_MESSAGE) this.#completeReceive(CompletionStatus.FLUSH_ERROR);
     if (isShared) return;
     for (let work = this.#ring.take(this.#work); work !== null; work = this.#ring.take(this.#work)) {

@@ -50,6 +50,13 @@ class WorkMessage extends Message {
     this.#work = work;
   }
 
+  check(): CompletionStatus {
+    const work = this.#work;
+    // Of what a read brings nothing is sent; it is looked at when the data comes.
+    if (work.opcode === SendOpcode.RDMA_READ) return CompletionStatus.SUCCESS;
+    return this.#requester.check(work);
+  }
+
   protected segment(writer: FpduWriter<Message>): boolean {
     const work = this.#work;
     const { list } = work.memory;
@@ -107,6 +114,8 @@ export class Requester {
   #readCount = 0;
   /** Successes without completion since the last completion. */
   #unsignaled = 0;
+  /** Work has failed that was posted before all that is left. */
+  #isFlushing = false;
 
   constructor(host: RequesterHost, queue: IwarpCompletionQueue, maxRequests: number, maxSges: number) {
     this.#host = host;
@@ -243,6 +252,13 @@ export class Requester {
     writer.finish(null, 0, 0, message);
   }
 
+  /** Whether the memory of a message that has begun may still be sent. */
+  check(work: SendWork): CompletionStatus {
+    return work.memory.isUsable(this.#host.domain, false)
+      ? CompletionStatus.SUCCESS
+      : CompletionStatus.LOCAL_PROTECTION_ERROR;
+  }
+
   /** All FPDUs of it have left. */
   sent(work: SendWork): void {
     work.isSent = true;
@@ -273,6 +289,9 @@ export class Requester {
   retire(): void {
     for (let work = this.#ring.oldest; work?.isDone === true; work = this.#ring.oldest) {
       this.#ring.shift();
+      // It has left, but what was posted before it failed: no success follows that.
+      if (this.#isFlushing && work.status === CompletionStatus.SUCCESS)
+        work.status = CompletionStatus.FLUSH_ERROR;
       if (work.status === CompletionStatus.SUCCESS && (work.flags & SendFlag.SIGNALED) === 0)
         this.#unsignaled++;
       else this.#complete(work);
@@ -300,7 +319,7 @@ export class Requester {
 
   /**
    * The connection is over, and nothing of it is in the stream's queue any more: complete all that is posted. The
-   * oldest that had begun and was not done gets `status`, the others are flushed.
+   * oldest that had begun and was not done gets `status`, all behind it are flushed.
    */
   flush(status: CompletionStatus): void {
     this.#readCount = 0;
@@ -311,6 +330,7 @@ export class Requester {
         work.status = isFirst && this.#ring.next !== work ? status : CompletionStatus.FLUSH_ERROR;
         work.isDone = true;
         isFirst = false;
+        this.#isFlushing = true;
       }
       this.retire();
     }

@@ -1,6 +1,7 @@
 /** The passive half of a queue pair: answers the peer's RDMA Reads, in their order (RFC 5040 5.2.2, 5.5 rule 20). */
 
 import type { ScatterList } from '../../util/memory.js';
+import { CompletionStatus } from '../work.js';
 import { RdmapOpcode } from './headers.js';
 import type { Grant, KeyTable } from './keys.js';
 import { Message } from './message.js';
@@ -24,14 +25,9 @@ export class ReadResponse extends Message {
     this.#responder = responder;
   }
 
-  /** What was granted may have been taken back since. */
-  get isGranted(): boolean {
-    return this.length === 0 || this.#responder.keys.find(this.sourceKey) === this.grant;
-  }
-
-  /** Bytes that have left, or are about to. */
-  get done(): number {
-    return this.position;
+  check(): CompletionStatus {
+    const isGranted = this.length === 0 || this.#responder.keys.find(this.sourceKey) === this.grant;
+    return isGranted ? CompletionStatus.SUCCESS : CompletionStatus.REMOTE_ACCESS_ERROR;
   }
 
   protected segment(writer: FpduWriter<Message>): boolean {

@@ -12,7 +12,7 @@ export class MemoryStream implements ByteStream {
   readonly queue = new SendQueue<DataTransfer>();
   receive: (bytes: Buffer) => void = () => undefined;
   #incoming: Buffer = Buffer.alloc(0);
-  #isClosed = false;
+  isClosed = false;
 
   read(region: Memory, offset: number, length: number): number {
     const part = Math.min(length, this.#incoming.length);
@@ -30,10 +30,10 @@ export class MemoryStream implements ByteStream {
 
   deliver(bytes: Buffer): void {
     this.#incoming = Buffer.concat([this.#incoming, bytes]);
-    while (this.#incoming.length > 0 && !this.#isClosed) {
+    while (this.#incoming.length > 0 && !this.isClosed) {
       const before = this.#incoming.length;
       this.events.readable();
-      assert.ok(this.#incoming.length < before || this.#isClosed, 'input is left lying');
+      assert.ok(this.#incoming.length < before || this.isClosed, 'input is left lying');
     }
   }
 
@@ -56,8 +56,8 @@ export class MemoryStream implements ByteStream {
   }
 
   destroy(error: Error | null): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+    if (this.isClosed) return;
+    this.isClosed = true;
     this.queue.clear((owner) => {
       this.events.released(owner);
     });
