@@ -8,7 +8,6 @@ import { ReadLatency, SendLatency, WriteLatency } from './latency.js';
 import type { Plan } from './plan.js';
 import {
   type Bandwidth,
-  type BandwidthTimes,
   bandwidthOf,
   type Latency,
   latencyOf,
@@ -124,7 +123,7 @@ async function measureSends(
   await end.run(loop);
   // The receiver may have much to take yet.
   await meet(control, Infinity);
-  return bandwidthOf(end.plan, loop.times as BandwidthTimes);
+  return bandwidthOf(end.plan, loop.times);
 }
 
 async function measureOneSided(control: Control, end: DataEnd): Promise<Bandwidth> {
