@@ -6,15 +6,7 @@ import type { Control, Role } from './control.js';
 import type { DataEnd } from './data-end.js';
 import { ReadLatency, SendLatency, WriteLatency } from './latency.js';
 import type { Plan } from './plan.js';
-import {
-  type Bandwidth,
-  type BandwidthTimes,
-  bandwidthOf,
-  type Latency,
-  latencyOf,
-  reportOf,
-  resultOf,
-} from './results.js';
+import { type Bandwidth, bandwidthOf, type Latency, latencyOf, reportOf, resultOf } from './results.js';
 import {
   checkVersion,
   decodeDestination,

@@ -10,8 +10,10 @@ export interface Notified {
 
 export class Notifier {
   readonly #soon: (run: () => void) => void;
-  #waiting: Notified[] = [];
-  #handing: Notified[] = [];
+  // Two arrays that take turns and never shrink: emptied by their length they would be allocated anew each time.
+  #waiting: (Notified | null)[] = [];
+  #handing: (Notified | null)[] = [];
+  #count = 0;
   #depth = 0;
   #isScheduled = false;
   readonly #run = (): void => {
@@ -26,7 +28,7 @@ export class Notifier {
   }
 
   add(notified: Notified): void {
-    this.#waiting.push(notified);
+    this.#waiting[this.#count++] = notified;
     if (this.#depth > 0 || this.#isScheduled) return;
     this.#isScheduled = true;
     this.#soon(this.#run);
@@ -40,12 +42,17 @@ export class Notifier {
   /** It has been: tell what it brought, and what the listeners' answers bring in turn. */
   leave(): void {
     if (this.#depth === 1) {
-      while (this.#waiting.length > 0) {
+      while (this.#count > 0) {
         const handing = this.#waiting;
+        const count = this.#count;
         this.#waiting = this.#handing;
         this.#handing = handing;
-        for (const notified of handing) notified.notify();
-        handing.length = 0;
+        this.#count = 0;
+        for (let i = 0; i < count; i++) {
+          const notified = handing[i]!;
+          handing[i] = null;
+          notified.notify();
+        }
       }
     }
     this.#depth--;
