@@ -126,22 +126,28 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
 
   #receiveBatches(): void {
     for (let reads = 0; reads < READS_PER_EVENT && !this.isTerminated; reads++) {
-      if (this.#isDirect) {
-        if (!this.#readDirect()) break;
-        this.#parse();
-        if (this.#isDirect) continue;
-      }
-      const room = this.#receive.length - this.#end;
-      const n = this.stream.read(this.#receive, this.#end, room);
-      if (n === 0) break;
-      this.#end += n;
-      this.#parse();
-      if (n < room && !this.#isDirect) {
-        // The socket has been emptied: answer before asking it again.
-        if (this.stream.queue.count > 0) this.stream.flush();
-        break;
-      }
+      if (!(this.#isDirect ? this.#receiveDirect() : this.#receiveBatch())) break;
     }
+  }
+
+  /** False: the socket is empty for now. */
+  #receiveDirect(): boolean {
+    if (!this.#readDirect()) return false;
+    this.#parse();
+    return true;
+  }
+
+  /** False: the socket is empty for now. */
+  #receiveBatch(): boolean {
+    const room = this.#receive.length - this.#end;
+    const n = this.stream.read(this.#receive, this.#end, room);
+    if (n === 0) return false;
+    this.#end += n;
+    this.#parse();
+    if (n === room || this.#isDirect) return true;
+    // The socket has been emptied: answer before asking it again.
+    if (this.stream.queue.count > 0) this.stream.flush();
+    return false;
   }
 
   closed(error: Error | null): void {
