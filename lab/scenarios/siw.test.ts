@@ -117,8 +117,8 @@ scenario(
         await until(() => server.isAttached, 'the request of ucmatose');
         await accepted;
         await exchange(server);
-      // Who listened is to end it.
-      server.connection.disconnect();
+        // Who listened is to end it.
+        server.connection.disconnect();
         assert.match(await client.done, /return status 0/);
         server.close();
         await listener.close();
