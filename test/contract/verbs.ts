@@ -576,6 +576,16 @@ export function verbsContract(name: string, skip: string | false, harness: Verbs
         await until(() => passive.wakeUps === 1, 'the wake-up');
       });
 
+      it('of completions that overrun end the connection', async () => {
+        await connect({ active: { completions: 4 } });
+        for (let i = 0; i < 8; i++) active.post(active.remote(SendOpcode.RDMA_WRITE, i, 0, 10, passive, 0));
+        const error = await active.disconnected();
+        assert.equal((error as { code?: string } | null)?.code, 'RDMA_QUEUE_OVERRUN');
+        assert.equal(active.overruns, 1);
+        await passive.disconnected();
+        assert.equal(active.drain().length, 4, 'what there was room for is there');
+      });
+
       it('refuse a receive too many', async () => {
         await connect({ passive: { queuePair: { maxReceiveRequests: 2 } } });
         passive.receive(1, 0, 10);

@@ -98,6 +98,6 @@ export class MemoryEnd {
     assert.equal(this.keys.count, 0, 'keys are left');
     assert.equal(this.keys.placements.count, 0, 'a placement is left');
     assert.equal(this.domain.users, 0, 'the domain counts users that are gone');
-    assert.equal(this.queue.users, 0, 'the completion queue counts users that are gone');
+    assert.equal(this.queue.users.size, 0, 'the completion queue counts users that are gone');
   }
 }

@@ -2,12 +2,27 @@
 
 import type { CompletionEvents, CompletionQueue } from '../verbs.js';
 import { type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
+import { RiserError } from '../../util/errors.js';
 import { misuse } from './misuse.js';
 import type { Notifier } from './notifier.js';
 
 /** A work queue whose room comes back when the completion is polled. */
 export interface RoomOwner {
   giveRoomBack(requests: number): void;
+}
+
+/** A queue pair that completes here. */
+export interface QueueUser {
+  /** It cannot go on. */
+  abort(error: Error): void;
+}
+
+function overrun(): RiserError {
+  return new RiserError('RDMA_QUEUE_OVERRUN', 'a completion queue had no room for a completion', {
+    by: 'local',
+    costs: 'connection',
+    remedy: 'Make it for all requests that its queue pairs may have outstanding.',
+  });
 }
 
 class Entry extends WorkCompletion {
@@ -26,8 +41,9 @@ export class IwarpCompletionQueue implements CompletionQueue {
   #count = 0;
   #armed: (typeof Arming)[keyof typeof Arming] = Arming.NO;
   #isOverrun = false;
+  #isOverrunTold = false;
   /** Work queues that complete here. */
-  users = 0;
+  readonly users = new Set<QueueUser>();
 
   constructor(capacity: number, events: CompletionEvents, notifier: Notifier) {
     this.capacity = capacity;
@@ -62,7 +78,7 @@ export class IwarpCompletionQueue implements CompletionQueue {
   }
 
   close(): void {
-    if (this.users > 0) throw misuse('a completion queue is closed while queue pairs use it');
+    if (this.users.size > 0) throw misuse('a completion queue is closed while queue pairs use it');
   }
 
   /**
@@ -114,7 +130,14 @@ export class IwarpCompletionQueue implements CompletionQueue {
 
   /** By the notifier. */
   notify(): void {
-    if (this.#isOverrun) this.#events.overrun?.(this);
-    else this.#events.completed(this);
+    if (!this.#isOverrun) {
+      this.#events.completed(this);
+      return;
+    }
+    // A wake-up may have been on its way, too.
+    if (this.#isOverrunTold) return;
+    this.#isOverrunTold = true;
+    for (const user of this.users) user.abort(overrun());
+    this.#events.overrun?.(this);
   }
 }

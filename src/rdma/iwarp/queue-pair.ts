@@ -119,8 +119,8 @@ export class IwarpQueuePair
     this.responder = new Responder(domain.keys, 0);
     this.#receiver = new Receiver(this, this.#receiveQueue, this.#receives ?? this.#shared!.ring);
     domain.users++;
-    this.#sendQueue.users++;
-    this.#receiveQueue.users++;
+    this.#sendQueue.users.add(this);
+    this.#receiveQueue.users.add(this);
     if (this.#shared !== null) this.#shared.users++;
   }
 
@@ -219,8 +219,8 @@ export class IwarpQueuePair
     }
     this.#isClosed = true;
     this.domain.users--;
-    this.#sendQueue.users--;
-    this.#receiveQueue.users--;
+    this.#sendQueue.users.delete(this);
+    this.#receiveQueue.users.delete(this);
     if (this.#shared !== null) this.#shared.users--;
   }
 

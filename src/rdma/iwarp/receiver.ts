@@ -54,8 +54,8 @@ export interface ReceiverHost {
   dropPlacement(): void;
 }
 
-/** Room for the longest header: that of a Terminate with all it quotes. */
-const HEADER_ROOM = 72;
+/** Room for the longest header that is looked at; what a peer's Terminate quotes is not. */
+const HEADER_ROOM = READ_REQUEST_HEADER;
 
 const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.INVALID_KEY]: Terminate.TAGGED_INVALID_STAG,
