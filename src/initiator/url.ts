@@ -40,7 +40,7 @@ export function isIscsiUrl(text: string): boolean {
  */
 export function parseIscsiUrl(text: string): IscsiUrl {
   const match =
-    /^(iscsi|iser):\/\/(?:([^@/]*)@)?(\[[^\]/]*\]|[^:/@]*)(?::([^/]*))?(?:\/([^/]*)(?:\/([^/]*))?)?\/?$/i.exec(
+    /^(iscsi|iser):\/\/(?:([^@/]*)@)?(\[[^\]/]*\]|[^:/@[\]]*)(?::([^/]*))?(?:\/([^/]*)(?:\/([^/]*))?)?\/?$/i.exec(
       text,
     );
   if (match === null) throw urlError(`it is not of the form ${FORM}`);
