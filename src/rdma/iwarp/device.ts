@@ -50,7 +50,8 @@ export interface IwarpOptions {
   startupTimeout?: number;
   /**
    * A server's queue pair may send before the client has sent anything, unless the client is to say that it is ready: against
-   * RFC 5044 7.1.2, rule 4, but programs written for adapters and for Linux' siw do. Default false.
+   * RFC 5044 7.1.2, rule 4, but programs written for adapters and for Linux' siw do. What
+   * leaves together with the reply is too early for siw. Default false.
    */
   mayAnswerFirst?: boolean;
 }
