@@ -98,9 +98,9 @@ scenario(
     for (const crc of [false, true]) {
       const how = crc ? 'with CRC' : 'without CRC';
 
-      test(`ucmatose as client and as server of the library, ${how}`, async () => {
+      test(`ucmatose as client and as server of the library, ${how}`, async (t) => {
         const device = await new IwarpProvider({ crc, mayAnswerFirst: true }).open('iwarp');
-        const server = new End(device);
+        const [server, end] = [new End(device), new End(device)];
         let accepted = Promise.resolve();
         const listener = await device.listen(
           { address: '127.0.0.1', port: 0 },
@@ -112,6 +112,12 @@ scenario(
             },
           },
         );
+        t.after(async () => {
+          server.close();
+          end.close();
+          await listener.close();
+          await device.close();
+        });
         const client = lab.guest.start(
           `ucmatose -s ${HOST} -p ${listener.port} -S ${MESSAGE} -C ${MESSAGES}`,
         );
@@ -123,20 +129,15 @@ scenario(
         // Who listened is to end it.
         server.connection.disconnect();
         assert.match(await client.done, /return status 0/);
-        server.close();
-        await listener.close();
 
         const served = lab.guest.start(`ucmatose -p ${UCMATOSE_PORT} -S ${MESSAGE} -C ${MESSAGES}`);
         await lab.guest.sh(listening(UCMATOSE_PORT));
-        const end = new End(device);
         end.attach(await device.resolve({ host: '127.0.0.1', port: ucmatosePort }));
         for (let i = 0; i < MESSAGES; i++) end.receive(i, i * MESSAGE, MESSAGE);
         await end.connection.connect();
         await exchange(end);
         end.connection.disconnect();
         assert.match(await served.done, /return status 0/);
-        end.close();
-        await device.close();
       });
     }
   },
