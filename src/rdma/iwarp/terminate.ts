@@ -2,6 +2,7 @@
 
 import { RiserError } from '../../util/errors.js';
 import { CompletionStatus } from '../work.js';
+import { MpaErrorCode } from './mpa/errors.js';
 
 export const TerminateLayer = { RDMAP: 0, DDP: 1, MPA: 2 } as const;
 
@@ -52,13 +53,18 @@ export const Terminate = {
   MESSAGE_TOO_LONG: reason(DDP, 2, 0x05, 'message too long for its buffer'),
   UNTAGGED_VERSION: reason(DDP, 2, 0x06, 'invalid DDP version'),
   // RFC 5044 8
-  MPA_CONNECTION_LOST: reason(MPA, 0, 0x01, 'TCP connection closed or lost'),
-  MPA_CRC: reason(MPA, 0, 0x02, 'CRC mismatch'),
-  MPA_MARKER: reason(MPA, 0, 0x03, 'marker and length disagree'),
-  MPA_STARTUP: reason(MPA, 0, 0x04, 'invalid startup frame'),
-  MPA_CATASTROPHIC: reason(MPA, 0, 0x05, 'local catastrophic error of MPA'),
-  MPA_INSUFFICIENT_IRD: reason(MPA, 0, 0x06, 'more RDMA Reads are wanted than can be served'),
-  MPA_NO_MATCHING_RTR: reason(MPA, 0, 0x07, 'no ready-to-receive message in common'),
+  MPA_CONNECTION_LOST: reason(MPA, 0, MpaErrorCode.CLOSED, 'TCP connection closed or lost'),
+  MPA_CRC: reason(MPA, 0, MpaErrorCode.CRC, 'CRC mismatch'),
+  MPA_MARKER: reason(MPA, 0, MpaErrorCode.MARKER, 'marker and length disagree'),
+  MPA_STARTUP: reason(MPA, 0, MpaErrorCode.INVALID_STARTUP_FRAME, 'invalid startup frame'),
+  MPA_CATASTROPHIC: reason(MPA, 0, MpaErrorCode.LOCAL_CATASTROPHIC, 'local catastrophic error of MPA'),
+  MPA_INSUFFICIENT_IRD: reason(
+    MPA,
+    0,
+    MpaErrorCode.INSUFFICIENT_IRD,
+    'more RDMA Reads are wanted than can be served',
+  ),
+  MPA_NO_MATCHING_RTR: reason(MPA, 0, MpaErrorCode.NO_MATCHING_RTR, 'no ready-to-receive message in common'),
 } as const;
 
 const BY_CODE = new Map(Object.values(Terminate).map((known) => [keyOf(known), known]));
