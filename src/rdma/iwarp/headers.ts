@@ -3,7 +3,7 @@
  * first byte of the ULPDU.
  */
 
-import { u16, u32, u64, u8 } from '../../util/fields.js';
+import { putU32, u16, u32, u64, u8 } from '../../util/fields.js';
 
 /** Byte 0: tagged or not, last segment of its message or not, and the version of DDP (RFC 5041 4.1). */
 export const DdpFlag = { TAGGED: 0x80, LAST: 0x40 } as const;
@@ -29,6 +29,7 @@ export type RdmapOpcode = (typeof RdmapOpcode)[keyof typeof RdmapOpcode];
 
 /** DDP queues of untagged messages (RFC 5040 4.1, Figure 4). */
 export const DdpQueue = { SEND: 0, READ_REQUEST: 1, TERMINATE: 2 } as const;
+export type DdpQueue = (typeof DdpQueue)[keyof typeof DdpQueue];
 
 const common = { ddpControl: u8(0), rdmapControl: u8(1) };
 
@@ -77,12 +78,43 @@ export const TERMINATED_DDP_HEADER = 24;
 /** Bits of {@link TerminateHeader}'s `headerControl` (RFC 5040 4.8, HdrCt). */
 export const TerminateFlag = { SEGMENT_LENGTH: 0x80, DDP_HEADER: 0x40, RDMA_HEADER: 0x20 } as const;
 
-export function ddpControl(isTagged: boolean, isLast: boolean): number {
-  return (isTagged ? DdpFlag.TAGGED : 0) | (isLast ? DdpFlag.LAST : 0) | DDP_VERSION;
+function putControl(bytes: Uint8Array, at: number, ddpFlags: number, opcode: RdmapOpcode): void {
+  bytes[at] = ddpFlags | DDP_VERSION;
+  bytes[at + 1] = (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode;
 }
 
-export function rdmapControl(opcode: RdmapOpcode): number {
-  return (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode;
+/** Write the header of a tagged segment to `bytes` from `at` on; the offset is given as two words. */
+export function putTaggedHeader(
+  bytes: Uint8Array,
+  at: number,
+  opcode: RdmapOpcode,
+  isLast: boolean,
+  stag: number,
+  offsetHigh: number,
+  offsetLow: number,
+): void {
+  putControl(bytes, at, DdpFlag.TAGGED | (isLast ? DdpFlag.LAST : 0), opcode);
+  putU32(bytes, at + TaggedHeader.stag.offset, stag);
+  putU32(bytes, at + TaggedHeader.taggedOffset.offset, offsetHigh);
+  putU32(bytes, at + TaggedHeader.taggedOffset.offset + 4, offsetLow);
+}
+
+/** Write the header of an untagged segment to `bytes` from `at` on. */
+export function putUntaggedHeader(
+  bytes: Uint8Array,
+  at: number,
+  opcode: RdmapOpcode,
+  isLast: boolean,
+  queue: DdpQueue,
+  sequenceNumber: number,
+  messageOffset: number,
+  invalidateStag: number,
+): void {
+  putControl(bytes, at, isLast ? DdpFlag.LAST : 0, opcode);
+  putU32(bytes, at + UntaggedHeader.invalidateStag.offset, invalidateStag);
+  putU32(bytes, at + UntaggedHeader.queueNumber.offset, queue);
+  putU32(bytes, at + UntaggedHeader.messageSequenceNumber.offset, sequenceNumber);
+  putU32(bytes, at + UntaggedHeader.messageOffset.offset, messageOffset);
 }
 
 export function ddpVersionOf(header: Uint8Array): number {

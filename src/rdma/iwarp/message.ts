@@ -1,12 +1,11 @@
 /** What a queue pair puts on the wire: one DDP message, FPDU by FPDU. */
 
 import type { ScatterList } from '../../util/memory.js';
-import { putU32 } from '../../util/fields.js';
 import type { CompletionStatus } from '../work.js';
 import {
-  ddpControl,
   type DdpQueue,
-  rdmapControl,
+  putTaggedHeader,
+  putUntaggedHeader,
   type RdmapOpcode,
   TAGGED_HEADER,
   UNTAGGED_HEADER,
@@ -60,14 +59,9 @@ export abstract class Message {
     const part = Math.min(length - this.position, writer.maxUlpdu - TAGGED_HEADER);
     const isLast = this.position + part === length;
     writer.begin(TAGGED_HEADER);
-    const bytes = writer.region.bytes;
-    const at = writer.offset;
-    bytes[at] = ddpControl(true, isLast);
-    bytes[at + 1] = rdmapControl(opcode);
-    putU32(bytes, at + 2, key);
     const sum = low + this.position;
-    putU32(bytes, at + 6, sum > 0xffff_ffff ? high + 1 : high);
-    putU32(bytes, at + 10, sum);
+    const carried = sum > 0xffff_ffff ? high + 1 : high;
+    putTaggedHeader(writer.region.bytes, writer.offset, opcode, isLast, key, carried, sum);
     writer.finish(list, from + this.position, part, this);
     this.position += part;
     return isLast;
@@ -77,7 +71,7 @@ export abstract class Message {
   protected untagged(
     writer: FpduWriter<Message>,
     opcode: RdmapOpcode,
-    queue: (typeof DdpQueue)[keyof typeof DdpQueue],
+    queue: DdpQueue,
     sequenceNumber: number,
     invalidateStag: number,
     list: ScatterList,
@@ -85,14 +79,16 @@ export abstract class Message {
     const part = Math.min(list.length - this.position, writer.maxUlpdu - UNTAGGED_HEADER);
     const isLast = this.position + part === list.length;
     writer.begin(UNTAGGED_HEADER);
-    const bytes = writer.region.bytes;
-    const at = writer.offset;
-    bytes[at] = ddpControl(false, isLast);
-    bytes[at + 1] = rdmapControl(opcode);
-    putU32(bytes, at + 2, invalidateStag);
-    putU32(bytes, at + 6, queue);
-    putU32(bytes, at + 10, sequenceNumber);
-    putU32(bytes, at + 14, this.position);
+    putUntaggedHeader(
+      writer.region.bytes,
+      writer.offset,
+      opcode,
+      isLast,
+      queue,
+      sequenceNumber,
+      this.position,
+      invalidateStag,
+    );
     writer.finish(list, this.position, part, this);
     this.position += part;
     return isLast;

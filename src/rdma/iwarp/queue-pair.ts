@@ -9,11 +9,11 @@ import { type ConnectionEvents, type QueuePair, type QueuePairOptions, QueuePair
 import { CompletionStatus, type ReceiveRequest, type SendRequest } from '../work.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
-  ddpControl,
   DdpFlag,
   DdpQueue,
   opcodeOf,
-  rdmapControl,
+  putTaggedHeader,
+  putUntaggedHeader,
   RdmapOpcode,
   READ_REQUEST_HEADER,
   READ_REQUEST_PAYLOAD,
@@ -44,7 +44,7 @@ import {
   terminatedBy,
 } from './terminate.js';
 import { ReceiveRing } from './work-queue.js';
-import { putU16, putU32 } from '../../util/fields.js';
+import { putU16 } from '../../util/fields.js';
 
 /** Bytes that are made into FPDUs ahead of what the kernel has taken. */
 const SEND_AHEAD = 512 * 1024;
@@ -155,7 +155,7 @@ export class IwarpQueuePair
 
   // ---- its connection ----
 
-  /** The startup is over: from now on the stream carries FPDUs. `early`: what of them came along with it. */
+  /** The startup is over: from now on the stream carries FPDUs. */
   connected(stream: ByteStream<Message>, parameters: StreamParameters): void {
     this.#stream = stream;
     const { crc, sendMarkers, receiveMarkers } = parameters;
@@ -181,11 +181,8 @@ export class IwarpQueuePair
       this.#writer.begin(0);
     } else {
       this.#writer.begin(TAGGED_HEADER);
-      const bytes = this.#writer.region.bytes;
-      const at = this.#writer.offset;
-      bytes.fill(0, at, at + TAGGED_HEADER);
-      bytes[at] = ddpControl(true, true);
-      bytes[at + 1] = rdmapControl(RdmapOpcode.WRITE);
+      const { region, offset } = this.#writer;
+      putTaggedHeader(region.bytes, offset, RdmapOpcode.WRITE, true, 0, 0, 0);
     }
     this.#writer.finish(null, 0, 0, null);
     this.#stream!.flush();
@@ -393,10 +390,7 @@ export class IwarpQueuePair
     const bytes = this.#writer.region.bytes;
     const at = this.#writer.offset;
     bytes.fill(0, at, at + length);
-    bytes[at] = ddpControl(false, true);
-    bytes[at + 1] = rdmapControl(RdmapOpcode.TERMINATE);
-    putU32(bytes, at + 6, DdpQueue.TERMINATE);
-    putU32(bytes, at + 10, 1);
+    putUntaggedHeader(bytes, at, RdmapOpcode.TERMINATE, true, DdpQueue.TERMINATE, 1, 0, 0);
     bytes[at + 18] = (reason.layer << 4) | reason.type;
     bytes[at + 19] = reason.code;
     if (quotes) {

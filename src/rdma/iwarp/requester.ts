@@ -4,9 +4,8 @@ import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequ
 import { AccessFlag } from '../verbs.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
-  ddpControl,
   DdpQueue,
-  rdmapControl,
+  putUntaggedHeader,
   RdmapOpcode,
   READ_REQUEST_HEADER,
   ReadRequestHeader as Header,
@@ -236,12 +235,17 @@ export class Requester {
     writer.begin(READ_REQUEST_HEADER);
     const bytes = writer.region.bytes;
     const at = writer.offset;
-    bytes[at] = ddpControl(false, true);
-    bytes[at + 1] = rdmapControl(RdmapOpcode.READ_REQUEST);
-    putU32(bytes, at + Header.invalidateStag.offset, 0);
-    putU32(bytes, at + Header.queueNumber.offset, DdpQueue.READ_REQUEST);
-    putU32(bytes, at + Header.messageSequenceNumber.offset, this.#readSequenceNumber);
-    putU32(bytes, at + Header.messageOffset.offset, 0);
+    const { READ_REQUEST } = DdpQueue;
+    putUntaggedHeader(
+      bytes,
+      at,
+      RdmapOpcode.READ_REQUEST,
+      true,
+      READ_REQUEST,
+      this.#readSequenceNumber,
+      0,
+      0,
+    );
     putU32(bytes, at + Header.sinkStag.offset, work.sinkKey);
     putU32(bytes, at + Header.sinkTaggedOffset.offset, 0);
     putU32(bytes, at + Header.sinkTaggedOffset.offset + 4, 0);
