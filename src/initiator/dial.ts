@@ -1,6 +1,7 @@
 /** Makes TCP connections to portals. */
 
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import { dial } from '../stream/index.js';
 import { RiserError } from '../util/errors.js';
 import type { PortalAddress } from './url.js';
 
@@ -10,42 +11,15 @@ import type { PortalAddress } from './url.js';
  * @throws RiserError `CONNECT` when there is nobody, or nobody answers within `timeoutMs` milliseconds; the
  * signal's reason when it is aborted
  */
-export function dial(
+export function dialPortal(
   { host, port }: PortalAddress,
   timeoutMs: number,
   signal: AbortSignal | null,
 ): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true });
-    const fail = (error: Error): void => {
-      settle();
-      socket.destroy();
-      reject(error);
-    };
-    const onError = (cause: NodeJS.ErrnoException): void => {
-      fail(refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause));
-    };
-    const onAbort = (): void => {
-      fail(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      fail(refused(`${host} port ${port} does not answer within ${timeoutMs / 1000} s`, null));
-    }, timeoutMs);
-    const settle = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-      socket.removeAllListeners();
-      // Whatever still comes of it is of no interest.
-      socket.on('error', () => undefined);
-    };
-    socket.once('error', onError);
-    socket.once('connect', () => {
-      settle();
-      socket.removeAllListeners('error');
-      resolve(socket);
-    });
-    if (signal?.aborted === true) onAbort();
-    else signal?.addEventListener('abort', onAbort, { once: true });
+  return dial(host, port, timeoutMs, signal, (cause) => {
+    if (cause === null)
+      return refused(`${host} port ${port} does not answer within ${timeoutMs / 1000} s`, null);
+    return refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause);
   });
 }
 

@@ -18,7 +18,7 @@ import {
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { ConnectionPath } from './connection-path.js';
-import { dial } from './dial.js';
+import { dialPortal } from './dial.js';
 import { parseTargetAddress } from './discovery.js';
 import type { SessionLimits, SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
@@ -96,7 +96,7 @@ export class SessionLogin {
   }
 
   async #logInAt(portal: PortalAddress, signal: AbortSignal | null): Promise<LoggedIn> {
-    const socket = await dial(portal, this.#limits.connectTimeoutMs, signal);
+    const socket = await dialPortal(portal, this.#limits.connectTimeoutMs, signal);
     if (signal?.aborted === true) {
       socket.destroy();
       throw signal.reason;

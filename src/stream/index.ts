@@ -9,6 +9,7 @@ import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller } from './poller.js';
 
 export type { ByteStream, ByteStreamEvents } from './byte-stream.js';
+export { dial } from './dial.js';
 export { SendQueue } from './send-queue.js';
 
 /**

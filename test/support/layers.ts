@@ -36,7 +36,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   datamover: ['iscsi/wire', 'stream', 'util'],
   iscsi: ['datamover', 'iscsi/wire', 'util'],
   target: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
-  initiator: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'block', 'util'],
+  initiator: ['scsi', 'iscsi', 'iscsi/wire', 'datamover', 'stream', 'block', 'util'],
   cli: [
     'target',
     'initiator',

@@ -1,7 +1,7 @@
 /** TCP under software iWARP: dialling, and what is known of a connection. */
 
-import { connect, type Socket } from 'node:net';
-import { type ByteStream, openStream } from '../../stream/index.js';
+import type { Socket } from 'node:net';
+import { type ByteStream, dial, openStream } from '../../stream/index.js';
 import { RiserError } from '../../util/errors.js';
 
 export interface StreamInfo {
@@ -22,41 +22,18 @@ export function infoOf(socket: Socket): StreamInfo {
  *
  * @throws RiserError `RDMA_UNREACHABLE`, `RDMA_TIMEOUT` after `timeout` milliseconds; the signal's reason
  */
-export function dialStream<Owner extends object>(
+export async function dialStream<Owner extends object>(
   host: string,
   port: number,
   timeout: number,
   signal: AbortSignal | null,
 ): Promise<{ stream: ByteStream<Owner>; info: StreamInfo }> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true });
-    const settle = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', aborted);
-      socket.removeAllListeners();
-    };
-    const fail = (error: Error): void => {
-      settle();
-      socket.on('error', () => undefined);
-      socket.destroy();
-      reject(error);
-    };
-    const aborted = (): void => {
-      fail(signal!.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      fail(failure('RDMA_TIMEOUT', `${host} port ${port} does not answer within ${timeout / 1000} s`, null));
-    }, timeout);
-    socket.once('error', (cause) => {
-      fail(failure('RDMA_UNREACHABLE', `cannot connect to ${host} port ${port}: ${cause.message}`, cause));
-    });
-    socket.once('connect', () => {
-      settle();
-      resolve({ stream: openStream<Owner>(socket), info: infoOf(socket) });
-    });
-    if (signal?.aborted === true) aborted();
-    else signal?.addEventListener('abort', aborted, { once: true });
-  });
+  const socket = await dial(host, port, timeout, signal, (cause) =>
+    cause === null
+      ? failure('RDMA_TIMEOUT', `${host} port ${port} does not answer within ${timeout / 1000} s`, null)
+      : failure('RDMA_UNREACHABLE', `cannot connect to ${host} port ${port}: ${cause.message}`, cause),
+  );
+  return { stream: openStream<Owner>(socket), info: infoOf(socket) };
 }
 
 function failure(code: string, message: string, cause: unknown): RiserError {
