@@ -3,23 +3,18 @@
  * says so. The same seed gives the same run.
  */
 
-import type { ByteStream, ByteStreamEvents } from '../../src/stream/index.js';
-import { SendQueue } from '../../src/stream/index.js';
-import { copyBytes, type Memory, type ScatterList } from '../../src/util/memory.js';
+import { MemoryStream } from '../../src/stream/testing/memory-stream.js';
 
 /** One end. What it sends goes to `arrived` of the other, or is taken from there by a test. */
-export class WireStream<Owner extends object> implements ByteStream<Owner> {
-  events!: ByteStreamEvents<Owner>;
-  readonly queue = new SendQueue<Owner>();
-  isClosed = false;
+export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   /** Closed once the queue is sent. */
   isEnding = false;
   /** Bytes that have left and not arrived. */
   travelling: Buffer = Buffer.alloc(0);
-  #incoming: Buffer = Buffer.alloc(0);
   readonly #random: () => number;
 
   constructor(random: () => number) {
+    super();
     this.#random = random;
   }
 
@@ -49,71 +44,32 @@ export class WireStream<Owner extends object> implements ByteStream<Owner> {
 
   arrive(bytes: Buffer): void {
     if (this.isClosed) return;
-    this.#incoming = Buffer.concat([this.#incoming, bytes]);
+    this.incoming = Buffer.concat([this.incoming, bytes]);
     for (let idle = 0; this.#hasInput();) {
-      const before = this.#incoming.length;
+      const before = this.incoming.length;
       this.events.readable();
-      idle = this.#incoming.length === before ? idle + 1 : 0;
+      idle = this.incoming.length === before ? idle + 1 : 0;
       if (idle > 3) throw new Error(`${before} bytes of input are left lying`);
     }
   }
 
   #hasInput(): boolean {
-    return this.#incoming.length > 0 && !this.isClosed;
-  }
-
-  // ---- ByteStream ----
-
-  read(region: Memory, offset: number, length: number): number {
-    const part = Math.min(length, this.#incoming.length);
-    copyBytes(this.#incoming, 0, region.bytes, offset, part);
-    this.#incoming = this.#incoming.subarray(part);
-    return part;
-  }
-
-  readList(list: ScatterList): number {
-    let total = 0;
-    for (let i = 0; i < list.count; i++)
-      total += this.read(list.regions[i]!, list.offsets[i]!, list.lengths[i]!);
-    return total;
+    return this.incoming.length > 0 && !this.isClosed;
   }
 
   flush(): void {
     if (this.#random() < 0.3) this.leave();
   }
 
-  flushSoon(): void {
-    this.flush();
-  }
-
-  pause(): void {
-    throw new Error('nobody pauses here');
-  }
-
-  resume(): void {
-    throw new Error('nobody pauses here');
-  }
-
   end(): void {
     this.isEnding = true;
-  }
-
-  destroy(error: Error | null): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
-    this.queue.clear((owner) => {
-      this.events.released(owner);
-    });
-    this.events.closed(error);
   }
 
   #take(bytes: number): void {
     // What is released is told as soon as it is gone: the bytes are copied before.
     const gone = Buffer.concat(this.queue.views(0)).subarray(0, bytes);
     this.travelling = Buffer.concat([this.travelling, gone]);
-    this.queue.consume(bytes, (owner) => {
-      this.events.released(owner);
-    });
+    this.queue.consume(bytes, this.released);
   }
 }
 

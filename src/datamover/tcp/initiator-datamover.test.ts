@@ -17,7 +17,7 @@ import { crc32c } from '../../util/crc32c.js';
 import { Memory } from '../../util/memory.js';
 import type { ConnectionParameters, DatamoverEvents } from '../datamover.js';
 import { InitiatorTcpDatamover } from './initiator-datamover.js';
-import { MemoryStream } from './testing/memory-stream.js';
+import { FunctionStream } from './testing/function-stream.js';
 
 function digest(bytes: Buffer): Buffer {
   const sum = Buffer.alloc(4);
@@ -29,7 +29,7 @@ function digest(bytes: Buffer): Buffer {
 class TcpTargetPeer implements TargetPeer {
   readonly controls: ReceivedPdu[] = [];
   parameters: ConnectionParameters = PARAMETERS;
-  readonly #stream: MemoryStream;
+  readonly #stream: FunctionStream;
   readonly #received = new Map<number, Buffer[]>();
   readonly #r2tSNs = new Map<number, number>();
   #sequence = { tag: RESERVED_TAG, dataSN: 0 };
@@ -39,7 +39,7 @@ class TcpTargetPeer implements TargetPeer {
   /** Where else what is sent is cut once; Infinity for nowhere. */
   cut = Infinity;
 
-  constructor(stream: MemoryStream) {
+  constructor(stream: FunctionStream) {
     this.#stream = stream;
     stream.receive = (bytes) => {
       this.#input = Buffer.concat([this.#input, bytes]);
@@ -149,7 +149,7 @@ function open(
   events: DatamoverEvents,
   { portion = Infinity, cut = Infinity } = {},
 ): InitiatorHarness & { peer: TcpTargetPeer } {
-  const stream = new MemoryStream();
+  const stream = new FunctionStream();
   const peer = new TcpTargetPeer(stream);
   peer.portion = portion;
   peer.cut = cut;

@@ -16,14 +16,14 @@ import { type ConnectionParameters, TargetTransfer, type TargetDatamoverEvents }
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { TargetTcpDatamover } from './target-datamover.js';
-import { MemoryStream } from './testing/memory-stream.js';
+import { FunctionStream } from './testing/function-stream.js';
 
 /** An initiator's end, straight from the RFC; shares nothing with the code under test but header fields and CRC32C. */
 class TcpPeer implements DatamoverPeer {
   readonly controls: ReceivedPdu[] = [];
   readonly dataPdus: ReceivedPdu[] = [];
   parameters: ConnectionParameters = PARAMETERS;
-  readonly #stream: MemoryStream;
+  readonly #stream: FunctionStream;
   readonly #dataIn = new Map<number, { parts: Buffer[]; end: ReceivedData | undefined }>();
   readonly #offers = new Map<number, { bytes: Buffer; corrupt: boolean }>();
   readonly #waiting: Buffer[] = [];
@@ -33,7 +33,7 @@ class TcpPeer implements DatamoverPeer {
   /** Bytes that reach the target at a time. */
   portion = Infinity;
 
-  constructor(stream: MemoryStream) {
+  constructor(stream: FunctionStream) {
     this.#stream = stream;
     stream.receive = (bytes) => {
       this.#input = Buffer.concat([this.#input, bytes]);
@@ -171,7 +171,7 @@ function digest(bytes: Buffer): Buffer {
 }
 
 function open(events: TargetDatamoverEvents, portion = Infinity): DatamoverHarness & { peer: TcpPeer } {
-  const stream = new MemoryStream();
+  const stream = new FunctionStream();
   const peer = new TcpPeer(stream);
   peer.portion = portion;
   const datamover = new TargetTcpDatamover(stream, events);
