@@ -19,6 +19,17 @@ describe('kernel log', () => {
     assert.deepEqual(kernelFaults(faults.join('\n')), faults);
   });
 
+  test('a warning is told whole, with its reason and its callers', () => {
+    const warning = [
+      '[   83.5] ------------[ cut here ]------------',
+      '[   83.5] workqueue: WQ_MEM_RECLAIM one:work is flushing !WQ_MEM_RECLAIM events:other',
+      '[   83.5] WARNING: CPU: 0 PID: 31 at kernel/workqueue.c:2635 check_flush_dependency.part.0+0xb4/0x100',
+      '[   83.5] Call Trace:',
+      '[   83.5] ---[ end trace 0000000000000000 ]---',
+    ];
+    assert.deepEqual(kernelFaults(['good', ...warning, 'good'].join('\n')), warning);
+  });
+
   test('what happens in good times is not', () => {
     const good = [
       '[   13.4] sd 0:0:0:0: [sda] 1048576 512-byte logical blocks: (537 MB/512 MiB)',

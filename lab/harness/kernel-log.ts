@@ -8,12 +8,21 @@ const FAULTS: readonly RegExp[] = [
   /XFS .*(error|corrupt|shut(ting)? ?down)/i,
   /FAILED Result: hostbyte/,
   /blocked for more than \d+ seconds/,
-  /soft lockup|rcu.*detected stalls|BUG:|WARNING: CPU|Oops|Kernel panic|general protection fault/,
+  /soft lockup|rcu.*detected stalls|BUG:|Oops|Kernel panic|general protection fault/,
 ];
 
-/** The lines of `log` that tell a fault, in order. */
+/** The kernel frames a warning of its own, which tells its reason before the line that begins with WARNING, and the callers after. */
+const WARNING_BEGINS = /-+\[ cut here \]-+/;
+const WARNING_ENDS = /---\[ end trace /;
+
+/** The lines of `log` that tell a fault, in order; of a warning all. */
 export function kernelFaults(log: string): string[] {
-  return log.split('\n').filter((line) => FAULTS.some((fault) => fault.test(line)));
+  let inWarning = false;
+  return log.split('\n').filter((line) => {
+    const isOfWarning = inWarning || WARNING_BEGINS.test(line);
+    inWarning = isOfWarning && !WARNING_ENDS.test(line);
+    return isOfWarning || FAULTS.some((fault) => fault.test(line));
+  });
 }
 
 /** What a kernel said when it died, from the first sign on; empty if it did not. */
