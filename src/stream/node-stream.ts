@@ -145,9 +145,9 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
     this.events.readable();
   }
 
-  /** Have Node send what is queued and not yet given to it. */
-  protected giveToNode(): void {
-    const views = this.queue.views(this.#given);
+  /** Have Node send what is queued and not yet given to it, at most so many segments; {@link nodeHasWritten} then. */
+  protected giveToNode(most = Infinity): void {
+    const views = this.queue.views(this.#given, most);
     const last = views.length - 1;
     if (last < 0 || this.isClosed) return;
     this.socket.cork();
@@ -162,10 +162,14 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
       if (error) return; // 'error' and 'close' follow
       this.#given -= views.length;
       this.consume(bytes);
-      // What was queued on that: nobody else sends it, as while Node is writing a flush does not.
-      if (this.#given === 0 && !this.isEnding) this.giveToNode();
+      if (this.#given === 0 && !this.isEnding) this.nodeHasWritten();
     });
     this.socket.uncork();
+  }
+
+  /** Node has sent all that it was given; what was queued meanwhile waits for somebody to send it. */
+  protected nodeHasWritten(): void {
+    this.giveToNode();
   }
 
   /** The next chunk would take this one's place. */

@@ -95,9 +95,20 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   }
 
   override flush(): void {
-    if (!this.isNodeWriting && !this.isClosed) this.#send();
-    if (this.isNodeWriting || !this.#isAwake) this.giveToNode();
+    if (!this.isNodeWriting && !this.isClosed) {
+      this.#send();
+      if (!this.#isAwake) this.#awaitRoom();
+    }
     this.checkCongestion();
+  }
+
+  protected override nodeHasWritten(): void {
+    this.flush();
+  }
+
+  /** Asleep, Node has to tell when the socket can be written to again: it does by writing one segment, and the others follow. */
+  #awaitRoom(): void {
+    if (!this.isNodeWriting) this.giveToNode(1);
   }
 
   override flushSoon(): void {
@@ -121,7 +132,7 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
 
   sleep(): void {
     this.#isAwake = false;
-    this.giveToNode();
+    this.#awaitRoom();
     if (!this.isHalted) this.resumeReading();
   }
 

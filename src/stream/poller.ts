@@ -25,7 +25,7 @@ export interface Polled {
   sleep(): void;
 }
 
-/** After so many polls that found nothing, the event loop gets its turn. */
+/** After so many polls that found nothing, the event loop gets its turn; at once if what was found may have given it work. */
 const EMPTY_POLLS = 32;
 /** And at the latest after this time, milliseconds: others may be waiting. */
 const LONGEST_TURN_MS = 0.2;
@@ -94,7 +94,11 @@ export class Poller {
   #run(): void {
     const start = performance.now();
     let now = start;
-    while (now - start < LONGEST_TURN_MS && this.#poll() > 0) {
+    for (
+      let patience = EMPTY_POLLS;
+      now - start < LONGEST_TURN_MS && this.#poll(patience) > 0;
+      patience = 1
+    ) {
       now = performance.now();
       this.#serve(now);
     }
@@ -103,8 +107,8 @@ export class Poller {
     else this.#isRunning = false;
   }
 
-  /** Ask all sockets until one is ready; how many are, 0 if there was nothing for long. */
-  #poll(): number {
+  /** Ask all sockets until one is ready, `patience` times at most; how many are. */
+  #poll(patience: number): number {
     const awake = this.#awake;
     const { view, address } = this.#table;
     for (let i = 0; i < awake.length; i++) {
@@ -113,7 +117,7 @@ export class Poller {
       const events = (polled.isReading ? POLLIN : 0) | (polled.isSending ? POLLOUT : 0);
       view.setInt16(i * POLLFD_BYTES + EVENTS, events, true);
     }
-    for (let left = EMPTY_POLLS; left > 0; left--) {
+    for (let left = patience; left > 0; left--) {
       const ready = this.#libc.poll(address, awake.length, 0);
       if (ready !== 0) return ready;
     }

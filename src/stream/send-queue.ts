@@ -86,10 +86,11 @@ export class SendQueue<Owner extends object> {
     return n;
   }
 
-  /** Views of segments from the `from`-th on, for Node's own sockets. */
-  views(from: number): Buffer[] {
+  /** Views of segments from the `from`-th on, at most so many, for Node's own sockets. */
+  views(from: number, most = Infinity): Buffer[] {
     const views: Buffer[] = [];
-    for (let i = from; i < this.count; i++) {
+    const end = Math.min(this.count, from + most);
+    for (let i = from; i < end; i++) {
       const at = (this.#first + i) & this.#mask;
       const offset = this.#offsets[at]!;
       views.push(this.#regions[at]!.bytes.subarray(offset, offset + this.#lengths[at]!));

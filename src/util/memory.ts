@@ -161,7 +161,7 @@ export class ScatterList {
 }
 
 /** Below this many bytes a loop beats the set-up of a view and a memmove. */
-const SMALL_COPY = 32;
+const SMALL_COPY = 64;
 
 /** Copy `length` bytes between arrays that do not overlap. */
 export function copyBytes(

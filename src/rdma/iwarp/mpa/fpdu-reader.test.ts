@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Memory } from '../../../util/memory.js';
+import type { Memory, ScatterList } from '../../../util/memory.js';
 import { MpaErrorCode } from './errors.js';
 import type { FpduOptions } from './fpdu.js';
 import { FpduReader, PLACEMENT_PREFIX } from './fpdu-reader.js';
@@ -94,6 +94,34 @@ describe('FpduReader', () => {
     new FpduReader(endless, PLAIN, new Collector()).readable();
     assert.ok(reads > 1 && reads < 100);
     assert.ok(source.isEmpty);
+  });
+
+  it('copies little of messages that are cut into a longest FPDU and a short one, and reads many short ones at once', () => {
+    const messages = Array.from({ length: 200 }, (_, i) => [patterned(64_768, i), patterned(796, i)]).flat();
+    const shorts = Array.from({ length: 2000 }, (_, i) => patterned(100, i));
+    const collector = new Collector(14);
+    const stream = encodeStream([...messages, ...shorts], PLAIN);
+    const source = new ChunkSource([stream]);
+    let collected = 0;
+    let reads = 0;
+    const counting = {
+      read: (region: Memory, offset: number, length: number) => {
+        const n = source.read(region, offset, length);
+        collected += n;
+        reads++;
+        return n;
+      },
+      readList: (list: ScatterList) => source.readList(list),
+    };
+    const reader = new FpduReader(counting, PLAIN, collector);
+    drain(reader, source);
+    assertSame(collector.ulpdus, [...messages, ...shorts]);
+    const ofShorts = 2000 * 108;
+    assert.ok(
+      collected - ofShorts < 200 * 8192,
+      `${collected} bytes were collected, ${stream.length} received`,
+    );
+    assert.ok(reads < 230, `${reads} reads`);
   });
 
   it('gives nothing on, and reads nothing, after stop', () => {

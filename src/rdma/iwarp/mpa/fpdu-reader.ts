@@ -55,6 +55,9 @@ const PLACEMENT_FROM = 4096;
 /** The receive buffer has room for the longest FPDU with its markers, and for a batch behind it. */
 const LONGEST_FPDU = markedLength(MARKER_LENGTH, fpduLength(0xffff)) + MARKER_LENGTH;
 const BATCH = 64 * 1024;
+/** Where long ULPDUs go straight to their place, what of them comes along with a batch is copied: those are shorter. */
+const BATCH_BEFORE_PLACING = 32 * 1024;
+const BATCH_AFTER_PLACING = 4096;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
 
@@ -72,6 +75,10 @@ export class FpduReader {
   /** With markers: bytes from the last marker's first byte to `#start`; a marker is due at MARKER_INTERVAL. */
   #sinceMarker = MARKER_INTERVAL;
 
+  /** Bytes that a read may bring beyond the FPDU at `#start`; grows when short FPDUs fill it. */
+  #batch = BATCH_AFTER_PLACING;
+  readonly #longestBatch: number;
+
   /** A ULPDU that is being received to its place: where, how far, and what is missing. */
   #isPlacing = false;
   /** Null: it is dropped. */
@@ -87,6 +94,7 @@ export class FpduReader {
     this.#source = source;
     this.#crc = crc;
     this.#markers = markers;
+    this.#longestBatch = crc || markers ? BATCH : BATCH_BEFORE_PLACING;
     this.#handler = handler;
   }
 
@@ -123,14 +131,21 @@ export class FpduReader {
         if (!this.#readPlacement()) return;
         if (!this.#parse(true)) continue;
       }
-      const room = this.#receive.length - this.#end;
+      const room = Math.min(this.#receive.length - this.#end, this.#missing() + this.#batch);
       const n = this.#source.read(this.#receive, this.#end, room);
       if (n === 0) return;
       this.#end += n;
       const isCollecting = this.#parse(true);
+      if (n === room && isCollecting) this.#batch = Math.min(this.#longestBatch, 2 * this.#batch);
       // The source has been emptied: let the answers leave before asking it again.
       if (n < room && isCollecting) return;
     }
+  }
+
+  /** Bytes that the FPDU at the front of the receive buffer lacks; markers are few enough to come with the batch. */
+  #missing(): number {
+    if (this.#end < LENGTH_FIELD) return 0;
+    return Math.max(0, fpduLength(getU16(this.#receive.bytes, 0)) - this.#end);
   }
 
   /**
@@ -229,6 +244,7 @@ export class FpduReader {
     const part = available - headerLength;
     list.write(0, this.#receive.bytes, at + headerLength, part);
     this.#isPlacing = true;
+    this.#batch = BATCH_AFTER_PLACING;
     this.#target = list;
     this.#targetOffset = part;
     this.#placeLeft = length - available;
