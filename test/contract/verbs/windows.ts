@@ -1,0 +1,83 @@
+/** Memory windows. */
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { AccessFlag } from '../../../src/rdma/verbs.js';
+import { CompletionFlag, CompletionStatus, SendOpcode, SendRequest } from '../../../src/rdma/work.js';
+import type { End } from '../../support/verbs-pair.js';
+import { statuses, type VerbsSuite } from './suite.js';
+
+const { SUCCESS } = CompletionStatus;
+
+export function windowsContract(suite: VerbsSuite): void {
+  describe('windows', () => {
+    const bind = (end: End, offset: number, length: number, access: number): SendRequest => {
+      const request = new SendRequest();
+      request.opcode = SendOpcode.BIND_WINDOW;
+      request.window = end.domain.allocateWindow();
+      request.bindRegion = end.region;
+      request.bindOffset = offset;
+      request.bindLength = length;
+      request.bindAccess = access;
+      return request;
+    };
+
+    it('grant a part, and nothing once they are invalidated', async (t) => {
+      if (!suite.devices[0].attributes.hasMemoryWindows) {
+        t.skip('the device has no memory windows');
+        return;
+      }
+      const { active, passive } = await suite.connect({
+        passive: { access: AccessFlag.LOCAL_WRITE | AccessFlag.WINDOW_BIND },
+      });
+      const binding = bind(passive, 1000, 500, AccessFlag.REMOTE_READ);
+      passive.post(binding);
+      await passive.completed(1);
+      assert.deepEqual(statuses(passive), [SUCCESS]);
+      const read = active.request(SendOpcode.RDMA_READ, 1, 0, 500);
+      read.remoteKey = binding.window!.remoteKey;
+      read.setRemoteAddress(passive.region.address + 1000);
+      active.post(read);
+      await active.completed(1);
+      assert.ok(active.memory.bytes.subarray(0, 500).equals(passive.memory.bytes.subarray(1000, 1500)));
+      const invalidate = new SendRequest();
+      invalidate.opcode = SendOpcode.LOCAL_INVALIDATE;
+      invalidate.invalidateKey = read.remoteKey;
+      passive.post(invalidate);
+      await passive.completed(2);
+      active.post(read);
+      await active.disconnected();
+      active.drain();
+      assert.deepEqual(statuses(active), [SUCCESS, CompletionStatus.REMOTE_ACCESS_ERROR]);
+      binding.window!.close();
+    });
+
+    it('are invalidated by the peer along with a send', async (t) => {
+      const { hasMemoryWindows, hasSendWithInvalidate } = suite.devices[0].attributes;
+      if (!hasMemoryWindows || !hasSendWithInvalidate) {
+        t.skip('the device has no memory windows, or no Send with Invalidate');
+        return;
+      }
+      const { active, passive } = await suite.connect();
+      passive.receive(50, 0, 10);
+      const binding = bind(passive, 1000, 500, AccessFlag.REMOTE_WRITE);
+      passive.post(binding);
+      await passive.completed(1);
+      const send = active.request(SendOpcode.SEND_WITH_INVALIDATE, 2, 0, 4);
+      send.invalidateKey = binding.window!.remoteKey;
+      active.post(send);
+      await passive.completed(2);
+      const received = passive.completions[1]!;
+      assert.deepEqual(
+        [received.id, received.flags & CompletionFlag.WITH_INVALIDATE, received.invalidatedKey],
+        [50, CompletionFlag.WITH_INVALIDATE, send.invalidateKey],
+      );
+      // Only then it can be bound anew.
+      passive.post(binding);
+      await passive.completed(3);
+      assert.deepEqual(statuses(passive), [SUCCESS, SUCCESS, SUCCESS]);
+      assert.notEqual(binding.window!.remoteKey, send.invalidateKey);
+      binding.window!.close();
+    });
+  });
+}
