@@ -257,6 +257,54 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
   });
 });
 
+describe('an end in good order', { timeout: 60_000 }, () => {
+  const scenes = new Scenes({ endTimeout: 300 });
+
+  it('does not wait for a peer that never reads', async () => {
+    const scene = await scenes.open();
+    const { victim } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    scene.raw.socket.pause();
+    for (let id = 1; id <= 20; id++) victim.post(victim.request(SendOpcode.SEND, id, 0, MEMORY_BYTES));
+    victim.connection.disconnect();
+    const error = (await victim.disconnected()) as { code?: string } | null;
+    assert.equal(error?.code, 'RDMA_TIMEOUT');
+    assert.equal(victim.drain().filter(({ id }) => id <= 20).length, 20);
+  });
+
+  it('does not wait for a peer that never sends what has to come first', async () => {
+    const scene = await scenes.open({ isMute: true });
+    const { victim } = scene;
+    victim.post(victim.request(SendOpcode.SEND, 1, 0, 10));
+    victim.connection.disconnect();
+    await scene.assertEnded('RDMA_TIMEOUT', {}, [[1, FLUSH_ERROR]]);
+  });
+
+  it('waits for a peer that reads, though slowly', async () => {
+    const scene = await scenes.open();
+    const { victim, raw } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    raw.socket.pause();
+    const ids = Array.from({ length: 20 }, (_, i) => i + 1);
+    for (const id of ids) victim.post(victim.request(SendOpcode.SEND, id, 0, MEMORY_BYTES));
+    victim.connection.disconnect();
+    const sip = setInterval(() => {
+      raw.socket.resume();
+      setImmediate(() => raw.socket.pause());
+    }, 20);
+    try {
+      await victim.disconnected();
+    } finally {
+      clearInterval(sip);
+    }
+    assert.equal(victim.ended, null);
+    assert.deepEqual(
+      victim.drain().flatMap(({ id, status }) => (id <= 20 ? [[id, status]] : [])),
+      ids.map((id) => [id, SUCCESS]),
+    );
+  });
+});
+
 describe('markers that are wrong', { timeout: 60_000 }, () => {
   const scenes = new Scenes({ markers: true });
 

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { QueuePairState } from '../../../src/rdma/verbs.js';
+import { CompletionStatus, SendOpcode } from '../../../src/rdma/work.js';
 import type { VerbsSuite } from './suite.js';
 
 export function connectingContract(suite: VerbsSuite): void {
@@ -26,6 +27,38 @@ export function connectingContract(suite: VerbsSuite): void {
       assert.deepEqual([established.initiatorDepth, established.responderResources], [3, 5]);
       assert.equal(active.queuePair.state, QueuePairState.RTS);
       assert.equal(passive.queuePair.state, QueuePairState.RTS);
+    });
+
+    it('grants no more reads than the other side serves, nor than were asked for', async () => {
+      const { active, passive, established } = await suite.connect({
+        connect: { initiatorDepth: 4, responderResources: 2 },
+        accept: { initiatorDepth: 4, responderResources: 1 },
+      });
+      assert.deepEqual([established.initiatorDepth, established.responderResources], [1, 2]);
+      // Both sides keep to that, whatever is posted.
+      for (const [end, peer] of [
+        [active, passive],
+        [passive, active],
+      ] as const) {
+        end.post(...[1, 2, 3, 4].map((id) => end.remote(SendOpcode.RDMA_READ, id, 0, 100, peer, 0)));
+        await end.completed(4);
+        assert.ok(end.completions.every(({ status }) => status === CompletionStatus.SUCCESS));
+      }
+    });
+
+    it('tells the addresses of both ends, without ports', async () => {
+      const { active, passive } = await suite.connect();
+      const { address } = suite.harness;
+      assert.equal(active.connection.remoteAddress, address);
+      assert.equal(passive.connection.localAddress, address);
+      assert.equal(passive.connection.remoteAddress, active.connection.localAddress);
+    });
+
+    it('is done once', async () => {
+      const { active, passive } = await suite.connect();
+      await assert.rejects(active.connection.connect(), { code: 'RDMA_MISUSE' });
+      await assert.rejects(passive.connection.accept(), { code: 'RDMA_MISUSE' });
+      await assert.rejects(passive.connection.connect(), { code: 'RDMA_MISUSE' });
     });
 
     it('is rejected with private data', async () => {

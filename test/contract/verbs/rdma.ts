@@ -68,6 +68,37 @@ export function rdmaContract(suite: VerbsSuite): void {
       assert.ok(active.memory.bytes.subarray(0, 200_000).equals(passive.memory.bytes.subarray(0, 200_000)));
     });
 
+    it('has as many reads under way as were agreed, both ways at once, and more posted', async () => {
+      const { maxInitiatorDepth, maxResponderResources } = suite.devices[0].attributes;
+      const depth = Math.min(16, maxInitiatorDepth, maxResponderResources);
+      const depths = { initiatorDepth: depth, responderResources: depth };
+      const { active, passive, established } = await suite.connect({ connect: depths, accept: depths });
+      assert.deepEqual([established.initiatorDepth, established.responderResources], [depth, depth]);
+      // The halves of both memories: one is read from, the other is where the reads' data comes to.
+      const half = MEMORY_BYTES / 2;
+      const part = half / 32;
+      for (const [end, peer] of [
+        [active, passive],
+        [passive, active],
+      ] as const)
+        end.post(
+          ...Array.from({ length: 32 }, (_, i) =>
+            end.remote(SendOpcode.RDMA_READ, i, half + i * part, part, peer, i * part),
+          ),
+        );
+      for (const [end, peer] of [
+        [active, passive],
+        [passive, active],
+      ] as const) {
+        await end.completed(32);
+        assert.deepEqual(
+          end.completions.map(({ id, status, byteLength }) => [id, status, byteLength]),
+          Array.from({ length: 32 }, (_, i) => [i, SUCCESS, part]),
+        );
+        assert.ok(end.memory.bytes.subarray(half).equals(peer.memory.bytes.subarray(0, half)));
+      }
+    });
+
     it('completes in the order of posting, and a fence waits for reads', async () => {
       const { active, passive } = await suite.connect();
       passive.receive(1, 900_000, 100_000);
