@@ -53,7 +53,7 @@ export const SendOpcode = {
   ATOMIC_COMPARE_SWAP: 7,
   /** Make `window` a window on `bindRegion`. */
   BIND_WINDOW: 8,
-  /** End the validity of `invalidateKey`, a window's or a region's own. */
+  /** End the validity of `invalidateKey`, that of a bound window of the same domain; a region's key is not ended so. */
   LOCAL_INVALIDATE: 9,
 } as const;
 export type SendOpcode = (typeof SendOpcode)[keyof typeof SendOpcode];

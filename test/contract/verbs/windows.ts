@@ -52,6 +52,38 @@ export function windowsContract(suite: VerbsSuite): void {
       binding.window!.close();
     });
 
+    it('of another domain, and regions, are not invalidated', async (t) => {
+      if (!suite.devices[0].attributes.hasMemoryWindows) {
+        t.skip('the device has no memory windows');
+        return;
+      }
+      const owner = await suite.connect();
+      const binding = bind(owner.passive, 1000, 500, AccessFlag.REMOTE_READ);
+      owner.passive.post(binding);
+      await owner.passive.completed(1);
+      const key = binding.window!.remoteKey;
+      for (const isRegion of [false, true]) {
+        const other = await suite.connect();
+        const invalidate = new SendRequest();
+        invalidate.opcode = SendOpcode.LOCAL_INVALIDATE;
+        invalidate.invalidateKey = isRegion ? other.passive.region.remoteKey : key;
+        other.passive.post(invalidate);
+        await other.passive.disconnected();
+        other.passive.drain();
+        assert.equal(other.passive.completions.length, 1);
+        assert.notEqual(other.passive.completions[0]!.status, CompletionStatus.SUCCESS);
+        await suite.disconnect();
+      }
+      const read = owner.active.request(SendOpcode.RDMA_READ, 1, 0, 500);
+      read.remoteKey = key;
+      read.setRemoteAddress(owner.passive.region.address + 1000);
+      owner.active.post(read);
+      await owner.active.completed(1);
+      assert.deepEqual(statuses(owner.active), [SUCCESS]);
+      binding.window!.close();
+      await owner.close();
+    });
+
     it('are invalidated by the peer along with a send', async (t) => {
       const { hasMemoryWindows, hasSendWithInvalidate } = suite.devices[0].attributes;
       if (!hasMemoryWindows || !hasSendWithInvalidate) {
