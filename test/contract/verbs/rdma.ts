@@ -165,6 +165,16 @@ export function rdmaContract(suite: VerbsSuite): void {
       }
     }
 
+    it('a read into memory that may not be written to ends the connection, and moves nothing', async () => {
+      const { active, passive } = await suite.connect({ active: { access: AccessFlag.REMOTE_READ } });
+      const before = Buffer.from(active.memory.bytes);
+      active.post(active.remote(SendOpcode.RDMA_READ, 1, 0, 100, passive, 0));
+      await active.disconnected();
+      active.drain();
+      assert.deepEqual(statuses(active), [CompletionStatus.LOCAL_PROTECTION_ERROR]);
+      assert.ok(active.memory.bytes.equals(before));
+    });
+
     it('a key is of no use to a queue pair of another domain', async () => {
       const { active, passive } = await suite.connect();
       const stranger = passive.device.allocateProtectionDomain();

@@ -103,6 +103,17 @@ export function sendContract(suite: VerbsSuite): void {
       assert.ok(passive.memory.bytes.subarray(1099).equals(before.subarray(1099)));
     });
 
+    it('into memory that may not be written to fails, and ends the connection', async () => {
+      const { active, passive } = await suite.connect({ passive: { access: AccessFlag.REMOTE_READ } });
+      const before = Buffer.from(passive.memory.bytes);
+      passive.receive(1, 0, 100);
+      active.post(active.request(SendOpcode.SEND, 1, 0, 100));
+      await passive.disconnected();
+      passive.drain();
+      assert.deepEqual(statuses(passive), [CompletionStatus.LOCAL_PROTECTION_ERROR]);
+      assert.ok(passive.memory.bytes.equals(before));
+    });
+
     it('from memory of another domain fails, and ends the connection', async () => {
       const { active } = await suite.connect();
       const domain = suite.devices[0].allocateProtectionDomain();

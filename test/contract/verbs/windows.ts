@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AccessFlag } from '../../../src/rdma/verbs.js';
+import { AccessFlag, type ProtectionDomain } from '../../../src/rdma/verbs.js';
 import { CompletionFlag, CompletionStatus, SendOpcode, SendRequest } from '../../../src/rdma/work.js';
-import type { End } from '../../support/verbs-pair.js';
+import { Memory } from '../../../src/util/memory.js';
+import { type End, MEMORY_BYTES } from '../../support/verbs-pair.js';
 import { statuses, type VerbsSuite } from './suite.js';
 
 const { SUCCESS } = CompletionStatus;
@@ -18,6 +19,22 @@ export function windowsContract(suite: VerbsSuite): void {
       request.bindRegion = end.region;
       request.bindOffset = offset;
       request.bindLength = length;
+      request.bindAccess = access;
+      return request;
+    };
+
+    /** A window of one domain to be bound to a new region of another, or the same. */
+    const on = (
+      domain: ProtectionDomain,
+      regionDomain: ProtectionDomain,
+      regionAccess: number,
+      access: number,
+    ): SendRequest => {
+      const request = new SendRequest();
+      request.opcode = SendOpcode.BIND_WINDOW;
+      request.window = domain.allocateWindow();
+      request.bindRegion = regionDomain.registerMemory(Memory.allocate(100), regionAccess);
+      request.bindLength = 100;
       request.bindAccess = access;
       return request;
     };
@@ -83,6 +100,40 @@ export function windowsContract(suite: VerbsSuite): void {
       binding.window!.close();
       await owner.close();
     });
+
+    const { LOCAL_WRITE, REMOTE_READ, REMOTE_WRITE, WINDOW_BIND } = AccessFlag;
+    const BINDINGS: [string, (end: End, stranger: ProtectionDomain) => SendRequest][] = [
+      ['over the end of the region by one byte', (end) => bind(end, MEMORY_BYTES - 499, 500, REMOTE_READ)],
+      [
+        'to a region that is not for windows',
+        (end) => on(end.domain, end.domain, LOCAL_WRITE | REMOTE_READ, REMOTE_READ),
+      ],
+      [
+        'for writing to a region that is only read',
+        (end) => on(end.domain, end.domain, WINDOW_BIND, REMOTE_WRITE),
+      ],
+      ['of another domain', (end, stranger) => on(stranger, end.domain, WINDOW_BIND, REMOTE_READ)],
+      ["to another domain's region", (end, stranger) => on(end.domain, stranger, WINDOW_BIND, REMOTE_READ)],
+    ];
+    for (const [what, make] of BINDINGS) {
+      it(`are not bound ${what}, which ends the connection`, async (t) => {
+        if (!suite.devices[0].attributes.hasMemoryWindows) {
+          t.skip('the device has no memory windows');
+          return;
+        }
+        const { passive } = await suite.connect();
+        const stranger = passive.device.allocateProtectionDomain();
+        const binding = make(passive, stranger);
+        passive.post(binding);
+        await passive.disconnected();
+        passive.drain();
+        assert.equal(passive.completions.length, 1);
+        assert.notEqual(passive.completions[0]!.status, SUCCESS);
+        binding.window!.close();
+        if (binding.bindRegion !== passive.region) binding.bindRegion!.deregister();
+        stranger.close();
+      });
+    }
 
     it('are invalidated by the peer along with a send', async (t) => {
       const { hasMemoryWindows, hasSendWithInvalidate } = suite.devices[0].attributes;
