@@ -234,6 +234,16 @@ describe('attacks by RDMA Reads', { timeout: 120_000 }, () => {
       await scene.attack(Terminate.UNEXPECTED_OPCODE, [response, response], { others: [[1, SUCCESS]] });
     });
 
+    it('for memory that was deregistered meanwhile', async () => {
+      const { scene, stag } = await asked(100);
+      scene.victim.region.deregister();
+      await scene.attack(
+        Terminate.STREAM_CATASTROPHIC,
+        [readResponse({ stag, offset: 0, payload: bytes(100) })],
+        { others },
+      );
+    });
+
     it('by a Write to the key of a read', async () => {
       const { scene, stag } = await asked(100);
       await scene.attack(Terminate.TAGGED_INVALID_STAG, [tagged({ stag, offset: 0, payload: bytes(10) })], {

@@ -47,6 +47,14 @@ describe('attacks by Sends', { timeout: 120_000 }, () => {
       });
     });
 
+    it('to a receive whose memory was deregistered meanwhile', async () => {
+      const scene = await scenes.open();
+      scene.victim.region.deregister();
+      await scene.attack(Terminate.STREAM_CATASTROPHIC, [untagged({ payload: bytes(10) })], {
+        receives: { 101: CompletionStatus.LOCAL_PROTECTION_ERROR },
+      });
+    });
+
     it('without a receive', async () => {
       const scene = await scenes.open();
       for (const [i, offset] of [900_000, 901_000].entries()) bytes(i + 1).copy(scene.expected, offset);
