@@ -10,7 +10,7 @@ import { Terminate } from '../../src/rdma/iwarp/terminate.js';
 import { CompletionStatus, ReceiveRequest, SendOpcode, SendRequest } from '../../src/rdma/work.js';
 import { REMOTE_READ, REMOTE_WRITE } from '../support/rdma-scene.js';
 import { Scenes } from '../support/rdma-scenes.js';
-import { bytes, readRequest, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
+import { bytes, readRequest, readResponse, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
 import { MEMORY_BYTES, until } from '../support/verbs-pair.js';
 
 const { SUCCESS, FLUSH_ERROR } = CompletionStatus;
@@ -254,6 +254,35 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
         others: [[5, CompletionStatus.LOCAL_PROTECTION_ERROR]],
       });
     });
+  });
+});
+
+describe('reads under way', { timeout: 60_000 }, () => {
+  const scenes = new Scenes();
+
+  it('are as many as were agreed, and one more for each that is answered', async () => {
+    const scene = await scenes.open({ accept: { initiatorDepth: 3 } });
+    const { victim, raw } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    const ids = [1, 2, 3, 4, 5, 6];
+    victim.post(...ids.map((id) => victim.request(SendOpcode.RDMA_READ, id, 100 * id, 100)));
+    for (const [answered, id] of ids.entries()) {
+      const request = await raw.ulpdu(Math.min(answered + 2, 5));
+      assert.equal(request.length, 46);
+      // Time for one too many.
+      await pause(10);
+      assert.equal(raw.ulpdus.length, Math.min(answered + 3, 6));
+      const stag = raw.ulpdus[answered]!.readUInt32BE(18);
+      bytes(100).copy(scene.expected, 100 * id);
+      raw.send(readResponse({ stag, offset: 0, payload: bytes(100) }));
+    }
+    await victim.completed(6);
+    raw.destroy();
+    await scene.assertEnded(
+      null,
+      {},
+      ids.map((id) => [id, SUCCESS]),
+    );
   });
 });
 
