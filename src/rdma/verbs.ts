@@ -12,8 +12,14 @@
  * - What takes a round trip (resolving, connecting, accepting) is a promise. What may come at any time is a call
  *   of the interfaces named `...Events`; it never comes from within a call of this contract's.
  *
- * Misuse throws {@link RiserError} with the code `RDMA_MISUSE`: posting to a full queue, closing what is still in use, an
- * entry out of the region's bounds.
+ * Misuse throws {@link RiserError} with the code `RDMA_MISUSE`: posting to a full queue or after `close`, closing what is still
+ * in use, a list with too many entries. What is looked at when the work's turn has come (domain and rights of a region,
+ * bounds of an entry) gives its completion a status instead. What an `...Events` method throws ends up as an
+ * uncaught exception; others are told all the same.
+ *
+ * The end of a connection is the same with all providers, although adapters differ in it: work that fails ends the connection,
+ * {@link ConnectionEvents.disconnected} is told of every end, once for each queue pair, and by then the completions of all
+ * its work are in their queues, as far as these have room.
  */
 
 import type { Memory } from '../util/memory.js';
@@ -182,17 +188,17 @@ export interface QueuePairOptions {
   sharedReceiveQueue?: SharedReceiveQueue;
 }
 
-/** One end of a connection (ibv_create_qp(3)). */
+/** One end of a connection (ibv_create_qp(3)). The connection's `close` ends its life: then posting is misuse. */
 export interface QueuePair {
   /** Unique on the device while it exists. */
   readonly number: number;
   readonly state: QueuePairState;
   /** Room left for send requests: a request takes it until its completion, or that of a later one, was polled. */
   readonly sendRoom: number;
-  /** May wait until {@link flush}. */
+  /** Once connected. May wait until {@link flush}. In the error state it is flushed: a completion, nothing sent. */
   postSend(request: SendRequest): void;
   postReceive(request: ReceiveRequest): void;
-  /** All that was posted is on its way as far as the peer lets it. */
+  /** Everything that was posted is on its way, as far as the peer lets it; the rest follows by itself. */
   flush(): void;
 }
 
@@ -202,26 +208,45 @@ export interface SharedReceiveQueue {
   close(): void;
 }
 
-/** An asynchronous error of one queue pair: who ended it, and why. */
+/** How the connection of one queue pair ended (RDMA_CM_EVENT_DISCONNECTED, and the errors of ibv_get_async_event(3)). */
 export interface ConnectionEvents {
-  /** The connection is over; the queue pair is in the error state and all its work is flushed. Null: in good order. */
+  /**
+   * The connection is over: the queue pair is in the error state, and all that was posted to it is complete, done or flushed;
+   * receives of a shared queue stay there. It is told exactly once, whoever ended it and however: by `disconnect`, by
+   * `close` (soon after, not from within), by the peer, or by work that failed, whose completion comes before. With
+   * libibverbs such work leaves the connection open on some transports: the provider then ends it.
+   *
+   * `error`: null when either side has disconnected or closed; else who ended it, and why. A peer that ends because of
+   * a fault may not be able to say so: null does not mean that what was sent has been received.
+   */
   disconnected(error: Error | null): void;
 }
 
-/** Depths and private data of one side (rdma_connect(3), rdma_accept(3)). */
+/**
+ * What one side asks for, or agrees to (rdma_connect(3), rdma_accept(3)): depths from this side's view, in RDMA Reads and
+ * atomics, up to the device's `maxResponderResources` and `maxInitiatorDepth`. Default: in `connect` the device's limits, in
+ * `accept` what the peer asks for.
+ */
 export interface ConnectionParameters {
+  /** At most `maxPrivateData` bytes. */
   privateData?: Uint8Array;
-  /** RDMA Reads that the peer may have under way towards this side. */
+  /** Those of the peer that this side serves at a time (IRD); 0: the peer may not read. */
   responderResources?: number;
-  /** RDMA Reads that this side wants to have under way. */
+  /** Those that this side wants to have under way (ORD); it may get fewer. 0: this side does not read. */
   initiatorDepth?: number;
 }
 
-/** What came out of connecting. */
+/**
+ * What the peer asks for ({@link ListenerEvents.requested}), or what holds ({@link RdmaConnection.connect}). The depths are
+ * named from the view of the side that is told, as rdma_get_cm_event(3) has them: the peer's `initiatorDepth` has
+ * become this side's `responderResources`, and the other way round. They are within this device's limits.
+ */
 export interface Established {
-  /** What the peer sent along, maybe padded by zeroes. */
+  /** What the peer sent along, maybe padded by zeroes; empty if nothing. */
   readonly privateData: Buffer;
+  /** RDMA Reads of the peer that this side serves at a time (IRD). */
   readonly responderResources: number;
+  /** RDMA Reads that this side may have under way (ORD); of those posted the others wait, unless it is 0: then they fail. */
   readonly initiatorDepth: number;
 }
 
@@ -241,7 +266,10 @@ export interface ResolveOptions {
 }
 
 export interface ListenerEvents {
-  /** Someone wants to connect: make a queue pair and accept, or reject. */
+  /**
+   * Someone wants to connect: make a queue pair and accept, or reject; at once or later, though peers lose patience.
+   * `parameters`: what it asks for. What `accept` is not told it takes from there.
+   */
   requested(request: RdmaConnection, parameters: Established): void;
 }
 
@@ -259,16 +287,44 @@ export interface RdmaListener {
  */
 export interface RdmaConnection {
   readonly device: RdmaDevice;
+  /** An IP address without port. Maybe empty on the side that connects until it is connected. */
   readonly localAddress: string;
+  /** The same of the peer: what the host's name was resolved to, or where the request came from. */
   readonly remoteAddress: string;
+  /** Null before `createQueuePair`; there is one at most, and it stays. */
   readonly queuePair: QueuePair | null;
+  /** Receives may be posted from now on, and had better be before connecting or accepting. */
   createQueuePair(domain: ProtectionDomain, options: QueuePairOptions, events: ConnectionEvents): QueuePair;
-  /** @throws RiserError `RDMA_REJECTED` with the peer's private data in `privateData` of its cause, `RDMA_TIMEOUT`, ... */
+  /**
+   * Once, on the side that resolved. What holds; from now on work may be posted.
+   *
+   * @throws RiserError `RDMA_REJECTED` with the peer's private data in `privateData`, `RDMA_UNREACHABLE`,
+   *   `RDMA_TIMEOUT` after the time given to `resolve`, `RDMA_MISUSE` when it was ended meanwhile; the signal's reason. Then
+   *   only `close` is left to do.
+   */
   connect(parameters?: ConnectionParameters): Promise<Established>;
+  /**
+   * Once, on the side that was asked. Resolves when the connection stands, so that work may be posted; the peer's first
+   * messages may come before.
+   *
+   * @throws RiserError `RDMA_CLOSED` when the peer has gone, `RDMA_TIMEOUT`, `RDMA_MISUSE`; then only `close` is left to do
+   */
   accept(parameters?: ConnectionParameters): Promise<void>;
+  /** Once, instead of `accept`; `close` is still due. */
   reject(privateData?: Uint8Array): void;
-  /** End it in good order once all that was posted is sent; `disconnected` follows. */
+  /**
+   * End it in good order (rdma_disconnect(3)); `disconnected` follows. Sends and RDMA Writes that were posted before are
+   * sent first, for as long as the peer takes them: one that takes nothing for some seconds is left, and what was not
+   * sent is flushed. RDMA Reads that are not answered by then, and what waits for them, may be flushed: wait for
+   * their completions first. What is posted afterwards may be flushed, too. A connection that is being made is given up,
+   * and its making fails. No matter if it is over already, or called again.
+   */
   disconnect(): void;
-  /** End it at once if it still is, and let go of the queue pair. */
+  /**
+   * End it at once, unless it is over, and let go of the queue pair (rdma_destroy_qp(3), rdma_destroy_id(3)): memory,
+   * queues and domain may be closed right behind it. What was posted and has not left is not sent: for that call
+   * `disconnect`, and wait for `disconnected`. Completions that are not polled yet may be lost. No matter if called
+   * again. A request that is neither accepted nor rejected is turned away.
+   */
   close(): void;
 }

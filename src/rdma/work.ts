@@ -53,14 +53,14 @@ export const SendOpcode = {
   ATOMIC_COMPARE_SWAP: 7,
   /** Make `window` a window on `bindRegion`. */
   BIND_WINDOW: 8,
-  /** End the validity of `invalidateKey`, a window's or a region's own. */
+  /** End the validity of `invalidateKey`, that of a bound window of the same domain; a region's key is not ended so. */
   LOCAL_INVALIDATE: 9,
 } as const;
 export type SendOpcode = (typeof SendOpcode)[keyof typeof SendOpcode];
 
 /** Bits of {@link SendRequest.flags}. */
 export const SendFlag = {
-  /** A success gives a completion, too; failures always do. */
+  /** A success gives a completion, too; failures always do, flushed work among them. */
   SIGNALED: 1,
   /** Begin only when all RDMA Reads and atomics posted before are complete. */
   FENCE: 2,
@@ -111,7 +111,10 @@ export class ReceiveRequest {
   readonly sges = new SgeList();
 }
 
-/** How a work request ended (ibv_poll_cq(3)). */
+/**
+ * How a work request ended (ibv_poll_cq(3)). All but SUCCESS end the connection: what was posted behind is flushed, and
+ * `ConnectionEvents.disconnected` follows.
+ */
 export const CompletionStatus = {
   SUCCESS: 0,
   /** A message was longer than the memory that was posted for it. */
@@ -164,14 +167,17 @@ export const CompletionFlag = {
   WITH_INVALIDATE: 2,
 } as const;
 
-/** One completion. After a status other than SUCCESS only `id`, `status` and `queuePairNumber` mean anything. */
+/**
+ * One completion. After a status other than SUCCESS only `id`, `status` and `queuePairNumber` mean anything, as in `ibv_wc`:
+ * not even `opcode` tells a failed receive from a failed send. Who polls both from one queue tells them apart by `id`.
+ */
 export class WorkCompletion {
   id = 0;
   status: CompletionStatus = CompletionStatus.SUCCESS;
   opcode: CompletionOpcode = CompletionOpcode.SEND;
   /** Of {@link CompletionFlag}. */
   flags = 0;
-  /** Bytes received or read. */
+  /** Bytes received or read; of other work it means nothing. */
   byteLength = 0;
   queuePairNumber = 0;
   /** 32 bits unsigned. */

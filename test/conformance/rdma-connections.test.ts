@@ -1,46 +1,28 @@
 /**
- * Attacks on RDMA connections as such: framing, Terminates, ends that do not come, and startups (RFC 5044 7, 8; RFC 5042
- * 6.4). Whatever a peer does, its connection ends within a time, and all else goes on.
+ * Attacks on RDMA connections as such: framing, Terminates, and ends that do not come (RFC 5044 8; RFC 5042 6.4).
+ * Whatever a peer does, its connection ends within a time, and all else goes on.
  */
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { encodeStream } from '../../src/rdma/iwarp/mpa/testing/fpdus.js';
-import { Terminate, type TerminateReason } from '../../src/rdma/iwarp/terminate.js';
-import type { RdmaListener } from '../../src/rdma/verbs.js';
+import { Terminate } from '../../src/rdma/iwarp/terminate.js';
 import { CompletionStatus, ReceiveRequest, SendOpcode, SendRequest } from '../../src/rdma/work.js';
-import { pattern } from '../support/pattern.js';
-import { RawIwarp, startupFrame } from '../support/raw-iwarp.js';
-import { REMOTE_READ, REMOTE_WRITE, Scene, type SceneOptions, Stage } from '../support/rdma-scene.js';
-import { readRequest, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
-import { End, MEMORY_BYTES, until } from '../support/verbs-pair.js';
+import { REMOTE_READ, REMOTE_WRITE } from '../support/rdma-scene.js';
+import { Scenes } from '../support/rdma-scenes.js';
+import { bytes, readRequest, readResponse, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
+import { MEMORY_BYTES, until } from '../support/verbs-pair.js';
 
 const { SUCCESS, FLUSH_ERROR } = CompletionStatus;
-const DATA = pattern(60_000, 9);
-const bytes = (n: number): Buffer => DATA.subarray(0, n);
 const pause = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 describe('attacks on connections', { timeout: 120_000 }, () => {
-  let stage: Stage;
-  let scene: Scene;
-  before(async () => {
-    stage = await Stage.set();
-  });
-  afterEach(async () => {
-    await scene.close();
-  });
-  after(async () => {
-    await stage.close();
-  });
-
-  const open = async (options?: SceneOptions): Promise<void> => {
-    scene = await Scene.open(stage, options);
-  };
+  const scenes = new Scenes();
 
   describe('framing', () => {
     it('a CRC that is wrong', async () => {
-      await open({ request: { crc: true } });
+      const scene = await scenes.open({ request: { crc: true } });
       const stream = encodeStream([untagged({ payload: bytes(20) })], { crc: true, markers: false });
       stream[stream.length - 1]! ^= 1;
       scene.raw.sendBytes(stream);
@@ -48,7 +30,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a payload that changed on its way', async () => {
-      await open({ request: { crc: true } });
+      const scene = await scenes.open({ request: { crc: true } });
       const { remoteKey } = scene.grant(0, 60_000, REMOTE_WRITE);
       const ulpdu = tagged({ stag: remoteKey, offset: 0, payload: bytes(60_000) });
       const stream = encodeStream([ulpdu], { crc: true, markers: false });
@@ -58,7 +40,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a length that is wrong, noticed by the CRC', async () => {
-      await open({ request: { crc: true } });
+      const scene = await scenes.open({ request: { crc: true } });
       const stream = encodeStream([untagged({ payload: bytes(200) })], { crc: true, markers: false });
       stream.writeUInt16BE(100, 0);
       scene.raw.sendBytes(stream);
@@ -66,7 +48,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a length that is wrong, without CRCs: what follows is no segment', async () => {
-      await open();
+      const scene = await scenes.open();
       const stream = encodeStream([untagged({ payload: Buffer.alloc(80) })], { crc: false, markers: false });
       stream.writeUInt16BE(28, 0);
       Buffer.from([0, 6, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55]).copy(stream, 36);
@@ -76,14 +58,14 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('FPDUs of nothing, thousands of them', async () => {
-      await open();
+      const scene = await scenes.open();
       scene.raw.sendBytes(Buffer.alloc(8 * 20_000));
       scene.raw.send(untagged({ queue: 9 }));
       await scene.assertTerminated(Terminate.INVALID_QUEUE, untagged({ queue: 9 }));
     });
 
     it('FPDUs byte by byte', async () => {
-      await open();
+      const scene = await scenes.open();
       bytes(50).copy(scene.expected, 900_000);
       const ulpdus = [untagged({ payload: bytes(50) }), untagged({ queue: 9, payload: bytes(9) })];
       for (const byte of encodeStream(ulpdus, { crc: false, markers: false })) {
@@ -94,7 +76,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('an FPDU that never ends, and a FIN', async () => {
-      await open();
+      const scene = await scenes.open();
       const { remoteKey } = scene.grant(0, 60_000, REMOTE_WRITE);
       const stream = encodeStream([tagged({ stag: remoteKey, offset: 0, payload: bytes(60_000) })], {
         crc: false,
@@ -111,7 +93,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     const some = terminateMessage(Terminate.TAGGED_BOUNDS, tagged({ stag: 1, offset: 2 }));
 
     it('many of them', async () => {
-      await open();
+      const scene = await scenes.open();
       scene.raw.send(...Array.from({ length: 5000 }, () => some));
       await scene.raw.ended();
       assert.deepEqual(scene.raw.ulpdus, []);
@@ -129,7 +111,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     ];
     for (const [name, ulpdu] of odd) {
       it(name, async () => {
-        await open();
+        const scene = await scenes.open();
         scene.raw.send(ulpdu, untagged({ payload: bytes(10) }));
         await scene.raw.ended();
         assert.deepEqual(scene.raw.ulpdus, [], 'a Terminate is not answered');
@@ -143,7 +125,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     const wrong = untagged({ queue: 9 });
 
     it('nothing that comes is looked at', async () => {
-      await open();
+      const scene = await scenes.open();
       const { remoteKey } = scene.grant(0, 60_000, REMOTE_WRITE);
       const write = tagged({ stag: remoteKey, offset: 0, payload: bytes(60_000) });
       scene.raw.send(
@@ -156,7 +138,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a peer that goes on sending without closing is left within a time', async () => {
-      await open();
+      const scene = await scenes.open();
       scene.raw.send(wrong);
       await scene.raw.ended();
       const drip = setInterval(() => {
@@ -170,14 +152,14 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a peer that does not close is left within a time', async () => {
-      await open();
+      const scene = await scenes.open();
       scene.raw.send(wrong);
       await scene.raw.ended();
       await scene.assertEnded('RDMA_VIOLATION');
     });
 
     it('a peer that never reads is left within a time', async () => {
-      await open();
+      const scene = await scenes.open();
       const { remoteKey } = scene.grant(0, 800_000, REMOTE_READ);
       scene.raw.socket.pause();
       for (let number = 1; number <= 12; number++)
@@ -190,13 +172,13 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
 
   describe('ends', () => {
     it('a peer that half-closes gets no more, and its end is told', async () => {
-      await open();
+      const scene = await scenes.open();
       scene.raw.socket.end();
       await scene.assertEnded(null);
     });
 
     it('a peer that vanishes: what had not left is flushed, not completed', async () => {
-      await open();
+      const scene = await scenes.open();
       await scene.bind(0, 1, REMOTE_READ);
       scene.raw.socket.pause();
       const request = scene.victim.request(SendOpcode.SEND, 0, 0, MEMORY_BYTES);
@@ -220,7 +202,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('memory that is deregistered while a message of it is sent is not sent any more', async () => {
-      await open();
+      const scene = await scenes.open();
       const region = scene.grant(0, 800_000, 0);
       await scene.bind(0, 1, REMOTE_READ);
       scene.raw.socket.pause();
@@ -247,7 +229,7 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     });
 
     it('a receive that is deregistered while a Send comes takes no more of it', async () => {
-      await open();
+      const scene = await scenes.open();
       const region = scene.grant(0, 50_000, 1);
       const { victim } = scene;
       // Behind the two that are there.
@@ -275,192 +257,97 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
   });
 });
 
+describe('reads under way', { timeout: 60_000 }, () => {
+  const scenes = new Scenes();
+
+  it('are as many as were agreed, and one more for each that is answered', async () => {
+    const scene = await scenes.open({ accept: { initiatorDepth: 3 } });
+    const { victim, raw } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    const ids = [1, 2, 3, 4, 5, 6];
+    victim.post(...ids.map((id) => victim.request(SendOpcode.RDMA_READ, id, 100 * id, 100)));
+    for (const [answered, id] of ids.entries()) {
+      const request = await raw.ulpdu(Math.min(answered + 2, 5));
+      assert.equal(request.length, 46);
+      // Time for one too many.
+      await pause(10);
+      assert.equal(raw.ulpdus.length, Math.min(answered + 3, 6));
+      const stag = raw.ulpdus[answered]!.readUInt32BE(18);
+      bytes(100).copy(scene.expected, 100 * id);
+      raw.send(readResponse({ stag, offset: 0, payload: bytes(100) }));
+    }
+    await victim.completed(6);
+    raw.destroy();
+    await scene.assertEnded(
+      null,
+      {},
+      ids.map((id) => [id, SUCCESS]),
+    );
+  });
+});
+
+describe('an end in good order', { timeout: 60_000 }, () => {
+  const scenes = new Scenes({ endTimeout: 300 });
+
+  it('does not wait for a peer that never reads', async () => {
+    const scene = await scenes.open();
+    const { victim } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    scene.raw.socket.pause();
+    for (let id = 1; id <= 20; id++) victim.post(victim.request(SendOpcode.SEND, id, 0, MEMORY_BYTES));
+    victim.connection.disconnect();
+    const error = (await victim.disconnected()) as { code?: string } | null;
+    assert.equal(error?.code, 'RDMA_TIMEOUT');
+    assert.equal(victim.drain().filter(({ id }) => id <= 20).length, 20);
+  });
+
+  it('does not wait for a peer that never sends what has to come first', async () => {
+    const scene = await scenes.open({ isMute: true });
+    const { victim } = scene;
+    victim.post(victim.request(SendOpcode.SEND, 1, 0, 10));
+    victim.connection.disconnect();
+    await scene.assertEnded('RDMA_TIMEOUT', {}, [[1, FLUSH_ERROR]]);
+  });
+
+  it('waits for a peer that reads, though slowly', async () => {
+    const scene = await scenes.open();
+    const { victim, raw } = scene;
+    await scene.bind(0, 1, REMOTE_READ);
+    raw.socket.pause();
+    const ids = Array.from({ length: 20 }, (_, i) => i + 1);
+    for (const id of ids) victim.post(victim.request(SendOpcode.SEND, id, 0, MEMORY_BYTES));
+    victim.connection.disconnect();
+    const sip = setInterval(() => {
+      raw.socket.resume();
+      setImmediate(() => raw.socket.pause());
+    }, 20);
+    try {
+      await victim.disconnected();
+    } finally {
+      clearInterval(sip);
+    }
+    assert.equal(victim.ended, null);
+    assert.deepEqual(
+      victim.drain().flatMap(({ id, status }) => (id <= 20 ? [[id, status]] : [])),
+      ids.map((id) => [id, SUCCESS]),
+    );
+  });
+});
+
 describe('markers that are wrong', { timeout: 60_000 }, () => {
+  const scenes = new Scenes({ markers: true });
+
   for (const [name, at] of [
     ['at the start', 2],
     ['within an FPDU', 512 + 3],
   ] as const) {
     it(name, async () => {
-      const stage = await Stage.set({ markers: true });
-      const scene = await Scene.open(stage, { isMute: true });
+      const scene = await scenes.open({ isMute: true });
       const ulpdu = untagged({ payload: bytes(900) });
       const stream = encodeStream([ulpdu], { crc: false, markers: true });
       stream[at]! ^= 0x20;
       scene.raw.sendBytes(stream);
       await scene.assertTerminated(Terminate.MPA_MARKER, null, { code: 'MPA_MARKER' });
-      await scene.close();
-      await stage.close();
-    });
-  }
-});
-
-describe('attacks on startup', { timeout: 120_000 }, () => {
-  let stage: Stage;
-  let listener: RdmaListener;
-  let requests = 0;
-  let good: End | null = null;
-  let accepted = Promise.resolve();
-
-  before(async () => {
-    stage = await Stage.set({ startupTimeout: 500 });
-    listener = await stage.device.listen(
-      { address: '127.0.0.1', port: 0 },
-      {
-        requested: (request) => {
-          requests++;
-          if (good === null) {
-            request.reject(Buffer.from('nobody'));
-            request.close();
-            return;
-          }
-          good.attach(request);
-          accepted = request.accept();
-        },
-      },
-    );
-  });
-  afterEach(async () => {
-    await stage.assertUndisturbed();
-  });
-  after(async () => {
-    await listener.close();
-    await stage.close();
-  });
-
-  const request = startupFrame('request');
-  const longPrivateData = (length: number): Buffer => {
-    const frame = Buffer.concat([request, Buffer.alloc(length)]);
-    frame.writeUInt16BE(length, 18);
-    return frame;
-  };
-  const broken: [string, Buffer][] = [
-    ['garbage', pattern(2000, 7)],
-    ['a request of HTTP', Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')],
-    ['a reply where a request is due', startupFrame('reply')],
-    ['513 bytes of private data', longPrivateData(513)],
-    ['65,535 bytes of private data', longPrivateData(65_535)],
-    ['revision 0', Buffer.concat([request.subarray(0, 17), Buffer.from([0]), request.subarray(18)])],
-    ['revision 3', Buffer.concat([request.subarray(0, 17), Buffer.from([3]), request.subarray(18)])],
-    [
-      'an enhanced frame without room for its data',
-      Buffer.concat([request.subarray(0, 18), Buffer.alloc(2)]),
-    ],
-    ['two requests', Buffer.concat([request, request])],
-    ['an FPDU behind the request', Buffer.concat([request, Buffer.alloc(8)])],
-  ];
-  for (const [name, sent] of broken) {
-    it(`${name}: closed without an answer`, async () => {
-      const before = requests;
-      const raw = await RawIwarp.dial(listener.port);
-      raw.sendBytes(sent);
-      await raw.ended();
-      assert.equal(raw.received, 0);
-      assert.equal(requests, before);
-      raw.destroy();
-    });
-  }
-
-  for (const [name, drip] of [
-    ['nothing at all', null],
-    ['half a frame', request.subarray(0, 30)],
-    ['a byte at a time', request],
-  ] as const) {
-    it(`${name}: closed when its time is over`, async () => {
-      const raw = await RawIwarp.dial(listener.port);
-      let sent = 0;
-      const timer = setInterval(() => {
-        if (drip !== null && sent < drip.length) raw.sendBytes(drip.subarray(sent, ++sent));
-      }, 100);
-      await raw.ended();
-      clearInterval(timer);
-      assert.equal(raw.received, 0);
-      raw.destroy();
-    });
-  }
-
-  it('a peer that was rejected and does not close is left within a time', async () => {
-    const raw = await RawIwarp.dial(listener.port);
-    raw.sendBytes(request);
-    assert.equal((await raw.frame()).isRejected, true);
-    await raw.ended();
-    raw.destroy();
-  });
-
-  it('a peer-to-peer client that was accepted, and then says nothing', async () => {
-    good = new End(stage.device);
-    const frame = startupFrame('request', { enhanced: { ird: 1, ord: 1, peerToPeer: ['write'] } });
-    const raw = await RawIwarp.dial(listener.port);
-    raw.sendBytes(frame);
-    await raw.frame();
-    await assert.rejects(accepted, { code: 'RDMA_TIMEOUT' });
-    await raw.ended();
-    raw.destroy();
-    good.close();
-    good = null;
-    accepted = Promise.resolve();
-  });
-
-  it('2000 connections that say nothing, while a good peer comes and works', async () => {
-    const silent: RawIwarp[] = [];
-    // Not more at once than the kernel keeps for a listener to accept.
-    while (silent.length < 2000)
-      silent.push(...(await Promise.all(Array.from({ length: 100 }, () => RawIwarp.dial(listener.port)))));
-    good = new End(stage.device);
-    const raw = await RawIwarp.connect(listener.port);
-    raw.send(Buffer.alloc(0));
-    await accepted;
-    good.receive(1, 0, 100);
-    raw.send(untagged({ payload: bytes(100) }));
-    await good.completed(1);
-    assert.ok(good.memory.bytes.subarray(0, 100).equals(bytes(100)));
-    await stage.assertUndisturbed();
-    await until(() => silent.every(({ isEnded }) => isEnded), 'the end of the silent');
-    for (const peer of silent) peer.destroy();
-    raw.destroy();
-    await good.disconnected();
-    good.close();
-    good = null;
-  });
-
-  const replies: [string, Buffer, string | RegExp][] = [
-    ['garbage', pattern(100, 3), 'MPA_KEY'],
-    ['a request', startupFrame('request'), 'MPA_BOTH_INITIATORS'],
-    ['a reply of revision 1', startupFrame('reply', { revision: 1, enhanced: null }), 'MPA_NOT_ENHANCED'],
-    ['nothing but a FIN', Buffer.alloc(0), 'RDMA_CLOSED'],
-    [
-      'more reads than can be served',
-      startupFrame('reply', { enhanced: { ird: 1, ord: 999, peerToPeer: ['write'] } }),
-      'MPA_INSUFFICIENT_IRD',
-    ],
-    [
-      'no indication in common',
-      startupFrame('reply', { enhanced: { ird: 1, ord: 1, peerToPeer: ['fpdu'] } }),
-      'MPA_NO_MATCHING_RTR',
-    ],
-  ];
-  for (const [name, reply, code] of replies) {
-    it(`the active side gets ${name}`, async () => {
-      const end = new End(stage.device);
-      let connecting!: Promise<unknown>;
-      const raw = await RawIwarp.accept((port) => {
-        connecting = stage.device.resolve({ host: '127.0.0.1', port, timeout: 5000 }).then((connection) => {
-          end.attach(connection);
-          return connection.connect();
-        });
-        connecting.catch(() => undefined);
-      });
-      await raw.frame();
-      if (reply.length > 0) raw.sendBytes(reply);
-      else raw.socket.end();
-      await assert.rejects(connecting, { code });
-      await raw.ended();
-      const known: TerminateReason | undefined = {
-        MPA_INSUFFICIENT_IRD: Terminate.MPA_INSUFFICIENT_IRD,
-        MPA_NO_MATCHING_RTR: Terminate.MPA_NO_MATCHING_RTR,
-      }[code as string];
-      assert.deepEqual(raw.ulpdus, known === undefined ? [] : [terminateMessage(known, null)]);
-      raw.destroy();
-      end.close();
     });
   }
 });

@@ -71,7 +71,7 @@ function mutate(random: Random, ulpdus: Buffer[]): void {
       ulpdus[i] = ulpdu.subarray(0, below(random, ulpdu.length + 1));
       break;
     case 4:
-      ulpdus[i] = Buffer.concat([ulpdu, pattern(4 * (1 + below(random, 100)), i)]);
+      ulpdus[i] = Buffer.concat([ulpdu, pattern(1 + below(random, random() < 0.5 ? 4 : 400), i)]);
       break;
     default: {
       const fields = Object.values(HEADERS[below(random, HEADERS.length)]!);
@@ -131,7 +131,8 @@ function fuzzQueuePair(random: Random): void {
   if (random() < 0.3) ulpdus.push(terminateMessage(Terminate.ACCESS, ulpdus[2]!));
   for (let n = below(random, 4); n > 0; n--) mutate(random, ulpdus);
   const bytes = encodeStream(ulpdus, { crc, markers });
-  if (random() < 0.3) bytes[below(random, bytes.length)]! ^= 1 << below(random, 8);
+  const isFlipped = random() < 0.3;
+  if (isFlipped) bytes[below(random, bytes.length)]! ^= 1 << below(random, 8);
 
   for (let at = 0; at < bytes.length;) {
     const part = 1 + below(random, 2 ** below(random, 15));
@@ -141,7 +142,15 @@ function fuzzQueuePair(random: Random): void {
   }
   while (stream.leave());
   end.drain();
-  assertSane(end, stream, before);
+  const isTerminated = assertSane(end, stream, before);
+  if (!isFlipped && !isTerminated && end.ended === undefined) {
+    const grants = [
+      { stag, opcode: 0, from: 0, length: WRITABLE.region[1] },
+      { stag: window.remoteKey, opcode: 0, from: WRITABLE.window[0], length: WRITABLE.window[1] },
+      { stag: readable.remoteKey, opcode: 1, from: 0, length: READABLE[1] },
+    ];
+    for (const ulpdu of ulpdus) assertGranted(ulpdu, grants);
+  }
   stream.destroy(null);
   end.drain();
   assert.deepEqual(
@@ -153,11 +162,43 @@ function fuzzQueuePair(random: Random): void {
   end.close(written, readable, whole);
 }
 
+interface Granted {
+  stag: number;
+  /** RDMAP's, of what it allows. */
+  opcode: number;
+  from: number;
+  length: number;
+}
+
+/** What was taken without complaint: Writes, Read Requests and Sends that stay within what they may reach. */
+function assertGranted(ulpdu: Buffer, grants: readonly Granted[]): void {
+  if (ulpdu.length === 0) return;
+  const opcode = ulpdu[1]! & 0x0f;
+  if (opcode >= 3 && opcode <= 6) {
+    const end = UntaggedHeader.messageOffset.get(ulpdu) + ulpdu.length - 18;
+    assert.ok(end <= WRITABLE.first[1], `a Send up to ${end} is taken`);
+    return;
+  }
+  if (opcode > 1) return;
+  const isWrite = opcode === 0;
+  const stag = isWrite ? TaggedHeader.stag.get(ulpdu) : ReadRequestHeader.sourceStag.get(ulpdu);
+  const offset = ulpdu.readBigUInt64BE(
+    isWrite ? TaggedHeader.taggedOffset.offset : ReadRequestHeader.sourceTaggedOffset.offset,
+  );
+  const length = isWrite ? ulpdu.length - 14 : ReadRequestHeader.readMessageSize.get(ulpdu);
+  if (length === 0) return;
+  const grant = grants.find((one) => one.stag === stag && one.opcode === opcode);
+  const what = `opcode ${opcode} of ${length} bytes at ${offset} is taken`;
+  assert.ok(grant !== undefined, `${what}: by a wrong key`);
+  assert.ok(offset >= grant.from && offset + BigInt(length) <= grant.from + grant.length, what);
+}
+
+/** Whether the connection was terminated by this side. */
 function assertSane(
   { ended, memory, queuePair }: MemoryEnd,
   stream: WireStream<Message>,
   before: Buffer,
-): void {
+): boolean {
   // Any other error is a defect of ours that the peer's bytes brought to light.
   if (ended !== undefined && ended !== null) assert.ok(ended instanceof RiserError, String(ended));
   const ranges = Object.values(WRITABLE);
@@ -177,6 +218,7 @@ function assertSane(
   }
   assert.equal(at, sent.length, 'an FPDU is not whole');
   if (isTerminated) assert.equal(queuePair.state, 2);
+  return isTerminated;
 }
 
 /** A frame in which something is wrong, maybe, in portions. */

@@ -187,6 +187,16 @@ export class Scene {
     this.victim.post(request);
   }
 
+  /** Send these; the last is wrong, and `reason` what it earns. It is quoted, if nothing else is said. */
+  async attack(
+    reason: TerminateReason,
+    ulpdus: Buffer[],
+    { isQuoted = true, ...ending }: Ending & { isQuoted?: boolean } = {},
+  ): Promise<void> {
+    this.raw.send(...ulpdus);
+    await this.assertTerminated(reason, isQuoted ? ulpdus.at(-1)! : null, ending);
+  }
+
   /**
    * The victim answers with exactly this Terminate as the last that it sends, and its work ends: each receive with the
    * status given by its id, or flushed.

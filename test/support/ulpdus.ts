@@ -11,8 +11,15 @@ import {
   UntaggedHeader,
 } from '../../src/rdma/iwarp/headers.js';
 import type { TerminateReason } from '../../src/rdma/iwarp/terminate.js';
+import { pattern } from './pattern.js';
 
 const NOTHING = Buffer.alloc(0);
+const SOME = pattern(60_000, 9);
+
+/** A payload of `length` bytes, at most 60 000. */
+export function bytes(length: number): Buffer {
+  return SOME.subarray(0, length);
+}
 
 interface CommonFields {
   opcode?: number;
@@ -45,50 +52,50 @@ export interface ReadFields {
   sourceOffset: number | bigint;
 }
 
-function control(bytes: Buffer, isTagged: boolean, fields: CommonFields, opcode: number): void {
+function control(ulpdu: Buffer, isTagged: boolean, fields: CommonFields, opcode: number): void {
   const { last = true, ddpVersion = 1, rdmapVersion = 1 } = fields;
-  bytes[0] = (isTagged ? 0x80 : 0) | (last ? 0x40 : 0) | ddpVersion;
-  bytes[1] = (rdmapVersion << 6) | opcode;
+  ulpdu[0] = (isTagged ? 0x80 : 0) | (last ? 0x40 : 0) | ddpVersion;
+  ulpdu[1] = (rdmapVersion << 6) | opcode;
 }
 
 /** An RDMA Write, if no opcode says otherwise. */
 export function tagged(fields: TaggedFields): Buffer {
   const { opcode = RdmapOpcode.WRITE, stag, offset, payload = NOTHING } = fields;
-  const bytes = Buffer.concat([Buffer.alloc(TAGGED_HEADER), payload]);
-  control(bytes, true, fields, opcode);
-  TaggedHeader.stag.set(bytes, stag);
-  bytes.writeBigUInt64BE(BigInt.asUintN(64, BigInt(offset)), 6);
-  return bytes;
+  const ulpdu = Buffer.concat([Buffer.alloc(TAGGED_HEADER), payload]);
+  control(ulpdu, true, fields, opcode);
+  TaggedHeader.stag.set(ulpdu, stag);
+  ulpdu.writeBigUInt64BE(BigInt.asUintN(64, BigInt(offset)), 6);
+  return ulpdu;
 }
 
 /** A Send, if no opcode says otherwise. */
 export function untagged(fields: UntaggedFields = {}): Buffer {
   const { opcode = RdmapOpcode.SEND, payload = NOTHING } = fields;
   const { queue = DdpQueue.SEND, number = 1, messageOffset = 0, invalidate = 0 } = fields;
-  const bytes = Buffer.concat([Buffer.alloc(UNTAGGED_HEADER), payload]);
-  control(bytes, false, fields, opcode);
-  UntaggedHeader.invalidateStag.set(bytes, invalidate);
-  UntaggedHeader.queueNumber.set(bytes, queue);
-  UntaggedHeader.messageSequenceNumber.set(bytes, number);
-  UntaggedHeader.messageOffset.set(bytes, messageOffset);
-  return bytes;
+  const ulpdu = Buffer.concat([Buffer.alloc(UNTAGGED_HEADER), payload]);
+  control(ulpdu, false, fields, opcode);
+  UntaggedHeader.invalidateStag.set(ulpdu, invalidate);
+  UntaggedHeader.queueNumber.set(ulpdu, queue);
+  UntaggedHeader.messageSequenceNumber.set(ulpdu, number);
+  UntaggedHeader.messageOffset.set(ulpdu, messageOffset);
+  return ulpdu;
 }
 
 export function readRequest(fields: ReadFields): Buffer {
   const { number = 1, messageOffset = 0, sinkStag = 0x5157, sinkOffset = 0n } = fields;
-  const bytes = untagged({
+  const ulpdu = untagged({
     opcode: RdmapOpcode.READ_REQUEST,
     queue: DdpQueue.READ_REQUEST,
     number,
     messageOffset,
     payload: Buffer.alloc(READ_REQUEST_HEADER - UNTAGGED_HEADER),
   });
-  ReadRequestHeader.sinkStag.set(bytes, sinkStag);
-  bytes.writeBigUInt64BE(sinkOffset, 22);
-  ReadRequestHeader.readMessageSize.set(bytes, fields.length);
-  ReadRequestHeader.sourceStag.set(bytes, fields.sourceStag);
-  bytes.writeBigUInt64BE(BigInt.asUintN(64, BigInt(fields.sourceOffset)), 38);
-  return bytes;
+  ReadRequestHeader.sinkStag.set(ulpdu, sinkStag);
+  ulpdu.writeBigUInt64BE(sinkOffset, 22);
+  ReadRequestHeader.readMessageSize.set(ulpdu, fields.length);
+  ReadRequestHeader.sourceStag.set(ulpdu, fields.sourceStag);
+  ulpdu.writeBigUInt64BE(BigInt.asUintN(64, BigInt(fields.sourceOffset)), 38);
+  return ulpdu;
 }
 
 export function readResponse(fields: TaggedFields): Buffer {

@@ -2,14 +2,15 @@
 
 import type { ByteStream } from '../../stream/index.js';
 import { RiserError } from '../../util/errors.js';
-import type {
-  ConnectionEvents,
-  ConnectionParameters,
-  Established,
-  ProtectionDomain,
-  QueuePairOptions,
-  RdmaConnection,
-  ResolveOptions,
+import {
+  type ConnectionEvents,
+  type ConnectionParameters,
+  type Established,
+  type ProtectionDomain,
+  type QueuePairOptions,
+  QueuePairState,
+  type RdmaConnection,
+  type ResolveOptions,
 } from '../verbs.js';
 import type { IwarpDevice } from './device.js';
 import type { Message } from './message.js';
@@ -33,6 +34,7 @@ abstract class IwarpConnection implements RdmaConnection {
   remoteAddress = '';
   queuePair: IwarpQueuePair | null = null;
   protected isOver = false;
+  #endWatch: NodeJS.Timeout | null = null;
 
   constructor(device: IwarpDevice) {
     this.device = device;
@@ -61,11 +63,28 @@ abstract class IwarpConnection implements RdmaConnection {
   }
 
   disconnect(): void {
-    this.queuePair?.disconnect();
+    const { queuePair } = this;
+    if (queuePair === null) return;
+    // It may be about to be made.
+    if (queuePair.state === QueuePairState.INIT) this.isOver = true;
+    queuePair.disconnect();
+    if (queuePair.isSendingLast) this.#watchEnd(queuePair);
+  }
+
+  /** A peer that takes nothing any more, or has never sent what this side has to wait for, is not waited for. */
+  #watchEnd(queuePair: IwarpQueuePair): void {
+    if (this.#endWatch !== null) return;
+    const { endTimeout } = this.device.options;
+    queuePair.hasProgressed();
+    this.#endWatch = setInterval(() => {
+      if (!queuePair.isSendingLast) clearInterval(this.#endWatch!);
+      else if (!queuePair.hasProgressed()) queuePair.abort(notTaken(endTimeout));
+    }, endTimeout).unref();
   }
 
   close(): void {
     this.isOver = true;
+    if (this.#endWatch !== null) clearInterval(this.#endWatch);
     this.queuePair?.close();
     if (this.queuePair !== null) this.device.queuePairClosed(this.queuePair);
   }
@@ -110,6 +129,7 @@ function depthOf(declared: number, otherwise: number): number {
 
 export class ActiveConnection extends IwarpConnection {
   readonly #options: ResolveOptions;
+  #isAsked = false;
 
   constructor(device: IwarpDevice, options: ResolveOptions, address: string) {
     super(device);
@@ -119,6 +139,8 @@ export class ActiveConnection extends IwarpConnection {
 
   override async connect(parameters: ConnectionParameters = {}): Promise<Established> {
     const queuePair = this.requireQueuePair();
+    if (this.#isAsked) throw misuse('a connection is connected once');
+    this.#isAsked = true;
     const { attributes, options } = this.device;
     const { port, timeout = 10_000, signal } = this.#options;
     const deadline = performance.now() + timeout;
@@ -154,7 +176,7 @@ export class ActiveConnection extends IwarpConnection {
     }
     if (this.isOver) {
       stream.destroy(null);
-      throw misuse('the connection was closed while it was being made');
+      throw misuse('the connection was ended while it was being made');
     }
     this.begin(stream, result, info, false);
     if (result.terminate !== null) {
@@ -262,6 +284,14 @@ function notReady(timeout: number): RiserError {
       by: 'peer',
       costs: 'connection',
     },
+  );
+}
+
+function notTaken(timeout: number): RiserError {
+  return new RiserError(
+    'RDMA_TIMEOUT',
+    `the peer took nothing for ${timeout / 1000} s of what was to be sent before the end`,
+    { by: 'peer', costs: 'connection' },
   );
 }
 

@@ -48,6 +48,8 @@ export interface IwarpOptions {
   largeFpdus?: boolean;
   /** Milliseconds that a peer may take for MPA's startup. Default 5000. */
   startupTimeout?: number;
+  /** Milliseconds that a peer may take nothing of what is sent before an end in good order. Default 5000. */
+  endTimeout?: number;
   /**
    * A server's queue pair may send before the client has sent anything, unless the client is to say that it is ready: against
    * RFC 5044 7.1.2, rule 4, but programs written for adapters and for Linux' siw do. What
@@ -112,7 +114,7 @@ export class IwarpProvider implements RdmaProvider {
 export class IwarpDevice implements RdmaDevice {
   readonly name = NAME;
   readonly attributes = ATTRIBUTES;
-  readonly options: IwarpOptions & { startupTimeout: number };
+  readonly options: IwarpOptions & { startupTimeout: number; endTimeout: number };
   readonly #keys = new KeyTable();
   readonly #notifier = new Notifier(queueMicrotask);
   readonly #queuePairs = new Set<IwarpQueuePair>();
@@ -120,7 +122,7 @@ export class IwarpDevice implements RdmaDevice {
   #lastNumber = 0;
 
   constructor(options: IwarpOptions = {}) {
-    this.options = { startupTimeout: 5000, ...options };
+    this.options = { startupTimeout: 5000, endTimeout: 5000, ...options };
   }
 
   allocateProtectionDomain(): IwarpProtectionDomain {

@@ -1,6 +1,7 @@
 /**
  * Tells listeners of what happened, never from within a call of theirs: at the end of the input that brought it,
- * or soon after a call of theirs that caused it.
+ * or soon after a call of theirs that caused it. What a listener throws is thrown later, and alone: neither the others nor
+ * whoever handles the input suffer from it.
  */
 
 /** Something that has news for a listener. */
@@ -51,7 +52,13 @@ export class Notifier {
         for (let i = 0; i < count; i++) {
           const notified = handing[i]!;
           handing[i] = null;
-          notified.notify();
+          try {
+            notified.notify();
+          } catch (error) {
+            this.#soon(() => {
+              throw error;
+            });
+          }
         }
       }
     }

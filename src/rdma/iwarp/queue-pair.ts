@@ -91,6 +91,9 @@ export class IwarpQueuePair
   #answersNext = false;
   #isHandling = false;
   #isClosing = false;
+  /** For {@link hasProgressed}. */
+  #hasReleased = false;
+  #bytesBefore = 0;
   /** A Terminate was sent or received: nothing else is. */
   #isTerminated = false;
   #isOver = false;
@@ -207,6 +210,20 @@ export class IwarpQueuePair
     else this.flush();
   }
 
+  /** {@link disconnect} was called, and waits until what was posted is sent. */
+  get isSendingLast(): boolean {
+    return this.#isClosing && !this.#isTerminated && !this.#isOver;
+  }
+
+  /** The peer has taken something since the last call. */
+  hasProgressed(): boolean {
+    const bytes = this.#stream?.queue.bytes ?? 0;
+    const hasProgressed = this.#hasReleased || bytes !== this.#bytesBefore;
+    this.#hasReleased = false;
+    this.#bytesBefore = bytes;
+    return hasProgressed;
+  }
+
   /** End at once, for `error` if it is one, and let go of everything. */
   close(error: Error | null = null): void {
     if (this.#isClosed) return;
@@ -259,6 +276,7 @@ export class IwarpQueuePair
   released(message: Message): void {
     // What has not left until the stream's end never will: it is flushed.
     if (this.#stream?.isClosed !== false) return;
+    this.#hasReleased = true;
     message.segmentReleased();
     this.#pump();
   }

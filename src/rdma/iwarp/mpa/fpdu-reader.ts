@@ -6,7 +6,7 @@
 import type { ByteStream } from '../../../stream/byte-stream.js';
 import { crc32c } from '../../../util/crc32c.js';
 import { getU16 } from '../../../util/fields.js';
-import { copyBytes, Memory, ScatterList } from '../../../util/memory.js';
+import { Memory, ScatterList } from '../../../util/memory.js';
 import { MpaError, MpaErrorCode } from './errors.js';
 import {
   CRC_LENGTH,
@@ -112,30 +112,18 @@ export class FpduReader {
     this.#target = null;
   }
 
-  /** Bytes that came along with the startup frame; before the first {@link readable}. */
-  feed(bytes: Uint8Array): void {
-    let taken = 0;
-    while (taken < bytes.length && !this.#isStopped) {
-      const part = Math.min(bytes.length - taken, this.#receive.length - this.#end);
-      copyBytes(bytes, taken, this.#receive.bytes, this.#end, part);
-      this.#end += part;
-      taken += part;
-      this.#parse(false);
-    }
-  }
-
   /** Handle what the source has; if that is very much, another event brings the rest. */
   readable(): void {
     for (let reads = 0; reads < READS_PER_EVENT && !this.#isStopped; reads++) {
       if (this.#isPlacing) {
         if (!this.#readPlacement()) return;
-        if (!this.#parse(true)) continue;
+        if (!this.#parse()) continue;
       }
       const room = Math.min(this.#receive.length - this.#end, this.#missing() + this.#batch);
       const n = this.#source.read(this.#receive, this.#end, room);
       if (n === 0) return;
       this.#end += n;
-      const isCollecting = this.#parse(true);
+      const isCollecting = this.#parse();
       if (n === room && isCollecting) this.#batch = Math.min(this.#longestBatch, 2 * this.#batch);
       // The source has been emptied: let the answers leave before asking it again.
       if (n < room && isCollecting) return;
@@ -152,9 +140,9 @@ export class FpduReader {
    * Handle all whole FPDUs in the receive buffer, then move what is left to its front. Returns whether what comes next
    * belongs behind it.
    */
-  #parse(mayPlace: boolean): boolean {
+  #parse(): boolean {
     while (!this.#isStopped) {
-      const wasHandled = this.#markers ? this.#parseMarked() : this.#parseOne(mayPlace);
+      const wasHandled = this.#markers ? this.#parseMarked() : this.#parseOne();
       if (!wasHandled) break;
     }
     const left = this.#end - this.#start;
@@ -165,7 +153,7 @@ export class FpduReader {
   }
 
   /** Handle the FPDU at `#start`; false when more bytes are needed. */
-  #parseOne(mayPlace: boolean): boolean {
+  #parseOne(): boolean {
     const start = this.#start;
     const have = this.#end - start;
     if (have < LENGTH_FIELD) return false;
@@ -174,8 +162,7 @@ export class FpduReader {
     if (have < total) {
       const available = have - LENGTH_FIELD;
       const isLong = length - available >= PLACEMENT_FROM && available >= PLACEMENT_PREFIX;
-      if (isLong && mayPlace && !this.#crc && !this.#isDeclined)
-        this.#beginPlacement(available, length, total);
+      if (isLong && !this.#crc && !this.#isDeclined) this.#beginPlacement(available, length, total);
       return false;
     }
     this.#isDeclined = false;
