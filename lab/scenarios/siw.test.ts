@@ -11,7 +11,7 @@ import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { End, until } from '../../test/support/verbs-pair.js';
 import { PROGRAM } from '../harness/host-riser.js';
-import { addRdmaDevices } from '../harness/rdma.js';
+import { addRdmaDevices, listening } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
 /** rping's own port; on the host it is another one, which leads to it. */
@@ -70,9 +70,7 @@ scenario(
         const server = lab.guest.start(`rping -s -p ${PORT} -S ${size} -C ${count} -v > /lab/rping-s.out`, {
           limit: 240,
         });
-        await lab.guest.sh(
-          `until rdma resource show cm_id | grep -q 'state LISTEN.*:${PORT}'; do sleep 0.1; done`,
-        );
+        await lab.guest.sh(listening(PORT));
         const args = ['rdma', 'ping', '127.0.0.1', '--port', String(forwarded)];
         const how = [
           '--count',
@@ -142,11 +140,6 @@ scenario(
     }
   },
 );
-
-/** A script that waits until siw listens. */
-function listening(port: number): string {
-  return `until rdma resource show cm_id | grep -q 'state LISTEN.*:${port}'; do sleep 0.1; done`;
-}
 
 /** Send what ucmatose expects, and wait for as much of it. */
 async function exchange(end: End): Promise<void> {
