@@ -6,6 +6,7 @@ import { before, test } from 'node:test';
 import { type Operation, OPERATIONS } from '../../src/rdma/bench/plan.js';
 import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
+import { runToSuccess } from '../../test/support/run-program.js';
 import { PROGRAM } from '../harness/host-riser.js';
 import { addRdmaDevices, listening, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
@@ -31,6 +32,8 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
     const { operation, isLatency, size, iterations, crc } = run;
     const program = `ib_${operation}_${isLatency ? 'lat' : 'bw'}`;
     const what = `${program}, ${size} bytes, ${crc ? 'with' : 'without'} CRC`;
+    // The server has nothing to do, and nothing to tell.
+    const isOneSided = isLatency && operation === 'read';
     const perftest = `${program} -R -F -d ${SIW.name} -s ${size} -n ${iterations}`;
     const riser = (...args: string[]) =>
       new CliProcess(['rdma', 'bench', ...args, ...optionsOf(run)], { program: [PROGRAM] });
@@ -43,7 +46,7 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
       const { exitCode, stdout, stderr } = await server.ended();
       assert.equal(exitCode, 0, stdout + stderr);
       assertMeasured(output, run);
-      assertResult(stdout, run, !(isLatency && operation === 'read'));
+      if (!isOneSided) assertResult(stdout, run);
     });
 
     test(`${what}: perftest is the server`, async () => {
@@ -53,11 +56,27 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
       // It would wait for ever, where the next one is to listen.
       if (exitCode !== 0) await lab.guest.run(`pkill -x ${program}`);
       assert.equal(exitCode, 0, stdout + stderr);
-      assertResult(stdout, run, true);
+      assertResult(stdout, run);
       const output = await server.done;
-      if (!(isLatency && operation === 'read')) assertMeasured(output, run);
+      if (!isOneSided) assertMeasured(output, run);
     });
   }
+
+  test('CRCs are used where they were asked for', async () => {
+    const fields = ['-T', 'fields', '-e', 'iwarp_mpa.crc_flag'];
+    const replies = await runToSuccess('tshark', [
+      '-n',
+      '-r',
+      lab.file('eth0.pcap'),
+      '-Y',
+      'iwarp_mpa.rep',
+      ...fields,
+    ]);
+    // Two connections a run, as client and as server.
+    const connections = runs().length * 2;
+    for (const flag of ['0', '1'])
+      assert.equal(replies.split('\n').filter((line) => line === flag).length, connections, replies);
+  });
 });
 
 /** All six programs, each with small messages and with large ones. */
@@ -89,19 +108,15 @@ function optionsOf({ operation, isLatency, size, iterations, crc }: Run): string
   ];
 }
 
-/** perftest printed its line of results. */
+/**
+ * perftest printed its line of results. How fast it was it may not know: it measures the clock of the processor, which an
+ * emulated one does not always have, and then says 0.
+ */
 function assertMeasured(output: string, { size, iterations }: Run): void {
-  const line = new RegExp(`^ *${size} +${iterations} +[\\d.]+ +([\\d.]+) `, 'm').exec(output);
-  assert.ok(Number(line?.[1]) > 0, output);
+  assert.match(output, new RegExp(`^ *${size} +${iterations} +\\S+ +\\S+`, 'm'));
 }
 
-function assertResult(stdout: string, { isLatency, size, iterations }: Run, hasResult: boolean): void {
-  const { result } = JSON.parse(stdout) as { result: Record<string, number> | null };
-  if (!hasResult) {
-    assert.equal(result, null);
-    return;
-  }
-  assert.ok(result !== null, stdout);
-  assert.deepEqual([result['size'], result['iterations']], [size, iterations]);
-  assert.ok(result[isLatency ? 'typical' : 'average']! > 0, stdout);
+function assertResult(stdout: string, { size, iterations }: Run): void {
+  const { result } = JSON.parse(stdout) as { result: { size: number; iterations: number } };
+  assert.deepEqual([result.size, result.iterations], [size, iterations]);
 }

@@ -19,7 +19,12 @@ const PORT = 7174;
 const forwarded = await freePort();
 /** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
 const HOST = '10.0.2.2';
-const SIZES = [64, 4096, 65535];
+const RUNS = [
+  { size: 64, count: 1000, crc: false },
+  { size: 4096, count: 50, crc: true },
+  { size: 65535, count: 50, crc: false },
+  { size: 65535, count: 50, crc: true },
+];
 /** ucmatose's own port, and its messages: so many, of so many bytes, each way. */
 const UCMATOSE_PORT = 7471;
 const ucmatosePort = await freePort();
@@ -39,10 +44,10 @@ scenario(
   (lab) => {
     before(() => addRdmaDevices(lab.guest));
 
-    async function serving(use: (port: number) => Promise<void>): Promise<void> {
+    async function serving(options: string[], use: (port: number) => Promise<void>): Promise<void> {
       const port = await freePort();
       const args = ['rdma', 'serve', '--address', '127.0.0.1', '--port', String(port), '--verbose'];
-      const riser = new CliProcess(args, { program: [PROGRAM] });
+      const riser = new CliProcess([...args, ...options], { program: [PROGRAM] });
       try {
         await riser.printed(/listening/);
         await use(port);
@@ -53,10 +58,13 @@ scenario(
       }
     }
 
-    for (const size of SIZES) {
-      test(`rping -c with Riser as its server, ${size} bytes`, async () => {
-        await serving(async (port) => {
-          const count = size === SIZES[0] ? 1000 : 50;
+    for (const { size, count, crc } of RUNS) {
+      const what = `${size} bytes${crc ? ', with CRC' : ''}`;
+      // siw never asks for CRCs, and uses them when the other side does.
+      const crcOption = crc ? ['--crc'] : [];
+
+      test(`rping -c with Riser as its server, ${what}`, async () => {
+        await serving(crcOption, async (port) => {
           const output = await lab.guest.sh(
             `rping -c -a ${HOST} -p ${port} -C ${count} -S ${size} -v -V > /lab/rping-c.out; tail -n 2 /lab/rping-c.out`,
             { limit: 240 },
@@ -65,8 +73,7 @@ scenario(
         });
       });
 
-      test(`riser rdma ping with rping -s as its server, ${size} bytes`, async () => {
-        const count = size === SIZES[0] ? 1000 : 50;
+      test(`riser rdma ping with rping -s as its server, ${what}`, async () => {
         const server = lab.guest.start(`rping -s -p ${PORT} -S ${size} -C ${count} -v > /lab/rping-s.out`, {
           limit: 240,
         });
@@ -82,7 +89,7 @@ scenario(
           '--verify',
           '--json',
         ];
-        const riser = new CliProcess([...args, ...how], { program: [PROGRAM] });
+        const riser = new CliProcess([...args, ...how, ...crcOption], { program: [PROGRAM] });
         const { exitCode, stdout, stderr } = await riser.ended();
         assert.equal(exitCode, 0, stdout + stderr);
         const { sent, received } = JSON.parse(stdout) as Record<string, number>;

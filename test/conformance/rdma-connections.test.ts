@@ -139,6 +139,18 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     }
   });
 
+  describe('Terminates of Linux siw', () => {
+    it('layer and type are the wrong way round, and understood where that is no other reason', async () => {
+      await open();
+      const { layer, type, code } = Terminate.NO_BUFFER;
+      scene.raw.send(terminateMessage({ layer: type, type: layer, code }, null));
+      await scene.raw.ended();
+      scene.raw.socket.end();
+      assert.match((await scene.victim.disconnected())!.message, /no buffer for this message/);
+      await scene.assertEnded('RDMA_TERMINATED');
+    });
+  });
+
   describe('after its own Terminate', () => {
     const wrong = untagged({ queue: 9 });
 
@@ -422,11 +434,12 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
     good = null;
   });
 
-  const replies: [string, Buffer, string | RegExp][] = [
+  const replies: [string, Buffer | null, string | RegExp][] = [
     ['garbage', pattern(100, 3), 'MPA_KEY'],
     ['a request', startupFrame('request'), 'MPA_BOTH_INITIATORS'],
     ['a reply of revision 1', startupFrame('reply', { revision: 1, enhanced: null }), 'MPA_NOT_ENHANCED'],
     ['nothing but a FIN', Buffer.alloc(0), 'RDMA_CLOSED'],
+    ['a reset', null, 'RDMA_CLOSED'],
     [
       'more reads than can be served',
       startupFrame('reply', { enhanced: { ird: 1, ord: 999, peerToPeer: ['write'] } }),
@@ -450,7 +463,8 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
         connecting.catch(() => undefined);
       });
       await raw.frame();
-      if (reply.length > 0) raw.sendBytes(reply);
+      if (reply === null) raw.socket.resetAndDestroy();
+      else if (reply.length > 0) raw.sendBytes(reply);
       else raw.socket.end();
       await assert.rejects(connecting, { code });
       await raw.ended();
@@ -463,4 +477,32 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
       end.close();
     });
   }
+
+  it('the active side says twice that it is ready, unless the peer speaks meanwhile', async () => {
+    for (const speaks of [false, true]) {
+      const end = new End(stage.device);
+      let connecting!: Promise<unknown>;
+      const raw = await RawIwarp.accept((port) => {
+        connecting = stage.device.resolve({ host: '127.0.0.1', port }).then((connection) => {
+          end.attach(connection);
+          return connection.connect();
+        });
+      });
+      await raw.frame();
+      raw.sendBytes(startupFrame('reply', { enhanced: { ird: 1, ord: 1, peerToPeer: ['write'] } }));
+      await connecting;
+      const ready = tagged({ stag: 0, offset: 0 });
+      assert.ok((await raw.ulpdu(0)).equals(ready));
+      if (speaks) {
+        raw.send(ready);
+        await pause(1000);
+      } else {
+        await raw.ulpdu(1);
+      }
+      assert.deepEqual(raw.ulpdus, speaks ? [ready] : [ready, ready]);
+      raw.destroy();
+      await end.disconnected();
+      end.close();
+    }
+  });
 });
