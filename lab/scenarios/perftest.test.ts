@@ -34,7 +34,7 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
     const what = `${program}, ${size} bytes, ${crc ? 'with' : 'without'} CRC`;
     // The server has nothing to do, and nothing to tell.
     const isOneSided = isLatency && operation === 'read';
-    const perftest = `${program} -R -F -d ${SIW.name} -s ${size} -n ${iterations}`;
+    const perftest = `timeout 60 ${program} -R -F -d ${SIW.name} -s ${size} -n ${iterations}`;
     const riser = (...args: string[]) =>
       new CliProcess(['rdma', 'bench', ...args, ...optionsOf(run)], { program: [PROGRAM] });
 
@@ -63,15 +63,9 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
   }
 
   test('CRCs are used where they were asked for', async () => {
-    const fields = ['-T', 'fields', '-e', 'iwarp_mpa.crc_flag'];
-    const replies = await runToSuccess('tshark', [
-      '-n',
-      '-r',
-      lab.file('eth0.pcap'),
-      '-Y',
-      'iwarp_mpa.rep',
-      ...fields,
-    ]);
+    const capture = ['-n', '-r', lab.file('eth0.pcap')];
+    const flags = ['-Y', 'iwarp_mpa.rep', '-T', 'fields', '-e', 'iwarp_mpa.crc_flag'];
+    const replies = await runToSuccess('tshark', [...capture, ...flags]);
     // Two connections a run, as client and as server.
     const connections = runs().length * 2;
     for (const flag of ['0', '1'])
