@@ -142,6 +142,14 @@ const DAMAGES: readonly Damage[] = [
     to: 'putU32(bytes, offset + REMOTE_KEY, advertisement.remoteKey ^ 1);',
     says: /✖ riser rdma ping with rping -s as its server, 64 bytes/,
   },
+  {
+    scenario: 'perftest',
+    what: 'both sides tell another key than their own',
+    file: 'rdma/bench/wire.js',
+    from: 'Field.remoteKey.set(bytes, destination.remoteKey)',
+    to: 'Field.remoteKey.set(bytes, destination.remoteKey ^ 1)',
+    says: /✖ ib_write_bw, 65536 bytes, without CRC: perftest is the client[^]*✖ ib_read_bw, 101 bytes, with CRC: perftest is the client/,
+  },
 ];
 
 /** Milliseconds; a scenario has its own limit below that. */

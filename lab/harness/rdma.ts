@@ -25,3 +25,8 @@ export async function addRdmaDevices(guest: Guest): Promise<void> {
     rdma link add ${RXE.name} type rxe netdev roce0
     rdma link add ${SIW.name} type siw netdev eth0`);
 }
+
+/** A script that waits until an RDMA device of the guest listens on `port`. */
+export function listening(port: number): string {
+  return `until rdma resource show cm_id | grep -q 'state LISTEN.*:${port}'; do sleep 0.1; done`;
+}

@@ -11,7 +11,7 @@ import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { End, until } from '../../test/support/verbs-pair.js';
 import { PROGRAM } from '../harness/host-riser.js';
-import { addRdmaDevices } from '../harness/rdma.js';
+import { addRdmaDevices, listening } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
 /** rping's own port; on the host it is another one, which leads to it. */
@@ -19,7 +19,12 @@ const PORT = 7174;
 const forwarded = await freePort();
 /** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
 const HOST = '10.0.2.2';
-const SIZES = [64, 4096, 65535];
+const RUNS = [
+  { size: 64, count: 1000, crc: false },
+  { size: 4096, count: 50, crc: true },
+  { size: 65535, count: 50, crc: false },
+  { size: 65535, count: 50, crc: true },
+];
 /** ucmatose's own port, and its messages: so many, of so many bytes, each way. */
 const UCMATOSE_PORT = 7471;
 const ucmatosePort = await freePort();
@@ -39,10 +44,10 @@ scenario(
   (lab) => {
     before(() => addRdmaDevices(lab.guest));
 
-    async function serving(use: (port: number) => Promise<void>): Promise<void> {
+    async function serving(options: string[], use: (port: number) => Promise<void>): Promise<void> {
       const port = await freePort();
       const args = ['rdma', 'serve', '--address', '127.0.0.1', '--port', String(port), '--verbose'];
-      const riser = new CliProcess(args, { program: [PROGRAM] });
+      const riser = new CliProcess([...args, ...options], { program: [PROGRAM] });
       try {
         await riser.printed(/listening/);
         await use(port);
@@ -53,10 +58,13 @@ scenario(
       }
     }
 
-    for (const size of SIZES) {
-      test(`rping -c with Riser as its server, ${size} bytes`, async () => {
-        await serving(async (port) => {
-          const count = size === SIZES[0] ? 1000 : 50;
+    for (const { size, count, crc } of RUNS) {
+      const what = `${size} bytes${crc ? ', with CRC' : ''}`;
+      // siw never asks for CRCs, and uses them when the other side does.
+      const crcOption = crc ? ['--crc'] : [];
+
+      test(`rping -c with Riser as its server, ${what}`, async () => {
+        await serving(crcOption, async (port) => {
           const output = await lab.guest.sh(
             `rping -c -a ${HOST} -p ${port} -C ${count} -S ${size} -v -V > /lab/rping-c.out; tail -n 2 /lab/rping-c.out`,
             { limit: 240 },
@@ -65,14 +73,11 @@ scenario(
         });
       });
 
-      test(`riser rdma ping with rping -s as its server, ${size} bytes`, async () => {
-        const count = size === SIZES[0] ? 1000 : 50;
+      test(`riser rdma ping with rping -s as its server, ${what}`, async () => {
         const server = lab.guest.start(`rping -s -p ${PORT} -S ${size} -C ${count} -v > /lab/rping-s.out`, {
           limit: 240,
         });
-        await lab.guest.sh(
-          `until rdma resource show cm_id | grep -q 'state LISTEN.*:${PORT}'; do sleep 0.1; done`,
-        );
+        await lab.guest.sh(listening(PORT));
         const args = ['rdma', 'ping', '127.0.0.1', '--port', String(forwarded)];
         const how = [
           '--count',
@@ -84,7 +89,7 @@ scenario(
           '--verify',
           '--json',
         ];
-        const riser = new CliProcess([...args, ...how], { program: [PROGRAM] });
+        const riser = new CliProcess([...args, ...how, ...crcOption], { program: [PROGRAM] });
         const { exitCode, stdout, stderr } = await riser.ended();
         assert.equal(exitCode, 0, stdout + stderr);
         const { sent, received } = JSON.parse(stdout) as Record<string, number>;
@@ -142,11 +147,6 @@ scenario(
     }
   },
 );
-
-/** A script that waits until siw listens. */
-function listening(port: number): string {
-  return `until rdma resource show cm_id | grep -q 'state LISTEN.*:${port}'; do sleep 0.1; done`;
-}
 
 /** Send what ucmatose expects, and wait for as much of it. */
 async function exchange(end: End): Promise<void> {

@@ -8,15 +8,13 @@ import { interruptible } from './interruption.js';
 import { jsonLogs, logLevel } from './log.js';
 import type { RdmaPingFlags } from './rdma/ping.js';
 import { addRdmaBench } from './rdma/bench-command.js';
+import { crc, device, noCrc } from './rdma/device-options.js';
 import type { RdmaServeFlags } from './rdma/serve.js';
 
 /** What rping listens on. */
 const PING_PORT = 7174;
 /** The most that a server has room for; a constant of its own, so that --help loads no RDMA. */
 const PING_LIMIT = 64 * 1024;
-
-const device = (): Option =>
-  new Option('--device <name>', 'as "riser rdma devices" lists it (default: the first)');
 
 /** `finish` takes the exit code. */
 export function addRdmaCommands(riser: Command, finish: (exitCode: number) => void): void {
@@ -55,6 +53,8 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
       milliseconds('--timeout <seconds>', 'how long to wait for a connection, and for each answer', 10),
     )
     .addOption(device())
+    .addOption(crc())
+    .addOption(noCrc())
     .option('--json', 'print the summary as JSON')
     .action(async (host: string, flags: RdmaPingFlags) => {
       const { runRdmaPing } = await import('./rdma/ping.js');
@@ -73,6 +73,8 @@ export function addRdmaCommands(riser: Command, finish: (exitCode: number) => vo
     .option('-v, --verbose', 'show the data')
     .addOption(milliseconds('--timeout <seconds>', 'drop a client that is silent for so long', 60))
     .addOption(device())
+    .addOption(crc())
+    .addOption(noCrc())
     .addOption(logLevel())
     .addOption(jsonLogs())
     .action(async (flags: RdmaServeFlags) => {

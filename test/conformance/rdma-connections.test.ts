@@ -121,6 +121,16 @@ describe('attacks on connections', { timeout: 120_000 }, () => {
     }
   });
 
+  it('a Terminate of Linux siw: layer and type are the wrong way round, and understood where that is no other reason', async () => {
+    const scene = await scenes.open();
+    const { layer, type, code } = Terminate.NO_BUFFER;
+    scene.raw.send(terminateMessage({ layer: type, type: layer, code }, null));
+    await scene.raw.ended();
+    scene.raw.socket.end();
+    assert.match((await scene.victim.disconnected())!.message, /no buffer for this message/);
+    await scene.assertEnded('RDMA_TERMINATED');
+  });
+
   describe('after its own Terminate', () => {
     const wrong = untagged({ queue: 9 });
 

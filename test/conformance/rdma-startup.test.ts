@@ -5,12 +5,13 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Terminate, type TerminateReason } from '../../src/rdma/iwarp/terminate.js';
 import type { RdmaListener } from '../../src/rdma/verbs.js';
 import { pattern } from '../support/pattern.js';
 import { RawIwarp, startupFrame } from '../support/raw-iwarp.js';
 import { Stage } from '../support/rdma-scene.js';
-import { bytes, terminateMessage, untagged } from '../support/ulpdus.js';
+import { bytes, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
 import { End, until } from '../support/verbs-pair.js';
 
 describe('attacks on startup', { timeout: 120_000 }, () => {
@@ -141,11 +142,12 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
     good = null;
   });
 
-  const replies: [string, Buffer, string | RegExp][] = [
+  const replies: [string, Buffer | null, string | RegExp][] = [
     ['garbage', pattern(100, 3), 'MPA_KEY'],
     ['a request', startupFrame('request'), 'MPA_BOTH_INITIATORS'],
     ['a reply of revision 1', startupFrame('reply', { revision: 1, enhanced: null }), 'MPA_NOT_ENHANCED'],
     ['nothing but a FIN', Buffer.alloc(0), 'RDMA_CLOSED'],
+    ['a reset', null, 'RDMA_CLOSED'],
     [
       'more reads than can be served',
       startupFrame('reply', { enhanced: { ird: 1, ord: 999, peerToPeer: ['write'] } }),
@@ -169,7 +171,8 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
         connecting.catch(() => undefined);
       });
       await raw.frame();
-      if (reply.length > 0) raw.sendBytes(reply);
+      if (reply === null) raw.socket.resetAndDestroy();
+      else if (reply.length > 0) raw.sendBytes(reply);
       else raw.socket.end();
       await assert.rejects(connecting, { code });
       await raw.ended();
@@ -182,4 +185,32 @@ describe('attacks on startup', { timeout: 120_000 }, () => {
       end.close();
     });
   }
+
+  it('the active side says twice that it is ready, unless the peer speaks meanwhile', async () => {
+    for (const speaks of [false, true]) {
+      const end = new End(stage.device);
+      let connecting!: Promise<unknown>;
+      const raw = await RawIwarp.accept((port) => {
+        connecting = stage.device.resolve({ host: '127.0.0.1', port }).then((connection) => {
+          end.attach(connection);
+          return connection.connect();
+        });
+      });
+      await raw.frame();
+      raw.sendBytes(startupFrame('reply', { enhanced: { ird: 1, ord: 1, peerToPeer: ['write'] } }));
+      await connecting;
+      const ready = tagged({ stag: 0, offset: 0 });
+      assert.ok((await raw.ulpdu(0)).equals(ready));
+      if (speaks) {
+        raw.send(ready);
+        await delay(1000);
+      } else {
+        await raw.ulpdu(1);
+      }
+      assert.deepEqual(raw.ulpdus, speaks ? [ready] : [ready, ready]);
+      raw.destroy();
+      await end.disconnected();
+      end.close();
+    }
+  });
 });

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { OPERATIONS } from '../../rdma/bench/plan.js';
 import { parseWhole } from '../connection-flags.js';
 import type { RdmaBenchFlags } from './bench.js';
+import { crc, device, noCrc } from './device-options.js';
 import { interruptible } from '../interruption.js';
 import { parseSize } from '../size.js';
 
@@ -35,6 +36,9 @@ export function addRdmaBench(rdma: Command, finish: (exitCode: number) => void):
     )
     .option('--address <address>', 'server: listen on this one only (default: all)')
     .option('--persistent', 'server: go on after the first run, until a signal comes')
+    .addOption(device())
+    .addOption(crc())
+    .addOption(noCrc())
     .option('--json', 'print the results as JSON')
     .action(async (host: string | undefined, flags: RdmaBenchFlags) => {
       const { runRdmaBench } = await import('./bench.js');

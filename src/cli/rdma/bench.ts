@@ -11,13 +11,13 @@ import {
   type Result,
   runClient,
 } from '../../rdma/bench/index.js';
-import { IwarpProvider } from '../../rdma/index.js';
 import { RiserError } from '../../util/errors.js';
 import { ExitCode, messageOf, usageError } from '../failure.js';
 import type { Interruption } from '../interruption.js';
 import { note, print, printJson, table } from '../output.js';
+import { openRdmaDevice, type RdmaDeviceFlags } from './providers.js';
 
-export interface RdmaBenchFlags {
+export interface RdmaBenchFlags extends RdmaDeviceFlags {
   operation?: Operation;
   latency?: boolean;
   size?: number;
@@ -29,6 +29,8 @@ export interface RdmaBenchFlags {
   json?: boolean;
 }
 
+/** The server of a latency test of writes has to speak first, to perftest, too. */
+const IWARP_OPTIONS = { mayAnswerFirst: true };
 /** What perftest listens on. */
 const ANY_ADDRESS = '0.0.0.0';
 const MIB = 1 << 20;
@@ -43,7 +45,7 @@ export async function runRdmaBench(
   if (flags.persistent === true || flags.address !== undefined)
     throw usageError('--persistent and --address are for the server: the side without HOST');
   const plan = completePlan(planOf(flags));
-  const device = await openDevice();
+  const device = await openRdmaDevice(flags, IWARP_OPTIONS);
   try {
     const { port, depth } = flags;
     const { signal } = interruption;
@@ -57,7 +59,7 @@ export async function runRdmaBench(
 
 async function serve(flags: RdmaBenchFlags, interruption: Interruption): Promise<number> {
   const { address = ANY_ADDRESS, port, depth } = flags;
-  const device = await openDevice();
+  const device = await openRdmaDevice(flags, IWARP_OPTIONS);
   const server = await BenchServer.listen(device, {
     address,
     port,
@@ -98,12 +100,6 @@ async function serveRuns(
 }
 
 const REFUSALS: ReadonlySet<string> = new Set(['BENCH_REJECTED', 'BENCH_PLAN']);
-
-/** The server of a latency test of writes has to speak first, to perftest, too. */
-async function openDevice() {
-  const provider = new IwarpProvider({ mayAnswerFirst: true });
-  return provider.open(provider.name);
-}
 
 function planOf({ operation, latency, size, iterations }: RdmaBenchFlags): Partial<Plan> {
   return {

@@ -3,7 +3,7 @@
 import type { DeviceInfo, Probe, RdmaProvider } from '../../rdma/index.js';
 import { ExitCode } from '../failure.js';
 import { print, printJson, table } from '../output.js';
-import { PROVIDERS } from './providers.js';
+import { providers } from './providers.js';
 
 interface ProviderReport extends Probe {
   provider: string;
@@ -11,7 +11,7 @@ interface ProviderReport extends Probe {
 }
 
 export async function runDevices({ json = false }: { json?: boolean }): Promise<number> {
-  const reports = await Promise.all(PROVIDERS.map(report));
+  const reports = await Promise.all(providers().map(report));
   if (json) await printJson({ providers: reports });
   else await print(describeReports(reports));
   return ExitCode.SUCCESS;

@@ -6,9 +6,9 @@ import { printable } from '../log.js';
 import { print, printJson } from '../output.js';
 import { formatPortal } from '../portal.js';
 import { measureRoundTrips, type RoundTripFlags, type RoundTripTimes } from '../round-trips.js';
-import { openRdmaDevice } from './providers.js';
+import { openRdmaDevice, type RdmaDeviceFlags } from './providers.js';
 
-export interface RdmaPingFlags extends RoundTripFlags {
+export interface RdmaPingFlags extends RoundTripFlags, RdmaDeviceFlags {
   port: number;
   /** Bytes. */
   size: number;
@@ -16,7 +16,6 @@ export interface RdmaPingFlags extends RoundTripFlags {
   verify?: boolean;
   /** Milliseconds. */
   timeout: number;
-  device?: string;
 }
 
 export async function runRdmaPing(
@@ -25,7 +24,7 @@ export async function runRdmaPing(
   interruption: Interruption,
 ): Promise<number> {
   const { port, size, timeout, verbose = false, verify = false, json = false } = flags;
-  const device = await openRdmaDevice(flags.device);
+  const device = await openRdmaDevice(flags);
   const client = await PingClient.connect(device, { host, port, size, timeout, signal: interruption.signal });
   const { address } = client;
   let times: RoundTripTimes;

@@ -6,22 +6,21 @@ import { ExitCode } from '../failure.js';
 import type { Interruption } from '../interruption.js';
 import { type LogFlags, openLog } from '../log.js';
 import { DEFAULT_PORTAL, formatPortal } from '../portal.js';
-import { openRdmaDevice } from './providers.js';
+import { openRdmaDevice, type RdmaDeviceFlags } from './providers.js';
 
-export interface RdmaServeFlags extends LogFlags {
+export interface RdmaServeFlags extends LogFlags, RdmaDeviceFlags {
   address?: string;
   port: number;
   verbose?: boolean;
   /** Milliseconds that a client may be silent. */
   timeout: number;
-  device?: string;
 }
 
 /** Serve until a signal comes. */
 export async function runRdmaServe(flags: RdmaServeFlags, interruption: Interruption): Promise<number> {
   const { address = DEFAULT_PORTAL.address, port, timeout, verbose = false } = flags;
   const log = await openLog({ level: flags.logLevel ?? 'info', json: flags.jsonLogs ?? false });
-  const device = await openRdmaDevice(flags.device);
+  const device = await openRdmaDevice(flags);
   const server = await PingServer.listen(device, { address, port, timeout }, eventsFor(log, verbose));
   const stopped = new Promise<void>((resolve) => {
     interruption.whenCame(resolve);

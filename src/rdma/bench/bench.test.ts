@@ -1,6 +1,9 @@
 /** Both sides of the benchmark over software iWARP. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { pipeline } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { type IwarpOptions, IwarpProvider } from '../index.js';
 import type { RdmaConnection, RdmaDevice } from '../verbs.js';
@@ -80,6 +83,30 @@ describe('the benchmark of RDMA', { timeout: 120_000 }, () => {
     const result = await client(server.port, plan, await open({ revision: 1 }));
     assert.equal(result.iterations, 20);
     await served;
+    await server.close(over);
+  });
+
+  test('a second connection that comes too early for the server is made again', async () => {
+    const server = await listen();
+    let connections = 0;
+    // As perftest's server for a moment: TCP has accepted already, and resets.
+    const way = createServer((socket) => {
+      if (++connections === 2) {
+        socket.resetAndDestroy();
+        return;
+      }
+      const onward = connect(server.port, ADDRESS);
+      pipeline(socket, onward, () => undefined);
+      pipeline(onward, socket, () => undefined);
+    });
+    way.listen(0, ADDRESS);
+    await once(way, 'listening');
+    const plan: Plan = { operation: 'write', isLatency: false, size: 4096, iterations: 10 };
+    const served = server.serve();
+    await client((way.address() as AddressInfo).port, plan);
+    assert.equal(connections, 3);
+    await served;
+    way.close();
     await server.close(over);
   });
 

@@ -8,9 +8,17 @@ import { DataEnd } from './data-end.js';
 import { checkPlan, encodePlan, type Plan } from './plan.js';
 import { agree, depthsFor, measure, meet, type Result, sendDepth } from './session.js';
 
-/** perftest's server listens anew for the second connection, and a moment after it said that it does. */
-const ATTEMPTS = 10;
+/**
+ * perftest's server listens anew for the second connection, and a moment after it said that it does; who comes
+ * before is refused, or reset while TCP has accepted it already.
+ */
+const ATTEMPTS = 50;
 const PAUSE_MS = 100;
+const TOO_EARLY: ReadonlySet<string | undefined> = new Set([
+  'RDMA_UNREACHABLE',
+  'RDMA_REJECTED',
+  'RDMA_CLOSED',
+]);
 
 export interface ClientOptions {
   host: string;
@@ -92,8 +100,7 @@ async function connectData(
       await connection.connect(depthsFor(end.plan, end.device));
       return;
     } catch (error) {
-      const { code } = error as { code?: string };
-      if (left === 1 || (code !== 'RDMA_UNREACHABLE' && code !== 'RDMA_REJECTED')) throw error;
+      if (left === 1 || !TOO_EARLY.has((error as { code?: string }).code)) throw error;
       await delay(PAUSE_MS, undefined, { ...(signal !== undefined && { signal }) });
     }
   }

@@ -27,6 +27,11 @@ import { dialStream, type StreamInfo } from './tcp.js';
 
 /** Of an Ethernet without jumbo frames, with TCP's timestamps. */
 const USUAL_MSS = 1448;
+/**
+ * Linux' siw overlooks what comes after its MPA Reply before it has set its socket's callbacks, until more comes. On a
+ * machine that is short of time that may be all that this side has to say, so it is told once more that it may send.
+ */
+const REMINDER_MS = 500;
 
 abstract class IwarpConnection implements RdmaConnection {
   readonly device: IwarpDevice;
@@ -130,6 +135,7 @@ function depthOf(declared: number, otherwise: number): number {
 export class ActiveConnection extends IwarpConnection {
   readonly #options: ResolveOptions;
   #isAsked = false;
+  #reminder: NodeJS.Timeout | undefined;
 
   constructor(device: IwarpDevice, options: ResolveOptions, address: string) {
     super(device);
@@ -166,6 +172,10 @@ export class ActiveConnection extends IwarpConnection {
         const isComplete = (): boolean => initiator.result !== null;
         new StartupExchange(stream, initiator, isComplete, left, resolve, reject).send(initiator.request);
       });
+    } catch (error) {
+      signal?.throwIfAborted();
+      // The TCP connection's own, such as a reset.
+      throw error instanceof RiserError ? error : closedEarly(error);
     } finally {
       signal?.removeEventListener('abort', abort);
     }
@@ -183,8 +193,19 @@ export class ActiveConnection extends IwarpConnection {
       queuePair.refuse(result.terminate, result.terminate.mpaCode);
       throw result.terminate;
     }
-    if (result.rtr !== null) queuePair.sendReady(result.rtr);
+    const { rtr } = result;
+    if (rtr !== null) {
+      queuePair.sendReady(rtr);
+      this.#reminder = setTimeout(() => {
+        queuePair.remindReady(rtr);
+      }, REMINDER_MS);
+    }
     return established(result.privateData, result.ird, result.ord);
+  }
+
+  override close(): void {
+    clearTimeout(this.#reminder);
+    super.close();
   }
 }
 

@@ -191,6 +191,12 @@ export class IwarpQueuePair
     this.#stream!.flush();
   }
 
+  /** The same once more, unless the peer has sent something, or what is under way will make it look. */
+  remindReady(kind: RtrKind): void {
+    if (this.#receiver.hasReceived || this.#current !== null || this.#isClosing || this.#hasEnded()) return;
+    this.sendReady(kind);
+  }
+
   /** The startup's outcome cannot be lived with: say so, and end. */
   refuse(error: Error, mpaErrorCode: number): void {
     this.#error = error;

@@ -103,10 +103,12 @@ function tooEarly(): RiserError {
   });
 }
 
-export function closedEarly(): RiserError {
+/** `cause`: null where it closed in good order. */
+export function closedEarly(cause: unknown = null): RiserError {
   return new RiserError('RDMA_CLOSED', "the peer closed the connection in MPA's startup", {
     by: 'peer',
     costs: 'connection',
+    cause,
     remedy: 'Check that it speaks iWARP on this port.',
   });
 }

@@ -73,10 +73,11 @@ function keyOf({ layer, type, code }: Omit<TerminateReason, 'text'>): number {
   return (layer << 16) | (type << 8) | code;
 }
 
-/** A reason that a peer gave, known or not. */
+/** A reason that a peer gave, known or not. Linux' siw has layer and type the wrong way round on little-endian machines. */
 export function reasonOf(layer: number, type: number, code: number): TerminateReason {
   return (
     BY_CODE.get(keyOf({ layer, type, code })) ??
+    BY_CODE.get(keyOf({ layer: type, type: layer, code })) ??
     reason(layer, type, code, `error ${code} of type ${type} in layer ${layer}`)
   );
 }
