@@ -26,7 +26,7 @@ const READY_MS = 20_000;
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    messages: { type: 'string', default: '20000' },
+    messages: { type: 'string', default: '60000' },
     trips: { type: 'string', default: '20000' },
   },
 });

@@ -37,7 +37,7 @@ export class Receiver {
       const left = length - moved;
       const buffered = Math.min(this.#end - this.#start, left);
       if (buffered > 0) {
-        list.write(position + moved, this.#memory.bytes, this.#start, buffered);
+        list.writeFrom(position + moved, this.#memory, this.#start, buffered);
         this.#start += buffered;
         moved += buffered;
       } else if (left < DIRECT) {

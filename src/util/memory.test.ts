@@ -28,7 +28,7 @@ function marginsIntact(list: ScatterList): boolean {
   return true;
 }
 
-const segmentLengths = fc.array(fc.nat(80), { maxLength: 8 });
+const segmentLengths = fc.array(fc.oneof(fc.nat(80), fc.nat(300)), { maxLength: 8 });
 
 /** Segments, and a range inside of them. */
 const ranges = segmentLengths.chain((lengths) => {
@@ -93,18 +93,28 @@ describe('ScatterList', () => {
     );
   });
 
-  it('writes any range and nothing else', () => {
+  it('writes any range and nothing else, from bytes and from regions', () => {
     fc.assert(
-      fc.property(ranges, ({ lengths, total, from, to }) => {
+      fc.property(ranges, fc.boolean(), ({ lengths, total, from, to }, isRegion) => {
         const list = listOf(lengths);
         const expected = list.toBuffer();
-        const source = Buffer.alloc(total + 2, 0x55);
-        list.write(from, source, 2, to - from);
-        expected.fill(0x55, from, to);
+        const source = Buffer.from(Array.from({ length: total + 2 }, (_, i) => i));
+        if (isRegion) list.writeFrom(from, new Memory(source), 2, to - from);
+        else list.write(from, source, 2, to - from);
+        source.copy(expected, from, 2, 2 + to - from);
         assert.ok(list.toBuffer().equals(expected));
         assert.ok(marginsIntact(list));
       }),
     );
+  });
+
+  it('writes nothing that its source does not have', () => {
+    const list = listOf([200]);
+    const before = list.toBuffer();
+    const neighbours = Buffer.alloc(300, 0x77);
+    list.writeFrom(0, new Memory(neighbours.subarray(0, 100)), 0, 150);
+    assert.ok(list.toBuffer().subarray(0, 100).equals(neighbours.subarray(0, 100)));
+    assert.ok(list.toBuffer().subarray(100).equals(before.subarray(100)));
   });
 
   it('writes and reads no further than it reaches', () => {

@@ -7,7 +7,7 @@
  * re-aimed, never rebuilt, so that steady I/O allocates nothing.
  */
 
-import { addressOf } from './posix/libc.js';
+import { addressOf, libc } from './posix/libc.js';
 
 /** A contiguous region of bytes that never moves while it is referenced. */
 export class Memory {
@@ -105,6 +105,16 @@ export class ScatterList {
    * Copies no further than the list reaches.
    */
   write(offset: number, source: Uint8Array, sourceOffset: number, length: number): void {
+    this.#copyIn(offset, source, 0, sourceOffset, length);
+  }
+
+  /** {@link write} from a region, without an allocation. */
+  writeFrom(offset: number, source: Memory, sourceOffset: number, length: number): void {
+    this.#copyIn(offset, source.bytes, source.address, sourceOffset, length);
+  }
+
+  /** `address` of the source's first byte, 0 if unknown. */
+  #copyIn(offset: number, source: Uint8Array, address: number, sourceOffset: number, length: number): void {
     for (let i = 0; i < this.count && length > 0; i++) {
       const have = this.lengths[i]!;
       if (offset >= have) {
@@ -113,7 +123,12 @@ export class ScatterList {
       }
       const part = Math.min(have - offset, length);
       const at = this.offsets[i]! + offset;
-      copyBytes(source, sourceOffset, this.regions[i]!.bytes, at, part);
+      const region = this.regions[i]!;
+      // What would reach beyond either end is left to the typed arrays, which know their ends.
+      const isWithin = at + part <= region.length && sourceOffset + part <= source.length;
+      if (part >= SMALL_COPY && address > 0 && region.address > 0 && isWithin)
+        libc!.memmove(region.address + at, address + sourceOffset, part);
+      else copyBytes(source, sourceOffset, region.bytes, at, part);
       sourceOffset += part;
       length -= part;
       offset = 0;

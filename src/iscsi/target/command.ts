@@ -82,7 +82,7 @@ export abstract class Command extends TargetTransfer {
     this.#wanted = length;
     const pdu = this.#pdu;
     if (pdu !== null && pdu.dataLength > 0) {
-      this.buffer.write(0, pdu.region.bytes, pdu.dataOffset, Math.min(pdu.dataLength, length));
+      this.buffer.writeFrom(0, pdu.region, pdu.dataOffset, Math.min(pdu.dataLength, length));
     } else if (this.#stagedLength > 0) {
       this.#unstage(Math.min(this.#stagedLength, length));
     }

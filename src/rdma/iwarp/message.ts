@@ -56,7 +56,7 @@ export abstract class Message {
     high: number,
     low: number,
   ): boolean {
-    const part = partOf(length - this.position, writer.maxUlpdu - TAGGED_HEADER);
+    const part = Math.min(length - this.position, writer.maxUlpdu - TAGGED_HEADER);
     const isLast = this.position + part === length;
     writer.begin(TAGGED_HEADER);
     const sum = low + this.position;
@@ -76,7 +76,7 @@ export abstract class Message {
     invalidateStag: number,
     list: ScatterList,
   ): boolean {
-    const part = partOf(list.length - this.position, writer.maxUlpdu - UNTAGGED_HEADER);
+    const part = Math.min(list.length - this.position, writer.maxUlpdu - UNTAGGED_HEADER);
     const isLast = this.position + part === list.length;
     writer.begin(UNTAGGED_HEADER);
     putUntaggedHeader(
@@ -93,14 +93,4 @@ export abstract class Message {
     this.position += part;
     return isLast;
   }
-}
-
-/**
- * Of `left` bytes, those of the next segment, `most` at most. All segments of a message are about as long: a short last one
- * would not be received to its place, but copied there.
- */
-function partOf(left: number, most: number): number {
-  if (left <= most) return left;
-  const even = Math.ceil(left / Math.ceil(left / most));
-  return Math.min(most, (even + 3) & ~3);
 }

@@ -110,7 +110,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
 
   ulpdu(region: Memory, offset: number, length: number): void {
     if (!this.#begin(region.bytes, offset, length, length)) return;
-    this.list.write(0, region.bytes, offset + this.headerLength, this.#payload);
+    this.list.writeFrom(0, region, offset + this.headerLength, this.#payload);
     this.placed();
   }
 

@@ -71,7 +71,7 @@ function moveSecondHalf(list: ScatterList, half: number): void {
   for (let i = 0; i < list.count; i++) {
     const length = list.lengths[i]!;
     const skip = Math.min(length, Math.max(0, half - at));
-    list.write(at + skip - half, list.regions[i]!.bytes, list.offsets[i]! + skip, length - skip);
+    list.writeFrom(at + skip - half, list.regions[i]!, list.offsets[i]! + skip, length - skip);
     at += length;
   }
 }

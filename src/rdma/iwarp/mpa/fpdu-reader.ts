@@ -229,7 +229,7 @@ export class FpduReader {
     }
     const { headerLength, list } = placement;
     const part = available - headerLength;
-    list.write(0, this.#receive.bytes, at + headerLength, part);
+    list.writeFrom(0, this.#receive, at + headerLength, part);
     this.#isPlacing = true;
     this.#batch = BATCH_AFTER_PLACING;
     this.#target = list;
