@@ -13,14 +13,14 @@ const FAULTS: readonly RegExp[] = [
 
 /** The kernel frames a warning of its own, which tells its reason before the line that begins with WARNING, and the callers after. */
 const WARNING_BEGINS = /-+\[ cut here \]-+/;
-const WARNING_ENDS = /---\[ end trace /;
+const WARNING_ENDS = '---[ end trace ';
 
 /** The lines of `log` that tell a fault, in order; of a warning all. */
 export function kernelFaults(log: string): string[] {
   let inWarning = false;
   return log.split('\n').filter((line) => {
     const isOfWarning = inWarning || WARNING_BEGINS.test(line);
-    inWarning = isOfWarning && !WARNING_ENDS.test(line);
+    inWarning = isOfWarning && !line.includes(WARNING_ENDS);
     return isOfWarning || FAULTS.some((fault) => fault.test(line));
   });
 }
