@@ -84,8 +84,10 @@ export interface DeviceAttributes {
   readonly maxPrivateData: number;
   readonly hasMemoryWindows: boolean;
   readonly hasSharedReceiveQueues: boolean;
+  /** What is true here the peer has to have, too; nothing tells whether it does. */
   readonly hasAtomics: boolean;
-  readonly hasImmediate: boolean;
+  readonly hasWriteWithImmediate: boolean;
+  readonly hasSendWithImmediate: boolean;
   readonly hasSendWithInvalidate: boolean;
   /** The memory that an RDMA Read's data comes to has to be registered with REMOTE_WRITE (iWARP adapters). */
   readonly readNeedsRemoteWrite: boolean;

@@ -47,9 +47,12 @@ export const SendOpcode = {
   RDMA_WRITE: 3,
   RDMA_WRITE_WITH_IMMEDIATE: 4,
   RDMA_READ: 5,
-  /** Add `operand` to the 64-bit number at `remoteAddress`; its value before comes to the first part. */
+  /**
+   * Add `operand` to the 64-bit number at `remoteAddress`, which is aligned to 8 bytes and in its machine's byte order; its
+   * value before comes to the list, which has 8 bytes. It is atomic towards others of the same device.
+   */
   ATOMIC_FETCH_ADD: 6,
-  /** Put `operand` in place of `compare` there; its value before comes to the first part. */
+  /** The same with `operand` put in place of `compare`, if that is there. */
   ATOMIC_COMPARE_SWAP: 7,
   /** Make `window` a window on `bindRegion`. */
   BIND_WINDOW: 8,
@@ -177,7 +180,7 @@ export class WorkCompletion {
   opcode: CompletionOpcode = CompletionOpcode.SEND;
   /** Of {@link CompletionFlag}. */
   flags = 0;
-  /** Bytes received or read; of other work it means nothing. */
+  /** Bytes received or read; of other work, and of RECEIVE_RDMA_WITH_IMMEDIATE on iWARP, it means nothing. */
   byteLength = 0;
   queuePairNumber = 0;
   /** 32 bits unsigned. */

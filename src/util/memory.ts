@@ -176,7 +176,7 @@ export class ScatterList {
 }
 
 /** Below this many bytes a loop beats the set-up of a view and a memmove. */
-const SMALL_COPY = 64;
+const SMALL_COPY = 80;
 
 /** Copy `length` bytes between arrays that do not overlap. */
 export function copyBytes(

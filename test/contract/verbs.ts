@@ -1,9 +1,11 @@
 /** The contract of the Verbs (src/rdma/verbs.ts), which every provider passes. One file a subject in `verbs/`. */
 
 import { describe } from 'node:test';
+import { atomicsContract } from './verbs/atomics.js';
 import { connectingContract } from './verbs/connecting.js';
 import { devicesContract } from './verbs/devices.js';
 import { endContract } from './verbs/end.js';
+import { immediateContract } from './verbs/immediate.js';
 import { queuesContract } from './verbs/queues.js';
 import { rdmaContract } from './verbs/rdma.js';
 import { sendContract } from './verbs/send.js';
@@ -17,6 +19,8 @@ export function verbsContract(name: string, skip: string | false, harness: Verbs
     connectingContract(suite);
     sendContract(suite);
     rdmaContract(suite);
+    atomicsContract(suite);
+    immediateContract(suite);
     windowsContract(suite);
     queuesContract(suite);
     endContract(suite);

@@ -5,7 +5,12 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { TaggedHeader, UntaggedHeader, ReadRequestHeader } from '../../src/rdma/iwarp/headers.js';
+import {
+  AtomicRequestHeader,
+  ReadRequestHeader,
+  TaggedHeader,
+  UntaggedHeader,
+} from '../../src/rdma/iwarp/headers.js';
 import type { Message } from '../../src/rdma/iwarp/message.js';
 import { MpaInitiator } from '../../src/rdma/iwarp/mpa/initiator.js';
 import { MpaResponder } from '../../src/rdma/iwarp/mpa/responder.js';
@@ -19,16 +24,27 @@ import { MemoryEnd } from '../support/memory-queue-pair.js';
 import { WireStream } from '../support/memory-wire.js';
 import { pattern } from '../support/pattern.js';
 import { startupFrame } from '../support/raw-iwarp.js';
-import { readRequest, readResponse, tagged, terminateMessage, untagged } from '../support/ulpdus.js';
+import {
+  atomicRequest,
+  atomicResponse,
+  immediateData,
+  readRequest,
+  readResponse,
+  tagged,
+  terminateMessage,
+  untagged,
+} from '../support/ulpdus.js';
 
 const BYTES = 60_000;
-/** Where the peer may write: by region and window, by Sends, by Read Responses. */
+/** Where the peer may write: by region and window, by Sends, by responses, by atomic operations. */
 const WRITABLE = {
   region: [1000, 20_000],
   window: [22_000, 100],
   first: [23_000, 300],
   second: [24_000, 300],
   read: [25_000, 200],
+  original: [25_600, 8],
+  atomic: [26_000, 80],
 } as const;
 const READABLE = [40_000, 5000] as const;
 
@@ -50,7 +66,7 @@ function odd(random: Random, value: number, width: number): number {
   return random() < 0.3 ? below(random, most) : values[below(random, values.length)]! % most;
 }
 
-const HEADERS = [TaggedHeader, UntaggedHeader, ReadRequestHeader];
+const HEADERS = [TaggedHeader, UntaggedHeader, ReadRequestHeader, AtomicRequestHeader];
 
 /** Change one thing. */
 function mutate(random: Random, ulpdus: Buffer[]): void {
@@ -94,12 +110,14 @@ function fuzzQueuePair(random: Random): void {
     end.domain.registerMemory(new Memory(end.memory.bytes.subarray(at, at + length)), access);
   const written = register(WRITABLE.region, 3);
   const readable = register(READABLE, 4);
+  const atomic = register(WRITABLE.atomic, 1 | 8);
   const whole = end.domain.registerMemory(end.memory, 1 | 16);
   const stream = new WireStream<Message>(random);
   const crc = random() < 0.3;
   const markers = random() < 0.2;
   end.receive(1, ...WRITABLE.first);
   end.receive(2, ...WRITABLE.second);
+  end.receive(3, ...WRITABLE.second);
   end.connect(stream, { crc, receiveMarkers: markers });
   const window = end.domain.allocateWindow();
   const bind = new SendRequest();
@@ -110,9 +128,15 @@ function fuzzQueuePair(random: Random): void {
   read.sges.add(whole, ...WRITABLE.read);
   end.queuePair.postSend(bind);
   end.queuePair.postSend(read);
+  const add = new SendRequest();
+  add.opcode = SendOpcode.ATOMIC_FETCH_ADD;
+  add.sges.add(whole, ...WRITABLE.original);
+  end.queuePair.postSend(add);
   end.queuePair.flush();
   while (stream.leave());
   const sink = stream.travelling.readUInt32BE(2 + 18);
+  // Behind the FPDU of the Read Request.
+  const identifier = stream.travelling.readUInt32BE(52 + 2 + 22);
 
   const stag = written.remoteKey;
   const ulpdus = [
@@ -126,7 +150,15 @@ function fuzzQueuePair(random: Random): void {
     tagged({ stag: window.remoteKey, offset: WRITABLE.window[0], payload: pattern(100, 6) }),
     readResponse({ stag: sink, offset: 120, payload: pattern(80, 7) }),
     readRequest({ number: 2, sourceStag: readable.remoteKey, sourceOffset: 0, length: 0 }),
+    atomicRequest({
+      number: 3,
+      stag: atomic.remoteKey,
+      offset: 8 * below(random, 10),
+      operation: 2 * below(random, 2),
+    }),
     untagged({ opcode: 6, number: 2, invalidate: window.remoteKey, payload: pattern(300, 8) }),
+    atomicResponse({ identifier, original: 0x0102_0304_0506_0708n }),
+    immediateData({ number: 3, data: 1n }),
   ];
   if (random() < 0.3) ulpdus.push(terminateMessage(Terminate.ACCESS, ulpdus[2]!));
   for (let n = below(random, 4); n > 0; n--) mutate(random, ulpdus);
@@ -148,18 +180,21 @@ function fuzzQueuePair(random: Random): void {
       { stag, opcode: 0, from: 0, length: WRITABLE.region[1] },
       { stag: window.remoteKey, opcode: 0, from: WRITABLE.window[0], length: WRITABLE.window[1] },
       { stag: readable.remoteKey, opcode: 1, from: 0, length: READABLE[1] },
+      { stag: atomic.remoteKey, opcode: 10, from: 0, length: WRITABLE.atomic[1] },
     ];
-    for (const ulpdu of ulpdus) assertGranted(ulpdu, grants);
+    // What comes behind the peer's own Terminate is for nobody.
+    const terminate = ulpdus.findIndex((ulpdu) => ulpdu.length > 1 && (ulpdu[1]! & 0x0f) === 7);
+    for (const ulpdu of terminate === -1 ? ulpdus : ulpdus.slice(0, terminate)) assertGranted(ulpdu, grants);
   }
   stream.destroy(null);
   end.drain();
   assert.deepEqual(
-    end.completions.map(({ id, opcode }) => (opcode === 128 ? id : 0)).sort(),
-    [0, 0, 1, 2],
+    end.completions.map(({ id, opcode }) => (opcode >= 128 ? id : 0)).sort(),
+    [0, 0, 0, 1, 2, 3],
     'each request completes once',
   );
   window.close();
-  end.close(written, readable, whole);
+  end.close(written, readable, atomic, whole);
 }
 
 interface Granted {
@@ -179,18 +214,26 @@ function assertGranted(ulpdu: Buffer, grants: readonly Granted[]): void {
     assert.ok(end <= WRITABLE.first[1], `a Send up to ${end} is taken`);
     return;
   }
-  if (opcode > 1) return;
-  const isWrite = opcode === 0;
-  const stag = isWrite ? TaggedHeader.stag.get(ulpdu) : ReadRequestHeader.sourceStag.get(ulpdu);
-  const offset = ulpdu.readBigUInt64BE(
-    isWrite ? TaggedHeader.taggedOffset.offset : ReadRequestHeader.sourceTaggedOffset.offset,
-  );
-  const length = isWrite ? ulpdu.length - 14 : ReadRequestHeader.readMessageSize.get(ulpdu);
+  const access = accessOf(opcode, ulpdu);
+  if (access === null) return;
+  const [stag, at, length] = access;
+  const offset = ulpdu.readBigUInt64BE(at);
   if (length === 0) return;
   const grant = grants.find((one) => one.stag === stag && one.opcode === opcode);
   const what = `opcode ${opcode} of ${length} bytes at ${offset} is taken`;
   assert.ok(grant !== undefined, `${what}: by a wrong key`);
   assert.ok(offset >= grant.from && offset + BigInt(length) <= grant.from + grant.length, what);
+}
+
+/** The key, where the tagged offset is, and the bytes that are reached; null where there is nothing of that. */
+function accessOf(opcode: number, ulpdu: Buffer): [number, number, number] | null {
+  const { sourceStag, sourceTaggedOffset, readMessageSize } = ReadRequestHeader;
+  const { remoteStag, remoteTaggedOffset } = AtomicRequestHeader;
+  const { stag, taggedOffset } = TaggedHeader;
+  if (opcode === 0) return [stag.get(ulpdu), taggedOffset.offset, ulpdu.length - 14];
+  if (opcode === 1) return [sourceStag.get(ulpdu), sourceTaggedOffset.offset, readMessageSize.get(ulpdu)];
+  if (opcode === 10) return [remoteStag.get(ulpdu), remoteTaggedOffset.offset, 8];
+  return null;
 }
 
 /** Whether the connection was terminated by this side. */

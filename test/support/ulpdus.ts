@@ -1,6 +1,8 @@
 /** ULPDUs of iWARP, right or wrong: every field as a test wants it (RFC 5041 4, RFC 5040 4). */
 
 import {
+  ATOMIC_REQUEST_HEADER,
+  AtomicRequestHeader,
   DdpQueue,
   RdmapOpcode,
   READ_REQUEST_HEADER,
@@ -85,7 +87,7 @@ export function readRequest(fields: ReadFields): Buffer {
   const { number = 1, messageOffset = 0, sinkStag = 0x5157, sinkOffset = 0n } = fields;
   const ulpdu = untagged({
     opcode: RdmapOpcode.READ_REQUEST,
-    queue: DdpQueue.READ_REQUEST,
+    queue: DdpQueue.REQUEST,
     number,
     messageOffset,
     payload: Buffer.alloc(READ_REQUEST_HEADER - UNTAGGED_HEADER),
@@ -96,6 +98,68 @@ export function readRequest(fields: ReadFields): Buffer {
   ReadRequestHeader.sourceStag.set(ulpdu, fields.sourceStag);
   ulpdu.writeBigUInt64BE(BigInt.asUintN(64, BigInt(fields.sourceOffset)), 38);
   return ulpdu;
+}
+
+export interface AtomicFields {
+  number?: number;
+  messageOffset?: number;
+  operation?: number;
+  identifier?: number;
+  stag: number;
+  offset: number | bigint;
+  data?: bigint;
+  mask?: bigint;
+  compare?: bigint;
+  compareMask?: bigint;
+}
+
+/** A FetchAdd of 1, if nothing says otherwise (RFC 7306 5.2.1). */
+export function atomicRequest(fields: AtomicFields): Buffer {
+  const { number = 1, messageOffset = 0, operation = 0, identifier = 0x1de, data = 1n } = fields;
+  const { mask = 0n, compare = 0n, compareMask = 0xffff_ffff_ffff_ffffn } = fields;
+  const ulpdu = untagged({
+    opcode: RdmapOpcode.ATOMIC_REQUEST,
+    queue: DdpQueue.REQUEST,
+    number,
+    messageOffset,
+    payload: Buffer.alloc(ATOMIC_REQUEST_HEADER - UNTAGGED_HEADER),
+  });
+  AtomicRequestHeader.operation.set(ulpdu, operation);
+  AtomicRequestHeader.requestIdentifier.set(ulpdu, identifier);
+  AtomicRequestHeader.remoteStag.set(ulpdu, fields.stag);
+  for (const [at, value] of [
+    [30, BigInt.asUintN(64, BigInt(fields.offset))],
+    [38, data],
+    [46, mask],
+    [54, compare],
+    [62, compareMask],
+  ] as const)
+    ulpdu.writeBigUInt64BE(value, at);
+  return ulpdu;
+}
+
+/** RFC 7306 5.2.2 */
+export function atomicResponse(fields: { number?: number; identifier: number; original: bigint }): Buffer {
+  const payload = Buffer.alloc(12);
+  payload.writeUInt32BE(fields.identifier, 0);
+  payload.writeBigUInt64BE(fields.original, 4);
+  return untagged({
+    opcode: RdmapOpcode.ATOMIC_RESPONSE,
+    queue: DdpQueue.ATOMIC_RESPONSE,
+    number: fields.number ?? 1,
+    payload,
+  });
+}
+
+/** RFC 7306 6.2 */
+export function immediateData(fields: UntaggedFields & { data: bigint; isSolicited?: boolean }): Buffer {
+  const payload = Buffer.alloc(8);
+  payload.writeBigUInt64BE(fields.data, 0);
+  const opcode =
+    fields.isSolicited === true
+      ? RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT
+      : RdmapOpcode.IMMEDIATE_DATA;
+  return untagged({ opcode, payload, ...fields });
 }
 
 export function readResponse(fields: TaggedFields): Buffer {

@@ -1,7 +1,7 @@
 /** Completion queues: a ring of records, and the wake-up of who armed it. */
 
 import type { CompletionEvents, CompletionQueue } from '../verbs.js';
-import { type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
+import { CompletionFlag, type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
 import { RiserError } from '../../util/errors.js';
 import { misuse } from './misuse.js';
 import type { Notifier } from './notifier.js';
@@ -82,7 +82,8 @@ export class IwarpCompletionQueue implements CompletionQueue {
   }
 
   /**
-   * Queue a completion of `owner`'s, by which so many `requests` are over. `invalidatedKey` is 0 where none is.
+   * Queue a completion of `owner`'s, by which so many `requests` are over. `datum`: what `flags` say that it comes with, immediate
+   * data or the key that was invalidated.
    * False when there is no room: the queue is lost, and whoever uses it.
    */
   push(
@@ -94,7 +95,7 @@ export class IwarpCompletionQueue implements CompletionQueue {
     opcode: CompletionOpcode,
     byteLength: number,
     flags: number,
-    invalidatedKey: number,
+    datum: number,
     isSolicited: boolean,
   ): boolean {
     if (this.#isOverrun || this.#count === this.capacity) {
@@ -111,8 +112,8 @@ export class IwarpCompletionQueue implements CompletionQueue {
     entry.opcode = opcode;
     entry.byteLength = byteLength;
     entry.flags = flags;
-    entry.immediate = 0;
-    entry.invalidatedKey = invalidatedKey;
+    entry.immediate = (flags & CompletionFlag.WITH_IMMEDIATE) !== 0 ? datum : 0;
+    entry.invalidatedKey = (flags & CompletionFlag.WITH_INVALIDATE) !== 0 ? datum : 0;
     const wakes =
       this.#armed === Arming.ANY || (this.#armed === Arming.SOLICITED && (isSolicited || status !== 0));
     if (wakes) {

@@ -73,8 +73,9 @@ const ATTRIBUTES: DeviceAttributes = {
   maxPrivateData: 508,
   hasMemoryWindows: true,
   hasSharedReceiveQueues: true,
-  hasAtomics: false,
-  hasImmediate: false,
+  hasAtomics: true,
+  hasWriteWithImmediate: true,
+  hasSendWithImmediate: false,
   hasSendWithInvalidate: true,
   readNeedsRemoteWrite: false,
 };

@@ -1,5 +1,5 @@
 /**
- * The headers of DDP (RFC 5041 4) and RDMAP (RFC 5040 4), which share their first bytes: offsets count from the
+ * The headers of DDP (RFC 5041 4) and RDMAP (RFC 5040 4, RFC 7306), which share their first bytes: offsets count from the
  * first byte of the ULPDU.
  */
 
@@ -14,7 +14,7 @@ export const RDMAP_VERSION = 1;
 const RDMAP_VERSION_SHIFT = 6;
 const RDMAP_OPCODE_MASK = 0x0f;
 
-/** RFC 5040 4.1, Figure 4 */
+/** RFC 5040 4.1, Figure 4; RFC 7306 4.1, Figure 2 */
 export const RdmapOpcode = {
   WRITE: 0,
   READ_REQUEST: 1,
@@ -24,11 +24,18 @@ export const RdmapOpcode = {
   SEND_WITH_SOLICITED_EVENT: 5,
   SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE: 6,
   TERMINATE: 7,
+  IMMEDIATE_DATA: 8,
+  IMMEDIATE_DATA_WITH_SOLICITED_EVENT: 9,
+  ATOMIC_REQUEST: 10,
+  ATOMIC_RESPONSE: 11,
 } as const;
 export type RdmapOpcode = (typeof RdmapOpcode)[keyof typeof RdmapOpcode];
 
-/** DDP queues of untagged messages (RFC 5040 4.1, Figure 4). */
-export const DdpQueue = { SEND: 0, READ_REQUEST: 1, TERMINATE: 2 } as const;
+/**
+ * DDP queues of untagged messages (RFC 5040 4.1, Figure 4; RFC 7306 4.1, Figure 2). Immediate data goes to that of the Sends,
+ * Atomic Requests to that of the Read Requests.
+ */
+export const DdpQueue = { SEND: 0, REQUEST: 1, TERMINATE: 2, ATOMIC_RESPONSE: 3 } as const;
 export type DdpQueue = (typeof DdpQueue)[keyof typeof DdpQueue];
 
 const common = { ddpControl: u8(0), rdmapControl: u8(1) };
@@ -60,6 +67,32 @@ export const ReadRequestHeader = {
 export const READ_REQUEST_HEADER = 46;
 /** The part of it that RDMAP adds (RFC 5040 4.8 calls it the RDMA header). */
 export const READ_REQUEST_PAYLOAD = READ_REQUEST_HEADER - UNTAGGED_HEADER;
+
+/** RFC 7306 5.2.1, behind the untagged header. The numbers are of 64 bits, all of which count. */
+export const AtomicRequestHeader = {
+  ...UntaggedHeader,
+  /** In its lowest four bits. */
+  operation: u32(18),
+  requestIdentifier: u32(22),
+  remoteStag: u32(26),
+  remoteTaggedOffset: u64(30),
+  addOrSwapData: u64(38),
+  addOrSwapMask: u64(46),
+  compareData: u64(54),
+  compareMask: u64(62),
+};
+export const ATOMIC_REQUEST_HEADER = 70;
+
+/** RFC 7306 5.2.2, behind the untagged header. */
+export const AtomicResponseHeader = {
+  ...UntaggedHeader,
+  requestIdentifier: u32(18),
+  originalData: u64(22),
+};
+export const ATOMIC_RESPONSE_HEADER = 30;
+
+/** RFC 7306 6.2, behind the untagged header: 8 bytes. */
+export const IMMEDIATE_DATA_HEADER = UNTAGGED_HEADER + 8;
 
 /** RFC 5040 4.8, behind the untagged header; what of the terminated message it quotes comes behind. */
 export const TerminateHeader = {

@@ -8,19 +8,22 @@
 import { getU32 } from '../../util/fields.js';
 import { copyBytes, type Memory, ScatterList } from '../../util/memory.js';
 import { AccessFlag } from '../verbs.js';
-import { CompletionFlag, CompletionOpcode, CompletionStatus } from '../work.js';
+import { CompletionFlag, CompletionOpcode, CompletionStatus, SendOpcode } from '../work.js';
+import { isAtomic, placeOriginal } from './atomics.js';
 import type { IwarpCompletionQueue, RoomOwner } from './completion-queue.js';
 import {
+  ATOMIC_REQUEST_HEADER,
+  ATOMIC_RESPONSE_HEADER,
+  AtomicResponseHeader,
   DDP_VERSION,
   DdpFlag,
   DdpQueue,
   ddpVersionOf,
+  IMMEDIATE_DATA_HEADER,
   opcodeOf,
   RDMAP_VERSION,
   RdmapOpcode,
   rdmapVersionOf,
-  READ_REQUEST_HEADER,
-  ReadRequestHeader,
   TAGGED_HEADER,
   TaggedHeader,
   TERMINATE_HEADER,
@@ -28,22 +31,19 @@ import {
   UNTAGGED_HEADER,
   UntaggedHeader,
 } from './headers.js';
+import { InboundRequests, type RequestHost } from './inbound-requests.js';
 import { AccessFault, checkAccess, type Grant } from './keys.js';
 import type { MpaError } from './mpa/errors.js';
 import type { UlpduHandler, UlpduPlacement } from './mpa/fpdu-reader.js';
 import { NOT_PLACING, type Placing } from './placements.js';
-import type { IwarpProtectionDomain } from './protection-domain.js';
 import type { Requester } from './requester.js';
-import type { Responder } from './responder.js';
 import { reasonOf, Terminate, type TerminateReason } from './terminate.js';
 import { type ReceiveRing, ReceiveWork } from './work-queue.js';
 
 /** The queue pair behind it. */
-export interface ReceiverHost {
+export interface ReceiverHost extends RequestHost {
   readonly number: number;
-  readonly domain: IwarpProtectionDomain;
   readonly requester: Requester;
-  readonly responder: Responder;
   /** The peer broke a rule; what is quoted of it is in {@link Receiver.header}. `what`: what it sent, in words. */
   violated(reason: TerminateReason, what: string): void;
   /** MPA cannot follow the stream any more. */
@@ -55,7 +55,7 @@ export interface ReceiverHost {
 }
 
 /** Room for the longest header that is looked at; what a peer's Terminate quotes is not. */
-const HEADER_ROOM = READ_REQUEST_HEADER;
+const HEADER_ROOM = ATOMIC_REQUEST_HEADER;
 
 const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.INVALID_KEY]: Terminate.TAGGED_INVALID_STAG,
@@ -64,20 +64,12 @@ const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.WRAP]: Terminate.TAGGED_WRAP,
   [AccessFault.BOUNDS]: Terminate.TAGGED_BOUNDS,
 };
-const READ_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
-  [AccessFault.INVALID_KEY]: Terminate.READ_INVALID_STAG,
-  [AccessFault.NOT_ASSOCIATED]: Terminate.READ_NOT_ASSOCIATED,
-  [AccessFault.ACCESS]: Terminate.ACCESS,
-  [AccessFault.WRAP]: Terminate.READ_WRAP,
-  [AccessFault.BOUNDS]: Terminate.READ_BOUNDS,
-};
-
 /** What a Send has begun with holds for all of its segments. */
 const NO_MESSAGE = -1;
 
 export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   /** The first bytes of the ULPDU that is handled, its DDP and RDMAP headers among them. */
-  readonly header = new Uint8Array(HEADER_ROOM);
+  readonly header = Buffer.alloc(HEADER_ROOM);
   /** Of it, bytes in all. */
   ulpduLength = 0;
   /** {@link UlpduPlacement}: behind so many bytes of header the payload goes there. */
@@ -98,12 +90,14 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   #sendOpcode = NO_MESSAGE;
   #sendOffset = 0;
   #sendNumber = 1;
-  #readNumber = 1;
+  #atomicNumber = 1;
+  readonly #requests: InboundRequests;
 
   constructor(host: ReceiverHost, queue: IwarpCompletionQueue, ring: ReceiveRing) {
     this.#host = host;
     this.#queue = queue;
     this.#ring = ring;
+    this.#requests = new InboundRequests(host);
   }
 
   // ---- UlpduHandler ----
@@ -239,7 +233,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   #beginReadResponse(): boolean {
     const { header } = this;
     const read = this.#host.requester.oldestRead;
-    if (read === null)
+    if (read?.opcode !== SendOpcode.RDMA_READ)
       return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Read Response that nothing asked for');
     const { list } = read.memory;
     const end = read.received + this.#payload;
@@ -261,10 +255,13 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     switch (UntaggedHeader.queueNumber.get(this.header)) {
       case DdpQueue.SEND:
         return this.#beginSend();
-      case DdpQueue.READ_REQUEST:
-        return this.#readRequest();
+      case DdpQueue.REQUEST:
+        this.#requests.handle(this.header, this.ulpduLength);
+        return false;
       case DdpQueue.TERMINATE:
         return this.#terminate();
+      case DdpQueue.ATOMIC_RESPONSE:
+        return this.#atomicResponse();
       default:
         return this.#fault(Terminate.INVALID_QUEUE, 'a message for a queue that does not exist');
     }
@@ -273,7 +270,11 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   #beginSend(): boolean {
     const { header } = this;
     const opcode = opcodeOf(header);
-    if (opcode < RdmapOpcode.SEND || opcode > RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE)
+    const isImmediate =
+      opcode === RdmapOpcode.IMMEDIATE_DATA || opcode === RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT;
+    const isSend =
+      opcode >= RdmapOpcode.SEND && opcode <= RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE;
+    if (!isSend && !isImmediate)
       return this.#fault(Terminate.UNEXPECTED_OPCODE, `opcode ${opcode} in the queue of Sends`);
     if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#sendNumber)
       return this.#fault(Terminate.INVALID_MSN, 'a Send out of sequence');
@@ -286,6 +287,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
       this.#sendOpcode = opcode;
     } else if (opcode !== this.#sendOpcode)
       return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Send whose opcode changes');
+    if (isImmediate) return this.#immediateData();
     const { memory } = this.#work;
     if (!memory.isUsable(this.#host.domain, true)) return this.#receiveUnusable();
     if (this.#sendOffset + this.#payload > memory.list.length) {
@@ -297,6 +299,26 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     }
     this.list.addFrom(memory.list, this.#sendOffset, this.#payload);
     return true;
+  }
+
+  /** RFC 7306 6.3: a receive is used up, its memory is not. */
+  #immediateData(): boolean {
+    const { header } = this;
+    if (this.ulpduLength !== IMMEDIATE_DATA_HEADER || (header[0]! & DdpFlag.LAST) === 0)
+      return this.#fault(Terminate.OPERATION, 'immediate data that is not 8 bytes');
+    this.#sendNumber = (this.#sendNumber + 1) >>> 0;
+    const isSolicited = this.#sendOpcode === RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT;
+    this.#sendOpcode = NO_MESSAGE;
+    this.#complete(
+      this.#work.id,
+      CompletionStatus.SUCCESS,
+      CompletionOpcode.RECEIVE_RDMA_WITH_IMMEDIATE,
+      0,
+      CompletionFlag.WITH_IMMEDIATE,
+      getU32(header, UNTAGGED_HEADER),
+      isSolicited,
+    );
+    return false;
   }
 
   #deliverSend(): void {
@@ -326,23 +348,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     const length = this.#sendOffset;
     this.#sendOpcode = NO_MESSAGE;
     this.#sendOffset = 0;
-    this.#complete(this.#work.id, status, length, flags, invalidatedKey, isSolicited);
-  }
-
-  #complete(
-    id: number,
-    status: CompletionStatus,
-    length: number,
-    flags: number,
-    invalidatedKey: number,
-    isSolicited: boolean,
-  ): void {
-    const owner: RoomOwner = this.#ring;
-    this.#queue.push(
-      owner,
-      1,
-      this.#host.number,
-      id,
+    this.#complete(
+      this.#work.id,
       status,
       CompletionOpcode.RECEIVE,
       length,
@@ -352,46 +359,37 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     );
   }
 
-  /** RFC 5040 5.2.1 */
-  #readRequest(): boolean {
+  #complete(
+    id: number,
+    status: CompletionStatus,
+    opcode: CompletionOpcode,
+    length: number,
+    flags: number,
+    datum: number,
+    isSolicited: boolean,
+  ): void {
+    const owner: RoomOwner = this.#ring;
+    this.#queue.push(owner, 1, this.#host.number, id, status, opcode, length, flags, datum, isSolicited);
+  }
+
+  /** RFC 7306 5.2.2 */
+  #atomicResponse(): boolean {
     const { header } = this;
-    if (opcodeOf(header) !== RdmapOpcode.READ_REQUEST)
-      return this.#fault(
-        Terminate.UNEXPECTED_OPCODE,
-        `opcode ${opcodeOf(header)} in the queue of Read Requests`,
-      );
-    if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#readNumber)
-      return this.#fault(Terminate.INVALID_MSN, 'a Read Request out of sequence');
+    const { requester, domain } = this.#host;
+    const work = requester.oldestRead;
+    if (opcodeOf(header) !== RdmapOpcode.ATOMIC_RESPONSE || work === null || !isAtomic(work.opcode))
+      return this.#fault(Terminate.UNEXPECTED_OPCODE, 'an Atomic Response that nothing asked for');
+    if (UntaggedHeader.messageSequenceNumber.get(header) !== this.#atomicNumber)
+      return this.#fault(Terminate.INVALID_MSN, 'an Atomic Response out of sequence');
     if (UntaggedHeader.messageOffset.get(header) !== 0)
-      return this.#fault(Terminate.INVALID_MO, 'a Read Request in several segments');
-    if (this.ulpduLength > READ_REQUEST_HEADER)
-      return this.#fault(Terminate.MESSAGE_TOO_LONG, 'a Read Request that is too long');
-    if (this.ulpduLength < READ_REQUEST_HEADER || (header[0]! & DdpFlag.LAST) === 0)
-      return this.#fault(Terminate.OPERATION, 'a Read Request that is too short');
-    const { domain, responder } = this.#host;
-    const length = ReadRequestHeader.readMessageSize.get(header);
-    const sourceKey = ReadRequestHeader.sourceStag.get(header);
-    const at = ReadRequestHeader.sourceTaggedOffset.offset;
-    const high = getU32(header, at);
-    const low = getU32(header, at + 4);
-    // Of a read of nothing nothing is checked (RFC 5040 5.2.1).
-    const grant = length === 0 ? null : domain.keys.find(sourceKey);
-    if (length > 0) {
-      const fault = checkAccess(grant, domain, this.#host, AccessFlag.REMOTE_READ, high, low, length);
-      if (fault !== AccessFault.NONE)
-        return this.#fault(READ_FAULT[fault], 'an RDMA Read that is not granted');
-    }
-    const response = responder.take();
-    if (response === null)
-      return this.#fault(Terminate.NO_BUFFER, 'more RDMA Reads at a time than were agreed');
-    this.#readNumber = (this.#readNumber + 1) >>> 0;
-    response.sinkKey = ReadRequestHeader.sinkStag.get(header);
-    response.sinkHigh = getU32(header, ReadRequestHeader.sinkTaggedOffset.offset);
-    response.sinkLow = getU32(header, ReadRequestHeader.sinkTaggedOffset.offset + 4);
-    response.sourceKey = sourceKey;
-    response.grant = grant;
-    response.from = grant === null ? 0 : high * 2 ** 32 + low - grant.base;
-    response.length = length;
+      return this.#fault(Terminate.INVALID_MO, 'an Atomic Response in several segments');
+    const isWhole = this.ulpduLength === ATOMIC_RESPONSE_HEADER && (header[0]! & DdpFlag.LAST) !== 0;
+    if (!isWhole || AtomicResponseHeader.requestIdentifier.get(header) !== work.sinkKey)
+      return this.#fault(Terminate.OPERATION, 'an Atomic Response that is none to the request');
+    if (!work.memory.isUsable(domain, true)) return this.#readUnusable();
+    this.#atomicNumber = (this.#atomicNumber + 1) >>> 0;
+    placeOriginal(header, work.memory.list);
+    requester.readAnswered();
     return false;
   }
 
@@ -423,7 +421,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (isShared) return;
     for (let work = this.#ring.take(this.#work); work !== null; work = this.#ring.take(this.#work)) {
       this.#work = work;
-      this.#complete(work.id, CompletionStatus.FLUSH_ERROR, 0, 0, 0, false);
+      this.#complete(work.id, CompletionStatus.FLUSH_ERROR, CompletionOpcode.RECEIVE, 0, 0, 0, false);
     }
   }
 }

@@ -2,13 +2,16 @@
 
 import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
 import { AccessFlag } from '../verbs.js';
+import { ATOMIC_LENGTH, isAtomic, writeAtomicRequest } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
   DdpQueue,
+  IMMEDIATE_DATA_HEADER,
   putUntaggedHeader,
   RdmapOpcode,
   READ_REQUEST_HEADER,
   ReadRequestHeader as Header,
+  UNTAGGED_HEADER,
 } from './headers.js';
 import { Message } from './message.js';
 import { misuse } from './misuse.js';
@@ -29,6 +32,11 @@ const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
   [SendOpcode.BIND_WINDOW]: CompletionOpcode.BIND_WINDOW,
   [SendOpcode.LOCAL_INVALIDATE]: CompletionOpcode.LOCAL_INVALIDATE,
 };
+
+/** Whether the peer answers: these share depth, queue and numbers (RFC 7306 5.2). */
+function isAnsweredByPeer(opcode: SendOpcode): boolean {
+  return opcode === SendOpcode.RDMA_READ || isAtomic(opcode);
+}
 
 /** The queue pair that it is half of. */
 export interface RequesterHost {
@@ -51,8 +59,8 @@ class WorkMessage extends Message {
 
   check(): CompletionStatus {
     const work = this.#work;
-    // Of what a read brings nothing is sent; it is looked at when the data comes.
-    if (work.opcode === SendOpcode.RDMA_READ) return CompletionStatus.SUCCESS;
+    // Of what an answer brings nothing is sent; it is looked at when the data comes.
+    if (isAnsweredByPeer(work.opcode)) return CompletionStatus.SUCCESS;
     return this.#requester.check(work);
   }
 
@@ -61,16 +69,19 @@ class WorkMessage extends Message {
     const { list } = work.memory;
     switch (work.opcode) {
       case SendOpcode.RDMA_WRITE:
-        return this.tagged(
-          writer,
-          RdmapOpcode.WRITE,
-          list,
-          0,
-          list.length,
-          work.remoteKey,
-          work.remoteAddressHigh,
-          work.remoteAddressLow,
-        );
+        return this.#write(writer, work);
+      case SendOpcode.RDMA_WRITE_WITH_IMMEDIATE:
+        // A write of nothing is not sent.
+        if (this.position < list.length) {
+          this.#write(writer, work);
+          return false;
+        }
+        this.#requester.writeImmediateData(writer, work, this);
+        return true;
+      case SendOpcode.ATOMIC_FETCH_ADD:
+      case SendOpcode.ATOMIC_COMPARE_SWAP:
+        writeAtomicRequest(writer, work, this.#requester.requestSequenceNumber, this);
+        return true;
       case SendOpcode.RDMA_READ:
         this.#requester.writeReadRequest(writer, work, this);
         return true;
@@ -92,6 +103,20 @@ class WorkMessage extends Message {
     }
   }
 
+  #write(writer: FpduWriter<Message>, work: SendWork): boolean {
+    const { list } = work.memory;
+    return this.tagged(
+      writer,
+      RdmapOpcode.WRITE,
+      list,
+      0,
+      list.length,
+      work.remoteKey,
+      work.remoteAddressHigh,
+      work.remoteAddressLow,
+    );
+  }
+
   protected sent(): void {
     this.#requester.sent(this.#work);
   }
@@ -100,8 +125,9 @@ class WorkMessage extends Message {
 export class Requester {
   /** MSN of the Send that is being sent (RFC 5041 4.3: counted from 1 in each queue). */
   sendSequenceNumber = 0;
-  #readSequenceNumber = 0;
-  /** RDMA Reads that may be outstanding. */
+  /** MSN of the Read Request or Atomic Request that is being sent. */
+  requestSequenceNumber = 0;
+  /** RDMA Reads and atomics that may be outstanding. */
   initiatorDepth = 0;
   readonly #host: RequesterHost;
   readonly #queue: IwarpCompletionQueue;
@@ -146,14 +172,17 @@ export class Requester {
       case SendOpcode.SEND:
       case SendOpcode.SEND_WITH_INVALIDATE:
       case SendOpcode.RDMA_WRITE:
+      case SendOpcode.RDMA_WRITE_WITH_IMMEDIATE:
       case SendOpcode.RDMA_READ:
+      case SendOpcode.ATOMIC_FETCH_ADD:
+      case SendOpcode.ATOMIC_COMPARE_SWAP:
       case SendOpcode.LOCAL_INVALIDATE:
         return;
       case SendOpcode.BIND_WINDOW:
         if (window === null || bindRegion === null) throw misuse('a binding without window or region');
         return;
       default:
-        throw misuse('immediate data and atomics are not among the abilities of this device');
+        throw misuse('Sends with immediate data are not among the abilities of this device');
     }
   }
 
@@ -163,11 +192,7 @@ export class Requester {
       const work = this.#ring.next;
       if (work === null) return null;
       if ((work.flags & SendFlag.FENCE) !== 0 && this.#readCount > 0) return null;
-      if (
-        work.opcode === SendOpcode.RDMA_READ &&
-        this.#readCount > 0 &&
-        this.#readCount >= this.initiatorDepth
-      )
+      if (isAnsweredByPeer(work.opcode) && this.#readCount > 0 && this.#readCount >= this.initiatorDepth)
         return null;
       this.#ring.advance();
       const status = this.#begin(work);
@@ -196,10 +221,14 @@ export class Requester {
       case SendOpcode.BIND_WINDOW:
         return this.#bind(work);
       case SendOpcode.RDMA_READ:
+      case SendOpcode.ATOMIC_FETCH_ADD:
+      case SendOpcode.ATOMIC_COMPARE_SWAP:
         if (this.initiatorDepth === 0) return CompletionStatus.LOCAL_QP_OPERATION_ERROR;
         if (!work.memory.isUsable(domain, true)) return CompletionStatus.LOCAL_PROTECTION_ERROR;
+        if (isAtomic(work.opcode) && work.memory.list.length !== ATOMIC_LENGTH)
+          return CompletionStatus.LOCAL_LENGTH_ERROR;
         work.sinkKey = domain.keys.draw();
-        this.#readSequenceNumber = (this.#readSequenceNumber + 1) >>> 0;
+        this.requestSequenceNumber = (this.requestSequenceNumber + 1) >>> 0;
         this.#reads[(this.#firstRead + this.#readCount++) % this.#reads.length] = work;
         return CompletionStatus.SUCCESS;
       default:
@@ -235,14 +264,13 @@ export class Requester {
     writer.begin(READ_REQUEST_HEADER);
     const bytes = writer.region.bytes;
     const at = writer.offset;
-    const { READ_REQUEST } = DdpQueue;
     putUntaggedHeader(
       bytes,
       at,
       RdmapOpcode.READ_REQUEST,
       true,
-      READ_REQUEST,
-      this.#readSequenceNumber,
+      DdpQueue.REQUEST,
+      this.requestSequenceNumber,
       0,
       0,
     );
@@ -256,6 +284,22 @@ export class Requester {
     writer.finish(null, 0, 0, message);
   }
 
+  /**
+   * RFC 7306 6.3. Of the 8 bytes verbs have the first four, as Chelsio's adapters have it (`imm_data32` in Linux'
+   * drivers/infiniband/hw/cxgb4/t4fw_ri_api.h).
+   */
+  writeImmediateData(writer: FpduWriter<Message>, work: SendWork, message: Message): void {
+    writer.begin(IMMEDIATE_DATA_HEADER);
+    const { bytes } = writer.region;
+    const at = writer.offset;
+    const isSolicited = (work.flags & SendFlag.SOLICITED) !== 0;
+    const opcode = isSolicited ? RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT : RdmapOpcode.IMMEDIATE_DATA;
+    putUntaggedHeader(bytes, at, opcode, true, DdpQueue.SEND, this.sendSequenceNumber, 0, 0);
+    putU32(bytes, at + UNTAGGED_HEADER, work.immediate);
+    putU32(bytes, at + UNTAGGED_HEADER + 4, 0);
+    writer.finish(null, 0, 0, message);
+  }
+
   /** Whether the memory of a message that has begun may still be sent. */
   check(work: SendWork): CompletionStatus {
     return work.memory.isUsable(this.#host.domain, false)
@@ -266,12 +310,12 @@ export class Requester {
   /** All FPDUs of it have left. */
   sent(work: SendWork): void {
     work.isSent = true;
-    if (work.opcode === SendOpcode.RDMA_READ && !work.isAnswered) return;
+    if (isAnsweredByPeer(work.opcode) && !work.isAnswered) return;
     work.isDone = true;
     this.retire();
   }
 
-  /** The read whose response is due; null when none is. */
+  /** The RDMA Read or atomic whose response is due; null when none is. */
   get oldestRead(): SendWork | null {
     return this.#readCount === 0 ? null : this.#reads[this.#firstRead]!;
   }

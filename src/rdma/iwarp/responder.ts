@@ -1,14 +1,15 @@
-/** The passive half of a queue pair: answers the peer's RDMA Reads, in their order (RFC 5040 5.2.2, 5.5 rule 20). */
+/** The passive half of a queue pair: answers the peer's RDMA Reads and atomics, in their order (RFC 5040 5.2.2, 5.5 rule 20). */
 
 import type { ScatterList } from '../../util/memory.js';
 import { CompletionStatus } from '../work.js';
+import { AtomicRequest, writeAtomicResponse } from './atomics.js';
 import { RdmapOpcode } from './headers.js';
 import type { Grant, KeyTable } from './keys.js';
 import { Message } from './message.js';
 import type { FpduWriter } from './mpa/fpdu-writer.js';
 
-/** What a Read Request asks for. Offsets are those of the requester, any 64 bits. */
-export class ReadResponse extends Message {
+/** What a Read Request or an Atomic Request asks for. Offsets are those of the requester, any 64 bits. */
+export class Response extends Message {
   readonly #responder: Responder;
   sinkKey = 0;
   sinkHigh = 0;
@@ -19,6 +20,9 @@ export class ReadResponse extends Message {
   /** First byte in the grant's list. */
   from = 0;
   length = 0;
+  /** It is an Atomic Request, which is carried out when its turn has come. */
+  isAtomic = false;
+  readonly atomic = new AtomicRequest();
 
   constructor(responder: Responder) {
     super();
@@ -31,6 +35,12 @@ export class ReadResponse extends Message {
   }
 
   protected segment(writer: FpduWriter<Message>): boolean {
+    if (this.isAtomic) {
+      const original = this.atomic.perform(this.grant!.list, this.from);
+      const number = this.#responder.nextAtomicNumber();
+      writeAtomicResponse(writer, this.atomic, original, number, this);
+      return true;
+    }
     const list: ScatterList | null = this.grant?.list ?? null;
     return this.tagged(
       writer,
@@ -53,11 +63,12 @@ export class ReadResponse extends Message {
 export class Responder {
   readonly keys: KeyTable;
   readonly #resources: number;
-  readonly #responses: ReadResponse[];
+  readonly #responses: Response[];
   #first = 0;
   /** Requests that are not answered, and how many of their answers have begun. */
   #count = 0;
   #begun = 0;
+  #atomicNumber = 0;
 
   /**
    * `resources`: requests that the peer may have under way. There are places for twice as many: a stream that is Node's tells
@@ -66,19 +77,25 @@ export class Responder {
   constructor(keys: KeyTable, resources: number) {
     this.keys = keys;
     this.#resources = resources;
-    this.#responses = Array.from({ length: 2 * resources }, () => new ReadResponse(this));
+    this.#responses = Array.from({ length: 2 * resources }, () => new Response(this));
   }
 
   /** The place of a new request; null when there are more of them than were agreed. */
-  take(): ReadResponse | null {
+  take(): Response | null {
     if (this.#count - this.#begun === this.#resources || this.#count === this.#responses.length) return null;
     return this.#responses[(this.#first + this.#count++) % this.#responses.length]!;
   }
 
   /** The next response to send; null when there is none. */
-  next(): ReadResponse | null {
+  next(): Response | null {
     if (this.#begun === this.#count) return null;
     return this.#responses[(this.#first + this.#begun++) % this.#responses.length]!;
+  }
+
+  /** MSN of an Atomic Response. */
+  nextAtomicNumber(): number {
+    this.#atomicNumber = (this.#atomicNumber + 1) >>> 0;
+    return this.#atomicNumber;
   }
 
   answered(): void {

@@ -54,7 +54,10 @@ export class SendWork {
   remoteAddressHigh = 0;
   remoteAddressLow = 0;
   remoteKey = 0;
+  immediate = 0;
   invalidateKey = 0;
+  compare = 0n;
+  operand = 0n;
   window: IwarpMemoryWindow | null = null;
   bindRegion: IwarpMemoryRegion | null = null;
   bindOffset = 0;
@@ -65,12 +68,12 @@ export class SendWork {
   /** It is over; `status` says how. */
   isDone = false;
   status: CompletionStatus = CompletionStatus.SUCCESS;
-  /** All of it has left; for an RDMA Read, its response has come. */
+  /** All of it has left; for an RDMA Read or an atomic, its response has come. */
   isSent = false;
   isAnswered = false;
   /** What puts it on the wire. */
   readonly message: Message;
-  /** For an RDMA Read: the key by which the response comes, and the bytes that have come. */
+  /** For an RDMA Read: the key by which the response comes, and the bytes that have come. For an atomic: its identifier. */
   sinkKey = 0;
   received = 0;
 
@@ -86,7 +89,10 @@ export class SendWork {
     this.remoteAddressHigh = request.remoteAddressHigh;
     this.remoteAddressLow = request.remoteAddressLow;
     this.remoteKey = request.remoteKey;
+    this.immediate = request.immediate;
     this.invalidateKey = request.invalidateKey;
+    this.compare = request.compare;
+    this.operand = request.operand;
     this.window = request.window as IwarpMemoryWindow | null;
     this.bindRegion = request.bindRegion as IwarpMemoryRegion | null;
     this.bindOffset = request.bindOffset;
