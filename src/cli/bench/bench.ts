@@ -59,6 +59,8 @@ export async function runBench(url: string, flags: BenchFlags, interruption: Int
       depth,
       isRandom: flags.sequential !== true,
       readPercent,
+      // Several paths bring data side by side.
+      sharesMemory: flags.multipath === undefined,
       rampSeconds: flags.rampTime,
       seconds,
     });

@@ -2,19 +2,27 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { VolatileDevice } from '../../../test/support/volatile-device.js';
+import type { Memory } from '../../util/memory.js';
 import { type BlockDevice, type BlockIo, BlockOp, BlockStatus, MemoryDevice } from '../../block/index.js';
 import { Load } from './load.js';
 
 const SIZE = 1 << 20;
 
+interface Note {
+  op: BlockOp;
+  offset: number;
+  /** Where the data is. */
+  memory: Memory;
+}
+
 /** A device that notes what is asked of it. */
-function noting(device: BlockDevice, notes: { op: BlockOp; offset: number }[], most: { inFlight: number }) {
+function noting(device: BlockDevice, notes: Note[], most: { inFlight: number }) {
   let inFlight = 0;
   return Object.create(device, {
     size: { value: device.size },
     submit: {
       value: (io: BlockIo) => {
-        notes.push({ op: io.op, offset: io.offset });
+        notes.push({ op: io.op, offset: io.offset, memory: io.data.regions[0]! });
         most.inFlight = Math.max(most.inFlight, ++inFlight);
         setTimeout(() => {
           inFlight--;
@@ -28,7 +36,7 @@ function noting(device: BlockDevice, notes: { op: BlockOp; offset: number }[], m
 
 describe('a load', () => {
   test('keeps as many operations in flight as it is told, one after the other', async () => {
-    const notes: { op: BlockOp; offset: number }[] = [];
+    const notes: Note[] = [];
     const most = { inFlight: 0 };
     const device = noting(new MemoryDevice({ size: SIZE }), notes, most);
     const load = new Load({
@@ -37,6 +45,7 @@ describe('a load', () => {
       depth: 5,
       isRandom: false,
       readPercent: 100,
+      sharesMemory: true,
       rampSeconds: 0,
       seconds: 0.1,
     });
@@ -50,10 +59,11 @@ describe('a load', () => {
     notes.forEach(({ op, offset }, i) => {
       assert.deepEqual([op, offset], [BlockOp.READ, (i % 16) * 65536]);
     });
+    assert.equal(new Set(notes.map(({ memory }) => memory)).size, 1, 'the memory of all reads');
   });
 
   test('does not count what is done before its ramp is over', async () => {
-    const notes: { op: BlockOp; offset: number }[] = [];
+    const notes: Note[] = [];
     const device = noting(new MemoryDevice({ size: SIZE }), notes, { inFlight: 0 });
     const load = new Load({
       devices: [device],
@@ -61,6 +71,7 @@ describe('a load', () => {
       depth: 1,
       isRandom: true,
       readPercent: 100,
+      sharesMemory: true,
       rampSeconds: 0.2,
       seconds: 0.1,
     });
@@ -71,7 +82,7 @@ describe('a load', () => {
   });
 
   test('mixes reads and writes at random places of the whole disk', async () => {
-    const notes: { op: BlockOp; offset: number }[] = [];
+    const notes: Note[] = [];
     const device = noting(new MemoryDevice({ size: SIZE }), notes, { inFlight: 0 });
     const load = new Load({
       devices: [device, device],
@@ -79,6 +90,7 @@ describe('a load', () => {
       depth: 32,
       isRandom: true,
       readPercent: 70,
+      sharesMemory: false,
       rampSeconds: 0,
       seconds: 0.3,
     });
@@ -87,6 +99,14 @@ describe('a load', () => {
     assert.equal(new Set(notes.map(({ op }) => op)).size, 2);
     assert.ok(notes.every(({ offset }) => offset % 4096 === 0 && offset <= SIZE - 4096));
     assert.ok(new Set(notes.map(({ offset }) => offset)).size > 100);
+    const memoryOf = (op: BlockOp) =>
+      new Set(notes.filter((note) => note.op === op).map(({ memory }) => memory));
+    assert.equal(
+      memoryOf(BlockOp.READ).size,
+      64,
+      'reads that are under way at a time have memory of their own',
+    );
+    for (const memory of memoryOf(BlockOp.WRITE)) assert.ok(!memoryOf(BlockOp.READ).has(memory));
   });
 
   test('a device that fails ends it', async () => {
@@ -101,6 +121,7 @@ describe('a load', () => {
       depth: 3,
       isRandom: true,
       readPercent: 100,
+      sharesMemory: true,
       rampSeconds: 0,
       seconds: 60,
     });
@@ -115,6 +136,7 @@ describe('a load', () => {
       depth: 3,
       isRandom: true,
       readPercent: 0,
+      sharesMemory: true,
       rampSeconds: 0,
       seconds: 60,
     });

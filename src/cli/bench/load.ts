@@ -17,6 +17,11 @@ export interface LoadOptions {
   isRandom: boolean;
   /** 0 to 100. */
   readPercent: number;
+  /**
+   * All data of a device comes one after the other: then all reads may have the same memory, which stays in the
+   * processor's cache. Nobody looks at it.
+   */
+  sharesMemory: boolean;
   /** So long the load is on before what it does counts. */
   rampSeconds: number;
   /** How long it then counts. */
@@ -91,17 +96,30 @@ export class Load {
   }
 }
 
-/** Where the operations on one device go. */
+/** Where the operations on one device go, and what memory they have. */
 class Stream {
   readonly load: Load;
   readonly device: BlockDevice;
+  /** What all writes write, apart from where reads come to: what is under way must not change. */
+  readonly outgoing: ScatterList;
+  readonly #incoming: ScatterList | null;
   readonly #blocks: number;
   #next = 0;
 
   constructor(load: Load, device: BlockDevice) {
     this.load = load;
     this.device = device;
-    this.#blocks = Math.floor(device.size / load.options.blockSize);
+    const { blockSize, sharesMemory } = load.options;
+    this.#blocks = Math.floor(device.size / blockSize);
+    this.#incoming = sharesMemory ? listOf(Memory.allocate(blockSize)) : null;
+    const memory = Memory.allocate(blockSize);
+    this.outgoing = listOf(memory);
+    if (load.options.readPercent < 100) randomFillSync(memory.bytes);
+  }
+
+  /** Where the reads of one operation at a time come to. */
+  incoming(): ScatterList {
+    return this.#incoming ?? listOf(Memory.allocate(this.load.options.blockSize));
   }
 
   /** First byte of the next operation. */
@@ -114,12 +132,19 @@ class Stream {
   }
 }
 
+function listOf(memory: Memory): ScatterList {
+  const list = new ScatterList();
+  list.add(memory, 0, memory.length);
+  return list;
+}
+
 class LoadIo extends BlockIo {
   /** Milliseconds of `performance.now`. */
   startedAt = 0;
   readonly #stream: Stream;
   readonly #load: Load;
   readonly #readPercent: number;
+  readonly #incoming: ScatterList;
   readonly #onDone = (): void => {
     this.done();
   };
@@ -130,16 +155,15 @@ class LoadIo extends BlockIo {
     this.#load = stream.load;
     const { blockSize, readPercent } = stream.load.options;
     this.#readPercent = readPercent;
-    const memory = Memory.allocate(blockSize);
-    if (readPercent < 100) randomFillSync(memory.bytes);
+    this.#incoming = stream.incoming();
     this.length = blockSize;
-    this.data = new ScatterList();
-    this.data.add(memory, 0, blockSize);
   }
 
   begin(now: number): void {
     const percent = this.#readPercent;
-    this.op = percent === 100 || Math.random() * 100 < percent ? BlockOp.READ : BlockOp.WRITE;
+    const isRead = percent === 100 || Math.random() * 100 < percent;
+    this.op = isRead ? BlockOp.READ : BlockOp.WRITE;
+    this.data = isRead ? this.#incoming : this.#stream.outgoing;
     this.offset = this.#stream.place();
     this.startedAt = now;
     // What is done at once must not go deeper and deeper.
