@@ -3,8 +3,8 @@
 import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { accepts } from '../test/support/accepts.js';
 
 /** The kernel reports process times in these units on every Linux that Node runs on (USER_HZ). */
 const CLOCK_TICKS_PER_SECOND = 100;
@@ -36,23 +36,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 /** Wait until `port` accepts connections; fails when the process ends first or takes longer than 15 s. */
 export async function untilListening(child: ChildProcess, port: number): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
-  while (!(await accepts(port))) {
+  while (!(await accepts({ port, host: '127.0.0.1' }))) {
     if (hasEnded(child)) throw new Error(`${child.spawnargs.join(' ')} ended before it listened`);
     if (Date.now() > deadline)
       throw new Error(`${child.spawnargs.join(' ')} does not listen on port ${port}`);
     await delay(20);
-  }
-}
-
-async function accepts(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
   }
 }
 

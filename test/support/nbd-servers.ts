@@ -3,7 +3,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { accepts } from './accepts.js';
 
 /** A server process. */
 export class NbdServerProcess {
@@ -36,7 +36,7 @@ export class NbdServerProcess {
     this.#child = child;
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text));
     const deadline = Date.now() + 10_000;
-    while (!(await accepts(this.socket))) {
+    while (!(await accepts({ path: this.socket }))) {
       if (child.exitCode !== null || Date.now() > deadline) {
         throw new Error(`${this.#path} does not listen: ${this.#stderr}`);
       }
@@ -51,19 +51,6 @@ export class NbdServerProcess {
     if (child?.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
     await once(child, 'exit');
-  }
-}
-
-/** Its file is there a moment before it listens. */
-async function accepts(path: string): Promise<boolean> {
-  const socket = connect({ path });
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
   }
 }
 

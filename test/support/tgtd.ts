@@ -2,10 +2,10 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { accepts } from './accepts.js';
 import { freePort } from './free-port.js';
 import { peer } from './peers.js';
 import { runToSuccess } from './run-program.js';
@@ -72,14 +72,7 @@ export class Tgtd {
 
   async #listening(): Promise<void> {
     const deadline = performance.now() + READY_MS;
-    for (;;) {
-      const socket = connect(this.port, '127.0.0.1');
-      const isThere = await once(socket, 'connect').then(
-        () => true,
-        () => false,
-      );
-      socket.destroy();
-      if (isThere) return;
+    while (!(await accepts({ port: this.port, host: '127.0.0.1' }))) {
       if (this.#child.exitCode !== null) throw new Error(`tgtd ended with ${this.#child.exitCode}`);
       if (performance.now() > deadline) throw new Error('tgtd does not listen');
       await delay(50);

@@ -83,15 +83,20 @@ export function untagged(fields: UntaggedFields = {}): Buffer {
   return ulpdu;
 }
 
+/** A message of the queue of requests, `length` bytes with its headers; what is behind DDP's is zero. */
+function request(
+  opcode: number,
+  length: number,
+  fields: Pick<UntaggedFields, 'number' | 'messageOffset'>,
+): Buffer {
+  const { number = 1, messageOffset = 0 } = fields;
+  const payload = Buffer.alloc(length - UNTAGGED_HEADER);
+  return untagged({ opcode, queue: DdpQueue.REQUEST, number, messageOffset, payload });
+}
+
 export function readRequest(fields: ReadFields): Buffer {
-  const { number = 1, messageOffset = 0, sinkStag = 0x5157, sinkOffset = 0n } = fields;
-  const ulpdu = untagged({
-    opcode: RdmapOpcode.READ_REQUEST,
-    queue: DdpQueue.REQUEST,
-    number,
-    messageOffset,
-    payload: Buffer.alloc(READ_REQUEST_HEADER - UNTAGGED_HEADER),
-  });
+  const { sinkStag = 0x5157, sinkOffset = 0n } = fields;
+  const ulpdu = request(RdmapOpcode.READ_REQUEST, READ_REQUEST_HEADER, fields);
   ReadRequestHeader.sinkStag.set(ulpdu, sinkStag);
   ulpdu.writeBigUInt64BE(sinkOffset, 22);
   ReadRequestHeader.readMessageSize.set(ulpdu, fields.length);
@@ -115,15 +120,9 @@ export interface AtomicFields {
 
 /** A FetchAdd of 1, if nothing says otherwise (RFC 7306 5.2.1). */
 export function atomicRequest(fields: AtomicFields): Buffer {
-  const { number = 1, messageOffset = 0, operation = 0, identifier = 0x1de, data = 1n } = fields;
-  const { mask = 0n, compare = 0n, compareMask = 0xffff_ffff_ffff_ffffn } = fields;
-  const ulpdu = untagged({
-    opcode: RdmapOpcode.ATOMIC_REQUEST,
-    queue: DdpQueue.REQUEST,
-    number,
-    messageOffset,
-    payload: Buffer.alloc(ATOMIC_REQUEST_HEADER - UNTAGGED_HEADER),
-  });
+  const { operation = 0, identifier = 0x1de, data = 1n, mask = 0n } = fields;
+  const { compare = 0n, compareMask = 0xffff_ffff_ffff_ffffn } = fields;
+  const ulpdu = request(RdmapOpcode.ATOMIC_REQUEST, ATOMIC_REQUEST_HEADER, fields);
   AtomicRequestHeader.operation.set(ulpdu, operation);
   AtomicRequestHeader.requestIdentifier.set(ulpdu, identifier);
   AtomicRequestHeader.remoteStag.set(ulpdu, fields.stag);

@@ -64,6 +64,7 @@ const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.WRAP]: Terminate.TAGGED_WRAP,
   [AccessFault.BOUNDS]: Terminate.TAGGED_BOUNDS,
 };
+
 /** What a Send has begun with holds for all of its segments. */
 const NO_MESSAGE = -1;
 
