@@ -2,7 +2,7 @@
 
 import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
 import { AccessFlag } from '../verbs.js';
-import { ATOMIC_LENGTH, isAtomic, writeAtomicRequest } from './atomics.js';
+import { ATOMIC_LENGTH, isAtomic, isAtomicNumber, writeAtomicRequest } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
   DdpQueue,
@@ -167,16 +167,19 @@ export class Requester {
     work.set(request);
   }
 
-  #checkKind({ opcode, window, bindRegion }: SendRequest): void {
+  #checkKind({ opcode, window, bindRegion, operand, compare }: SendRequest): void {
     switch (opcode) {
       case SendOpcode.SEND:
       case SendOpcode.SEND_WITH_INVALIDATE:
       case SendOpcode.RDMA_WRITE:
       case SendOpcode.RDMA_WRITE_WITH_IMMEDIATE:
       case SendOpcode.RDMA_READ:
+      case SendOpcode.LOCAL_INVALIDATE:
+        return;
       case SendOpcode.ATOMIC_FETCH_ADD:
       case SendOpcode.ATOMIC_COMPARE_SWAP:
-      case SendOpcode.LOCAL_INVALIDATE:
+        if (!isAtomicNumber(operand) || !isAtomicNumber(compare))
+          throw misuse('an atomic operation with a number outside 0 to 2^64 - 1');
         return;
       case SendOpcode.BIND_WINDOW:
         if (window === null || bindRegion === null) throw misuse('a binding without window or region');

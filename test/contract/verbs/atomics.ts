@@ -157,6 +157,21 @@ export function atomicsContract(suite: VerbsSuite): void {
       assert.ok(passive.memory.bytes.equals(before));
     });
 
+    it('take numbers of 64 bits without sign only, and the connection goes on', async (t) => {
+      if (!isThere(t)) return;
+      const { active, passive } = await suite.connect(GRANTED);
+      for (const wrong of [{ operand: -1n }, { operand: LARGEST + 1n }, { operand: 0n, compare: -1n }])
+        assert.throws(
+          () => {
+            active.post(atomic(ATOMIC_COMPARE_SWAP, [active, passive], wrong));
+          },
+          { code: 'RDMA_MISUSE' },
+        );
+      active.post(atomic(ATOMIC_FETCH_ADD, [active, passive], { operand: LARGEST }));
+      await active.completed(1);
+      assert.deepEqual(statuses(active), [SUCCESS]);
+    });
+
     it('have room for 8 bytes, neither less nor more', async (t) => {
       if (!isThere(t)) return;
       for (const length of [7, 9]) {
