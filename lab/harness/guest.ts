@@ -174,7 +174,11 @@ export class Guest {
       // The answer comes when the agent has started.
       await this.#agent.request('guest-sync', { id: 1 });
     };
-    const connecting = connected();
+    const connecting = connected().catch(async (error: unknown) => {
+      // A QEMU that ends closes its sockets first: that it ended tells more.
+      await Promise.race([gone, delay(1000)]);
+      throw error;
+    });
     connecting.catch(() => undefined);
     try {
       await Promise.race([connecting, gone, late]);

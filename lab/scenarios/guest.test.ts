@@ -66,11 +66,14 @@ describe('guest', { skip: whatIsMissing() ?? false, timeout: 300_000 }, () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const { port } = taken.address() as AddressInfo;
-    await assert.rejects(
-      Guest.boot(folder, { ...HARDWARE, forward: [[port, 3260]] }),
-      /the guest did not boot: QEMU ended\n[^]*Could not set up host forwarding rule/,
-    );
-    taken.close();
+    try {
+      await assert.rejects(
+        Guest.boot(folder, { ...HARDWARE, forward: [[port, 3260]] }),
+        /the guest did not boot: QEMU ended\n[^]*Could not set up host forwarding rule/,
+      );
+    } finally {
+      taken.close();
+    }
     assert.deepEqual(processes(), []);
   });
 });

@@ -240,10 +240,10 @@ export class DataEnd {
   }
 
   /** Wait for the peer's end, for a while. */
-  async ended(): Promise<void> {
+  async ended(limitMs = FAREWELL_MS): Promise<void> {
     if (this.#isOver || this.#connection === null) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, FAREWELL_MS);
+      const timer = setTimeout(resolve, limitMs);
       this.#farewell = () => {
         clearTimeout(timer);
         resolve();
