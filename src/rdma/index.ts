@@ -8,5 +8,7 @@
 
 export * from './verbs.js';
 export * from './work.js';
-export { type IwarpOptions, IwarpProvider } from './iwarp/device.js';
+export { IwarpDevice, type IwarpOptions, IwarpProvider } from './iwarp/device.js';
+export type { StartOptions } from './iwarp/connection.js';
+export { infoOf, type StreamInfo } from './iwarp/tcp.js';
 export * from './ping/index.js';

@@ -19,11 +19,17 @@ export interface ByteStreamEvents<Owner> {
 }
 
 export interface ByteStream<Owner extends object> {
+  /**
+   * Who reads. It may change at any time, also within `readable` or while paused: the new one is told of whatever the old one
+   * has not read.
+   */
   events: ByteStreamEvents<Owner>;
   /** It has ended: what is released from now on has not left. */
   readonly isClosed: boolean;
   /** What is to be sent. Fill it, then call `flush`. */
   readonly queue: SendQueue<Owner>;
+  /** The next byte, which stays to be read; -1 when there is none now. For whoever decides who is to read. */
+  peekByte(): number;
   /** Bytes put into `region` at `offset`, at most `length`; 0 when there are none now. */
   read(region: Memory, offset: number, length: number): number;
   /** The same into the parts of `list`, one after the other. */

@@ -56,6 +56,10 @@ export class NodeStream<Owner extends object> implements ByteStream<Owner> {
     return this.#isFinished || this.socket.destroyed;
   }
 
+  peekByte(): number {
+    return this.#chunk === null || this.isHalted || this.isClosed ? -1 : this.#chunk[this.#chunkOffset]!;
+  }
+
   read(region: Memory, offset: number, length: number): number {
     const chunk = this.#chunk;
     if (chunk === null || this.isHalted || this.isClosed) return 0;

@@ -11,6 +11,7 @@ import type { Libc } from '../util/posix/libc.js';
 import { NodeStream } from './node-stream.js';
 import { type Polled, type Poller, TrafficMeter } from './poller.js';
 
+const MSG_PEEK = 0x02;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const EAGAIN = 11;
@@ -42,6 +43,7 @@ class Message {
 
 const outgoing = new Message(512);
 const incoming = new Message(64);
+const peeked = Memory.allocate(1);
 
 /** The part of Node's TCP handle that is used here; undocumented, so its presence is checked. */
 interface TcpHandle {
@@ -72,6 +74,13 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
     this.fd = handle.fd;
     this.#libc = libc;
     this.#poller = poller;
+  }
+
+  override peekByte(): number {
+    if (this.hasChunk) return super.peekByte();
+    if (!this.#isAwake || this.isClosed || this.isHalted) return -1;
+    const n = this.#received(this.#libc.recv(this.fd, peeked.address, 1, MSG_PEEK | MSG_DONTWAIT));
+    return n === 0 ? -1 : peeked.bytes[0]!;
   }
 
   override read(region: Memory, offset: number, length: number): number {

@@ -57,6 +57,19 @@ describe('SendQueue', () => {
     );
   });
 
+  it('knows whether somebody waits to be told', () => {
+    const queue = new SendQueue<Transfer>();
+    const memory = filled(10, 0);
+    queue.push(memory, 0, 4, null);
+    assert.equal(queue.hasOwners, false);
+    queue.push(memory, 4, 4, new Transfer());
+    assert.equal(queue.hasOwners, true);
+    queue.consume(7, () => undefined);
+    assert.equal(queue.hasOwners, true);
+    queue.consume(1, () => undefined);
+    assert.equal(queue.hasOwners, false);
+  });
+
   it('tells an owner when the last of its bytes is gone, not before', () => {
     const queue = new SendQueue<Transfer>();
     const transfer = new Transfer();

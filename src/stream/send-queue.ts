@@ -76,6 +76,11 @@ export class SendQueue<Owner extends object> {
     this.bytes += length;
   }
 
+  /** Whether somebody is to be told of what is queued. */
+  get hasOwners(): boolean {
+    return this.#owners.some((owner) => owner !== null);
+  }
+
   /** Aim `vector` at the first segments, as many as it has room for. Returns how many. */
   fillVector(vector: IoVector): number {
     const n = Math.min(this.count, vector.capacity);

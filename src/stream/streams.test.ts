@@ -2,98 +2,28 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import net from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import { Memory, ScatterList } from '../util/memory.js';
-import { libc, libcMissing } from '../util/posix/libc.js';
-import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
-import { NodeStream } from './node-stream.js';
+import { libc } from '../util/posix/libc.js';
 import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller, TrafficMeter } from './poller.js';
+import {
+  connected,
+  IMPLEMENTATIONS,
+  Listener,
+  type Open,
+  pairs,
+  pattern,
+  poller,
+  Transfer,
+  until,
+  withoutLibc,
+} from './testing/sockets.js';
 
-/** Whose bytes are sent. */
-class Transfer {
-  readonly buffer = new ScatterList();
-}
-
-/** Collects what a stream tells. */
-class Listener implements ByteStreamEvents<Transfer> {
-  readonly received: Buffer[] = [];
-  readonly releases: Transfer[] = [];
-  closes = 0;
-  error: Error | null = null;
-  readonly #buffer = Memory.allocate(3000);
-  stream!: ByteStream<Transfer>;
-
-  readable(): void {
-    for (let n; (n = this.stream.read(this.#buffer, 0, this.#buffer.length)) > 0;) {
-      this.received.push(Buffer.from(this.#buffer.bytes.subarray(0, n)));
-    }
-  }
-
-  released(owner: Transfer): void {
-    this.releases.push(owner);
-  }
-
-  closed(error: Error | null): void {
-    this.closes++;
-    this.error = error;
-  }
-
-  get bytes(): Buffer {
-    return Buffer.concat(this.received);
-  }
-}
-
-function pattern(length: number): Memory {
-  const memory = Memory.allocate(length);
-  for (let i = 0; i < length; i++) memory.bytes[i] = (i * 7 + (i >>> 8)) & 0xff;
-  return memory;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    assert.ok(Date.now() < deadline, 'nothing happened for 10 s');
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-/** Both ends of a new connection: the accepted socket, and its peer. */
-async function connected(): Promise<[net.Socket, net.Socket]> {
-  const server = net.createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const accepted = once(server, 'connection') as Promise<[net.Socket]>;
-  const peer = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
-  const [socket] = await accepted;
-  server.close();
-  return [socket, peer];
-}
-
-function byteStreamContract(
-  name: string,
-  skip: string | false,
-  open: (socket: net.Socket) => ByteStream<Transfer>,
-): void {
+function byteStreamContract(name: string, skip: string | false, open: Open): void {
   describe(`ByteStream: ${name}`, { skip }, () => {
-    const cleanups: (() => void)[] = [];
-    afterEach(() => {
-      for (const cleanup of cleanups.splice(0)) cleanup();
-    });
-
-    async function pair(): Promise<{ listener: Listener; stream: ByteStream<Transfer>; peer: net.Socket }> {
-      const listener = new Listener();
-      const [socket, peer] = await connected();
-      const stream = open(socket);
-      stream.events = listener;
-      listener.stream = stream;
-      cleanups.push(() => {
-        peer.destroy();
-        stream.destroy(null);
-      });
-      return { listener, stream, peer };
-    }
+    const { pair, close } = pairs(open);
+    afterEach(close);
 
     it('delivers what the peer sends, in order', async () => {
       const { listener, peer } = await pair();
@@ -294,15 +224,7 @@ function byteStreamContract(
   });
 }
 
-byteStreamContract('NodeStream', false, (socket) => new NodeStream<Transfer>(socket));
-
-const poller = libc === null ? null : new Poller(libc, true);
-const withoutLibc = libc === null ? `foreign functions are ${libcMissing}` : false;
-byteStreamContract('PolledStream', withoutLibc, (socket) => {
-  const handle = tcpHandleOf(socket);
-  assert.ok(handle !== null, 'this Node offers no socket descriptor');
-  return new PolledStream<Transfer>(socket, handle, libc!, poller!);
-});
+for (const [name, skip, open] of IMPLEMENTATIONS) byteStreamContract(name, skip, open);
 
 describe('PolledStream', { skip: withoutLibc }, () => {
   it('leaves a descriptor alone whose number may be the next connection of somebody else', async () => {

@@ -23,7 +23,7 @@ import { NOT_NEGOTIATED } from './mpa/frames.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
 import type { IwarpQueuePair } from './queue-pair.js';
 import { closedEarly, sendFrame, StartupExchange } from './startup-exchange.js';
-import { dialStream, type StreamInfo } from './tcp.js';
+import type { StreamInfo, StreamSource } from './tcp.js';
 
 /** Of an Ethernet without jumbo frames, with TCP's timestamps. */
 const USUAL_MSS = 1448;
@@ -127,52 +127,56 @@ abstract class IwarpConnection implements RdmaConnection {
   }
 }
 
+/** For the active side: how long connecting may take, and what stops it. */
+export type StartOptions = Pick<ResolveOptions, 'timeout' | 'signal'>;
+
 /** A depth as the peer declared it, or what is agreed without. */
 function depthOf(declared: number, otherwise: number): number {
   return declared === NOT_NEGOTIATED ? otherwise : declared;
 }
 
 export class ActiveConnection extends IwarpConnection {
-  readonly #options: ResolveOptions;
+  readonly #options: StartOptions;
+  readonly #source: StreamSource;
   #isAsked = false;
   #reminder: NodeJS.Timeout | undefined;
 
-  constructor(device: IwarpDevice, options: ResolveOptions, address: string) {
+  constructor(
+    device: IwarpDevice,
+    source: StreamSource,
+    { localAddress, remoteAddress }: Omit<StreamInfo, 'isLocal'>,
+    options: StartOptions,
+  ) {
     super(device);
     this.#options = options;
-    this.remoteAddress = address;
+    this.#source = source;
+    this.localAddress = localAddress;
+    this.remoteAddress = remoteAddress;
   }
 
   override async connect(parameters: ConnectionParameters = {}): Promise<Established> {
     const queuePair = this.requireQueuePair();
     if (this.#isAsked) throw misuse('a connection is connected once');
     this.#isAsked = true;
-    const { attributes, options } = this.device;
-    const { port, timeout = 10_000, signal } = this.#options;
+    const { timeout = 10_000, signal } = this.#options;
     const deadline = performance.now() + timeout;
-    const { stream, info } = await dialStream<Message>(this.remoteAddress, port, timeout, signal ?? null);
+    const { stream, info } = await this.#source.open(timeout, signal ?? null);
     this.localAddress = info.localAddress;
-    const initiator = new MpaInitiator({
-      revision: options.revision ?? 2,
-      crc: this.wantsCrc(info),
-      markers: options.markers ?? false,
-      ...(parameters.privateData === undefined ? {} : { privateData: parameters.privateData }),
-      ird: parameters.responderResources ?? attributes.maxResponderResources,
-      maxIrd: attributes.maxResponderResources,
-      ord: parameters.initiatorDepth ?? attributes.maxInitiatorDepth,
-      peerToPeer: (options.revision ?? 2) === 2 ? ['write'] : null,
-    });
     const abort = (): void => {
       stream.destroy(signal!.reason as Error);
     };
     signal?.addEventListener('abort', abort, { once: true });
+    let initiator: MpaInitiator;
     try {
+      signal?.throwIfAborted();
+      initiator = this.#initiator(info, parameters);
       await new Promise<void>((resolve, reject) => {
         const left = Math.max(1, Math.ceil(deadline - performance.now()));
         const isComplete = (): boolean => initiator.result !== null;
         new StartupExchange(stream, initiator, isComplete, left, resolve, reject).send(initiator.request);
       });
     } catch (error) {
+      stream.destroy(null);
       signal?.throwIfAborted();
       // The TCP connection's own, such as a reset.
       throw error instanceof RiserError ? error : closedEarly(error);
@@ -203,8 +207,27 @@ export class ActiveConnection extends IwarpConnection {
     return established(result.privateData, result.ird, result.ord);
   }
 
+  #initiator(info: StreamInfo, parameters: ConnectionParameters): MpaInitiator {
+    const { attributes, options } = this.device;
+    const revision = options.revision ?? 2;
+    return new MpaInitiator({
+      revision,
+      crc: this.wantsCrc(info),
+      markers: options.markers ?? false,
+      ...(parameters.privateData === undefined ? {} : { privateData: parameters.privateData }),
+      ird: parameters.responderResources ?? attributes.maxResponderResources,
+      maxIrd: attributes.maxResponderResources,
+      ord: parameters.initiatorDepth ?? attributes.maxInitiatorDepth,
+      peerToPeer: revision === 2 ? ['write'] : null,
+    });
+  }
+
   override close(): void {
     clearTimeout(this.#reminder);
+    if (!this.#isAsked) {
+      this.#isAsked = true;
+      this.#source.giveUp();
+    }
     super.close();
   }
 }

@@ -3,7 +3,7 @@
 import { lookup } from 'node:dns/promises';
 import { createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { openStream } from '../../stream/index.js';
+import { type ByteStream, openStream } from '../../stream/index.js';
 import { libcMissing } from '../../util/posix/libc.js';
 import { RiserError } from '../../util/errors.js';
 import type {
@@ -23,7 +23,7 @@ import type {
   ResolveOptions,
 } from '../verbs.js';
 import { IwarpCompletionQueue } from './completion-queue.js';
-import { ActiveConnection } from './connection.js';
+import { ActiveConnection, type StartOptions } from './connection.js';
 import { KeyTable } from './keys.js';
 import { IwarpListener } from './listener.js';
 import type { Message } from './message.js';
@@ -31,7 +31,8 @@ import { misuse } from './misuse.js';
 import { Notifier } from './notifier.js';
 import { IwarpProtectionDomain } from './protection-domain.js';
 import { IwarpQueuePair } from './queue-pair.js';
-import { infoOf } from './tcp.js';
+import { Startups } from './startups.js';
+import { dialledStream, givenStream, infoOf, type StreamInfo, takenOver } from './tcp.js';
 import type { MpaRevision } from './mpa/frames.js';
 
 export interface IwarpOptions {
@@ -100,7 +101,7 @@ export class IwarpProvider implements RdmaProvider {
     return Promise.resolve([{ name: NAME, transport: 'iWARP', state: 'ACTIVE', addresses }]);
   }
 
-  open(name: string, _events: DeviceEvents = {}): Promise<RdmaDevice> {
+  open(name: string, _events: DeviceEvents = {}): Promise<IwarpDevice> {
     if (name === NAME) return Promise.resolve(new IwarpDevice(this.#options));
     return Promise.reject(
       new RiserError('RDMA_DEVICE_MISSING', `there is no RDMA device "${name}"`, {
@@ -112,6 +113,10 @@ export class IwarpProvider implements RdmaProvider {
   }
 }
 
+/**
+ * Software iWARP. Besides what every device can, it takes over TCP connections that are there, whether they were used for something
+ * else before (RFC 5044 7, "streaming mode"; so iSER does, RFC 7145 5.1) or are shared with other protocols by their first bytes.
+ */
 export class IwarpDevice implements RdmaDevice {
   readonly name = NAME;
   readonly attributes = ATTRIBUTES;
@@ -120,6 +125,7 @@ export class IwarpDevice implements RdmaDevice {
   readonly #notifier = new Notifier(queueMicrotask);
   readonly #queuePairs = new Set<IwarpQueuePair>();
   readonly #listeners = new Set<IwarpListener>();
+  readonly #startups = new Startups(this);
   #lastNumber = 0;
 
   constructor(options: IwarpOptions = {}) {
@@ -171,11 +177,45 @@ export class IwarpDevice implements RdmaDevice {
     this.#listeners.delete(listener);
   }
 
+  /**
+   * The passive side on a TCP connection that somebody else accepted: the peer's MPA Request is the first that has come and was
+   * not read, or will come; `requested` of `events` follows. The stream is the device's from now on. Nothing that is queued on
+   * it may have an owner; it is sent first.
+   *
+   * `failed`: there was no such request within `startupTimeout`, or too many others came meanwhile, or the device was closed;
+   * the stream is closed.
+   *
+   * @throws RiserError `RDMA_MISUSE`: queued bytes have an owner
+   */
+  acceptStream<Owner extends object>(
+    stream: ByteStream<Owner>,
+    info: StreamInfo,
+    events: ListenerEvents,
+    failed: (error: Error) => void = () => undefined,
+  ): void {
+    this.#startups.begin(takenOver(stream), info, events, failed);
+  }
+
+  /**
+   * The active side on a TCP connection that is there: `connect` sends the MPA Request at once. The stream is the connection's
+   * from now on, and its `close` is due even if it is never connected. Nothing that is queued on it may have an owner.
+   *
+   * @throws RiserError `RDMA_MISUSE`: queued bytes have an owner
+   */
+  connectStream<Owner extends object>(
+    stream: ByteStream<Owner>,
+    info: StreamInfo,
+    options: StartOptions = {},
+  ): RdmaConnection {
+    return new ActiveConnection(this, givenStream(stream, info), info, options);
+  }
+
   async resolve(options: ResolveOptions): Promise<RdmaConnection> {
     options.signal?.throwIfAborted();
     try {
       const { address } = await lookup(options.host);
-      return new ActiveConnection(this, options, address);
+      const addresses = { localAddress: '', remoteAddress: address };
+      return new ActiveConnection(this, dialledStream(address, options.port), addresses, options);
     } catch (cause) {
       throw new RiserError('RDMA_UNREACHABLE', `there is no host "${options.host}"`, {
         by: 'local',
@@ -187,6 +227,7 @@ export class IwarpDevice implements RdmaDevice {
 
   async close(): Promise<void> {
     if (this.#queuePairs.size > 0) throw misuse('a device is closed while it has queue pairs');
+    this.#startups.giveUp();
     for (const listener of this.#listeners) await listener.close();
   }
 }

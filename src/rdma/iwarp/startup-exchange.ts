@@ -26,7 +26,10 @@ export class StartupExchange implements ByteStreamEvents<Message> {
   /** The stream is gone. */
   isClosed = false;
 
-  /** Of `completed` and `failed` one is called, once. `timeout`: milliseconds. */
+  /**
+   * Takes the stream over, paused or not; what has come and was not read is the first that counts. Of `completed` and
+   * `failed` one is called, once, never from within this call. `timeout`: milliseconds.
+   */
   constructor(
     stream: ByteStream<Message>,
     machine: StartupMachine,
@@ -49,6 +52,13 @@ export class StartupExchange implements ByteStreamEvents<Message> {
       );
     }, timeout);
     stream.events = this;
+    stream.resume();
+    // It may have told its end to whoever had it before.
+    if (stream.isClosed) {
+      queueMicrotask(() => {
+        this.closed(null);
+      });
+    }
   }
 
   send(frame: Uint8Array): void {

@@ -17,6 +17,10 @@ export abstract class MemoryStream<Owner extends object> implements ByteStream<O
   abstract flush(): void;
   abstract end(): void;
 
+  peekByte(): number {
+    return this.incoming[0] ?? -1;
+  }
+
   read(region: Memory, offset: number, length: number): number {
     const part = Math.min(length, this.incoming.length);
     copyBytes(this.incoming, 0, region.bytes, offset, part);
