@@ -23,6 +23,12 @@ export interface ConnectionParameters {
   maxBurstLength: number;
   /** MaxOutstandingR2T of one task. */
   maxOutstandingR2T: number;
+  /** iSERHelloRequired (RFC 7145 6.10). */
+  helloRequired: boolean;
+  /** TaggedBufferForSolicitedDataOnly: an advertised write buffer begins behind the unsolicited data (RFC 7145 6.9). */
+  taggedBufferForSolicitedDataOnly: boolean;
+  /** Control-type PDUs that the peer may send without having to wait for this side (RFC 7145 8.1). */
+  maxReceivePDUs: number;
 }
 
 /** Numbers that PDUs made by the Datamover carry; the iSCSI layer gives them at the moment of queueing. */
@@ -33,6 +39,28 @@ export interface Numbering {
   peekStatSN(): number;
   expectedCmdSN(): number;
   maxCmdSN(): number;
+}
+
+/**
+ * Where the initiator's buffers are for a command, as its iSER header advertises them (RFC 7145 9.2): keys (STags), 0 for
+ * none, and 64-bit addresses (base offsets) as two words. All 0 over TCP.
+ */
+export class RemoteBuffers {
+  readKey = 0;
+  readHigh = 0;
+  readLow = 0;
+  writeKey = 0;
+  writeHigh = 0;
+  writeLow = 0;
+
+  copyFrom(other: RemoteBuffers): void {
+    this.readKey = other.readKey;
+    this.readHigh = other.readHigh;
+    this.readLow = other.readLow;
+    this.writeKey = other.writeKey;
+    this.writeHigh = other.writeHigh;
+    this.writeLow = other.writeLow;
+  }
 }
 
 /** A control-type PDU that arrived. One object is aimed anew for every PDU: it is valid during the call only. */
@@ -49,6 +77,8 @@ export class ControlPdu {
   dataLength = 0;
   /** The data segment's digest did not match: the data must not be used. */
   dataDigestFailed = false;
+  /** What came with a SCSI Command. */
+  readonly remote = new RemoteBuffers();
 
   /** The data segment as a new view; for control paths. */
   data(): Buffer {
@@ -75,6 +105,10 @@ export abstract class DataTransfer {
 
 /** A task of the target. */
 export abstract class TargetTransfer extends DataTransfer {
+  /** What came with its command: the iSCSI layer copies it there ({@link ControlPdu.remote}). */
+  readonly remote = new RemoteBuffers();
+  /** getData: bytes that came, or are still to come, unsolicited. */
+  unsolicitedLength = 0;
   /** getData: the next byte to solicit, and the end of what is to be solicited. */
   solicitOffset = 0;
   solicitEnd = 0;
@@ -97,6 +131,8 @@ export abstract class InitiatorTransfer extends DataTransfer {
   transferred = 0;
   /** Kept by the Datamover: parts of `buffer` that are queued for sending; it must not change meanwhile. */
   queuedParts = 0;
+  /** Kept by the Datamover: what the target may reach of `buffer`; null when it may reach nothing. */
+  grant: object | null = null;
 }
 
 /** What can be wrong with a task's Data-Out. */
@@ -192,12 +228,24 @@ export interface TargetDatamover extends Datamover {
   /** Get_Data: solicit bytes `solicitOffset` .. `solicitEnd` of the transfer's buffer. */
   getData(transfer: TargetTransfer): void;
 
-  /** Forget a transfer's solicited data (its task was aborted): Data-Out that still comes is dropped. */
-  abandon(transfer: TargetTransfer): void;
+  /**
+   * Send_Control of a SCSI Response, of the task of `transfer`; what its command has advertised is over with it
+   * (RFC 7145 7.3.2).
+   */
+  sendResponse(transfer: TargetTransfer, header: Buffer, data: Uint8Array | null, length: number): void;
+
+  /**
+   * Forget a transfer's solicited data (its task was aborted): Data-Out that still comes is dropped. True: nothing touches
+   * the transfer's buffer any more. False: what was asked for may still come into it; `buffersReleased` follows.
+   */
+  abandon(transfer: TargetTransfer): boolean;
 }
 
 /** The initiator's primitives. */
 export interface InitiatorDatamover extends Datamover {
+  /** Commands that may be outstanding at a time, whatever the target's window says. */
+  readonly taskLimit: number;
+
   /** Enable_Datamover: from now on `parameters` hold and `tasks` may move data. */
   enableDatamover(parameters: ConnectionParameters, tasks: InitiatorTasks): void;
 
@@ -209,4 +257,10 @@ export interface InitiatorDatamover extends Datamover {
    * @param ahs additional header segments, padded to 4 bytes each, or null
    */
   sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void;
+
+  /**
+   * Deallocate_Task_Resources: the task is over, maybe without a SCSI Response; from now on the target cannot reach its
+   * buffer any more.
+   */
+  deallocateTaskResources(transfer: InitiatorTransfer): void;
 }

@@ -57,6 +57,9 @@ export const PARAMETERS: ConnectionParameters = {
   maxRecvDataSegmentLength: 16384,
   maxBurstLength: 20000,
   maxOutstandingR2T: 2,
+  helloRequired: false,
+  taggedBufferForSolicitedDataOnly: true,
+  maxReceivePDUs: 64,
 };
 
 export class RecordedEvents implements TargetDatamoverEvents {

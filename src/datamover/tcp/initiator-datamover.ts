@@ -31,6 +31,8 @@ interface DataInPlacement extends Placement {
 }
 
 export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> implements InitiatorDatamover {
+  /** As many as there are tags. */
+  readonly taskLimit = 65_536;
   readonly #events: DatamoverEvents;
   #tasks: InitiatorTasks | null = null;
   /** One data PDU is received at a time. */
@@ -163,5 +165,9 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
         this.#tasks!.expectedStatSN(),
       );
     }
+  }
+
+  deallocateTaskResources(): void {
+    // What comes for a task that is over ends the connection.
   }
 }

@@ -123,10 +123,15 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
     }
   }
 
-  abandon(transfer: TargetTransfer): void {
+  sendResponse(_transfer: TargetTransfer, header: Buffer, data: Uint8Array | null, length: number): void {
+    this.sendControl(header, data, length);
+  }
+
+  abandon(transfer: TargetTransfer): boolean {
     this.dropDirect(transfer);
     this.#r2ts.releaseAll(transfer);
     transfer.outstandingR2Ts = 0;
     transfer.solicitOffset = transfer.solicitEnd;
+    return true;
   }
 }

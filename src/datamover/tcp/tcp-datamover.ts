@@ -35,6 +35,9 @@ const LOGIN_PARAMETERS: ConnectionParameters = {
   maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
   maxBurstLength: 262144,
   maxOutstandingR2T: 1,
+  helloRequired: false,
+  taggedBufferForSolicitedDataOnly: false,
+  maxReceivePDUs: 1,
 };
 
 /** Why a data PDU is welcome: its data goes to the transfer's buffer, at the offset that the PDU names. */

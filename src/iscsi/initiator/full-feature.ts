@@ -81,7 +81,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
     this.#expStatSN = login.expStatSN;
     this.control = new ControlRequests(this);
-    datamover.enableDatamover(connectionParameters(login.parameters), this);
+    datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
   }
 
   // ---- InitiatorTasks ----
@@ -136,7 +136,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   get #maySend(): boolean {
-    return this.#window.isOpen && !this.#tasks.isFull;
+    return this.#window.isOpen && this.#tasks.count < this.datamover.taskLimit;
   }
 
   /** Whether there are tasks that are not over. */
@@ -167,6 +167,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   #finish(task: InitiatorTask): void {
+    this.datamover.deallocateTaskResources(task);
     this.#tasks.remove(task);
     task.state = InitiatorTaskState.IDLE;
     task.done();
@@ -403,7 +404,10 @@ function timedOut(): RiserError {
   });
 }
 
-function connectionParameters(parameters: OperationalParameters): ConnectionParameters {
+/** Answers to anything but commands that may be outstanding: to pings, task management, texts. */
+const CONTROL_REQUESTS = 32;
+
+function connectionParameters(parameters: OperationalParameters, taskLimit: number): ConnectionParameters {
   return {
     headerDigest: parameters.headerDigest,
     dataDigest: parameters.dataDigest,
@@ -411,5 +415,8 @@ function connectionParameters(parameters: OperationalParameters): ConnectionPara
     maxRecvDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
     maxBurstLength: parameters.maxBurstLength,
     maxOutstandingR2T: parameters.maxOutstandingR2T,
+    helloRequired: parameters.iSERHelloRequired,
+    taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
+    maxReceivePDUs: taskLimit + CONTROL_REQUESTS + parameters.initiatorMaxOutstandingUnexpectedPDUs,
   };
 }

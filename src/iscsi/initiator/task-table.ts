@@ -39,11 +39,6 @@ export class TaskTable {
     this.count--;
   }
 
-  /** Whether there are as many tasks as tags. */
-  get isFull(): boolean {
-    return this.count > INDEX_MASK;
-  }
-
   /** All tasks in no order; for control paths. */
   all(): InitiatorTask[] {
     return this.#tasks.filter((task) => task !== null);

@@ -11,7 +11,7 @@ import { buildText, parseText, TextAssembler, type TextPair } from '../wire/text
 import { InitiatorAuthentication, type InitiatorAuthenticationOptions } from './chap-initiator.js';
 import { isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
-import { INITIATOR_OFFER, type Offer } from './offer.js';
+import { INITIATOR_OFFER, ISER_INITIATOR_OFFER, type Offer } from './offer.js';
 import { LoginStatus, loginStatusOf } from './status.js';
 import { LOGIN_DATA_SEGMENT_LIMIT, LoginStage } from './target-login.js';
 import { parseNumber } from './values.js';
@@ -32,6 +32,8 @@ export interface InitiatorLoginOptions {
   authentication?: InitiatorAuthenticationOptions | null;
   /** {@link INITIATOR_OFFER} by default. */
   offer?: Offer;
+  /** The connection is over RDMA: a target that does not agree to that is left (RFC 7145 5.1). */
+  isRdma?: boolean;
 }
 
 /** A Login Request to send. */
@@ -117,7 +119,7 @@ export class InitiatorLogin {
     this.#authentication = new InitiatorAuthentication(authentication ?? { user: null });
     this.#negotiation = new Negotiation({
       role: 'initiator',
-      offer: options.offer ?? INITIATOR_OFFER,
+      offer: options.offer ?? (options.isRdma === true ? ISER_INITIATOR_OFFER : INITIATOR_OFFER),
       sessionType: options.targetName === null ? 'Discovery' : 'Normal',
       leading: true,
     });
@@ -220,11 +222,15 @@ export class InitiatorLogin {
     const missing = this.#negotiation.conclude();
     if (missing !== null) return broken(`an end of the negotiation although ${missing}`);
     if (this.#tsih === 0) return broken('no TSIH');
+    const parameters = this.#negotiation.result();
+    const { isRdma, targetName } = this.#options;
+    if (isRdma === true && targetName !== null && !parameters.rdmaExtensions)
+      return broken('no agreement to RDMAExtensions=Yes on a connection over RDMA');
     const portalGroupTag = this.#negotiation.declarations.get('TargetPortalGroupTag');
     return {
       result: {
         tsih: this.#tsih,
-        parameters: this.#negotiation.result(),
+        parameters,
         targetAlias: this.#negotiation.declarations.get('TargetAlias') ?? null,
         portalGroupTag: portalGroupTag === undefined ? null : parseNumber(portalGroupTag),
         cmdSN: this.#options.initialCmdSN,

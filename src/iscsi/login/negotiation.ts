@@ -13,6 +13,7 @@ import {
   keyRule,
   KEYS,
   type ListKey,
+  type NegotiationState,
   type NumberKey,
   type OperationalParameters,
   type Role,
@@ -26,6 +27,7 @@ import { formatBoolean, parseBoolean, parseList, parseNumber, VALUE_LIMIT } from
 const NOT_UNDERSTOOD = 'NotUnderstood';
 const IRRELEVANT = 'Irrelevant';
 const REJECT = 'Reject';
+const NONE = 'None';
 const RESERVED: ReadonlySet<string> = new Set([NOT_UNDERSTOOD, IRRELEVANT, REJECT]);
 
 type NegotiatedKey = BooleanKey | NumberKey | ListKey;
@@ -104,13 +106,19 @@ export class Negotiation {
       const rule = keyRule(key);
       if (rule === undefined || this.#sent.has(key) || !allowedIn(rule, stage, this.#leading)) continue;
       if (isNegotiated(rule) && this.#received.has(key)) continue;
-      if (rule.irrelevant?.(this.#state) === true) continue;
+      if (rule.irrelevant?.(this.#proposedState) === true) continue;
       const value = this.#encode(rule);
       if (value === null) continue;
       this.#sent.set(key, value);
       pairs.push({ key, value });
     }
     return pairs;
+  }
+
+  /** What holds if the peer agrees to RDMAExtensions=Yes, whose answer other proposals do not wait for (RFC 7145 6.3). */
+  get #proposedState(): NegotiationState {
+    if (this.#sent.get('RDMAExtensions') !== 'Yes' || this.#received.has('RDMAExtensions')) return this.#state;
+    return { ...this.#state, parameters: { ...this.#state.parameters, rdmaExtensions: true } };
   }
 
   /**
@@ -205,10 +213,7 @@ export class Negotiation {
       case 'boolean':
       case 'number':
       case 'list':
-        answers.set(
-          rule.name,
-          rule.irrelevant?.(this.#state) === true ? IRRELEVANT : this.#accept(rule, value),
-        );
+        answers.set(rule.name, this.#answer(rule, value));
         return null;
       case 'obsolete':
         answers.set(rule.name, REJECT);
@@ -234,6 +239,12 @@ export class Negotiation {
         return null;
       }
     }
+  }
+
+  #answer(rule: NegotiatedKey, value: string): string {
+    if (rule.irrelevant?.(this.#state) !== true) return this.#accept(rule, value);
+    // Over RDMA digests MUST be negotiated to None (RFC 7145 5.1), and initiators in the field know no other answer.
+    return rule.kind === 'list' && parseList(value)?.includes(NONE) === true ? NONE : IRRELEVANT;
   }
 
   /** Select the result of a proposal; what is not admissible is answered Reject (RFC 7143 6.2.2). */

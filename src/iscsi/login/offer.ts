@@ -48,6 +48,22 @@ export const TARGET_OFFER: Offer = {
 };
 
 /**
+ * What it offers on a connection over RDMA (RFC 7145 6). Data is solicited, so that it moves by RDMA, but for what fits in the
+ * command itself.
+ */
+export const ISER_TARGET_OFFER: Offer = {
+  ...TARGET_OFFER,
+  headerDigest: ['None'],
+  dataDigest: ['None'],
+  rdmaExtensions: true,
+  initialR2T: true,
+  maxBurstLength: 2 ** 24 - 1,
+  targetRecvDataSegmentLength: 8192,
+  targetMaxOutstandingUnexpectedPDUs: 32,
+  sends: [],
+};
+
+/**
  * What Riser's initiator offers: one connection, everything in order, no recovery below the session, as much
  * unsolicited data as a target takes.
  */
@@ -79,5 +95,29 @@ export const INITIATOR_OFFER: Offer = {
     'DataPDUInOrder',
     'DataSequenceInOrder',
     'MaxOutstandingR2T',
+  ],
+};
+
+/** What it offers on a connection over RDMA. Nothing but commands with little data carries data itself. */
+export const ISER_INITIATOR_OFFER: Offer = {
+  ...INITIATOR_OFFER,
+  headerDigest: ['None'],
+  dataDigest: ['None'],
+  rdmaExtensions: true,
+  initialR2T: true,
+  maxBurstLength: 2 ** 24 - 1,
+  // Of discovery sessions, which have no other key for it.
+  initiatorMaxRecvDataSegmentLength: 8192,
+  initiatorRecvDataSegmentLength: 1024,
+  targetRecvDataSegmentLength: 8192,
+  initiatorMaxOutstandingUnexpectedPDUs: 32,
+  taggedBufferForSolicitedDataOnly: true,
+  sends: [
+    'RDMAExtensions',
+    ...INITIATOR_OFFER.sends,
+    'InitiatorRecvDataSegmentLength',
+    'TargetRecvDataSegmentLength',
+    'MaxOutstandingUnexpectedPDUs',
+    'TaggedBufferForSolicitedDataOnly',
   ],
 };

@@ -11,9 +11,9 @@ import { LoginFlag, Opcode, OPCODE_MASK } from '../wire/opcodes.js';
 import { serialAdd } from '../../util/serial.js';
 import { buildText, parseText, quote, TextAssembler, type TextPair, TextSplitter } from '../wire/text.js';
 import { formatIsid, receiveIscsiName } from '../names.js';
-import { isSecurityKey, type OperationalParameters } from './keys.js';
+import { DEFAULT_PARAMETERS, isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
-import { type Offer, TARGET_OFFER } from './offer.js';
+import { ISER_TARGET_OFFER, type Offer, TARGET_OFFER } from './offer.js';
 import type { Authenticator, LoginIdentity, LoginPolicy, LoginRefusal, SessionType } from './policy.js';
 import { SecurityStage } from './security-stage.js';
 import { LoginStatus } from './status.js';
@@ -38,6 +38,8 @@ export interface TargetLoginOptions {
   initialStatSN?: number;
   /** {@link TARGET_OFFER} by default. */
   offer?: Offer;
+  /** The connection is over RDMA: a normal session must agree to that (RFC 7145 5.1). */
+  isRdma?: boolean;
 }
 
 /** A Login Response to send. */
@@ -98,6 +100,12 @@ const STAGES: Readonly<
   },
 };
 
+/**
+ * What holds over RDMA where nothing is said. RFC 7145 6.9 has No: Linux' initiator declares nothing, but does as if it had
+ * declared Yes, and Linux' target takes it so.
+ */
+const ISER_DEFAULTS: OperationalParameters = { ...DEFAULT_PARAMETERS, taggedBufferForSolicitedDataOnly: true };
+
 /** The one version there is (RFC 7143 11.12.4). */
 const VERSION = 0;
 
@@ -136,7 +144,7 @@ export class TargetLogin {
 
   constructor(options: TargetLoginOptions) {
     this.#options = options;
-    this.#offer = options.offer ?? TARGET_OFFER;
+    this.#offer = options.offer ?? (options.isRdma === true ? ISER_TARGET_OFFER : TARGET_OFFER);
   }
 
   /**
@@ -296,6 +304,7 @@ export class TargetLogin {
         offer: this.#offer,
         sessionType,
         leading: identity.tsih === 0,
+        ...(this.#options.isRdma === true && { parameters: ISER_DEFAULTS }),
       }),
       security,
       greeting: greetingOf(identity),
@@ -340,6 +349,8 @@ export class TargetLogin {
       const next = nextStage(header);
       flags |= LoginFlag.TRANSIT | next;
       if (next === LoginStage.FULL_FEATURE) {
+        if (this.#lacksRdmaExtensions(begun))
+          return refuse(LoginStatus.INITIATOR_ERROR, 'a session over RDMA without RDMAExtensions=Yes');
         const opened = this.#options.policy.openSession(begun.identity);
         if ('refusal' in opened) return opened;
         tsih = opened.tsih;
@@ -350,6 +361,12 @@ export class TargetLogin {
     const result =
       this.#stage === LoginStage.FULL_FEATURE && begun !== null ? this.#finish(begun, first, tsih) : null;
     return { response, close: false, result, status: LoginStatus.SUCCESS, reason: '' };
+  }
+
+  /** RFC 7145 5.1, 6.3: that is not asked of discovery sessions. */
+  #lacksRdmaExtensions({ identity, negotiation }: Begun): boolean {
+    if (this.#options.isRdma !== true || identity.sessionType === 'Discovery') return false;
+    return !negotiation.result().rdmaExtensions;
   }
 
   #finish({ identity, negotiation, security }: Begun, first: Buffer, tsih: number): LoginResult {

@@ -9,7 +9,7 @@ import type { Command } from './command.js';
 const BUCKETS = 256;
 
 /** Immediate commands are not flow controlled by CmdSN: so many are taken beyond the window (RFC 7143 4.2.2.1). */
-const IMMEDIATE_RESERVE = 16;
+export const IMMEDIATE_RESERVE = 16;
 
 /** What a request's CmdSN means. */
 export const Turn = {

@@ -47,6 +47,8 @@ export abstract class Command extends TargetTransfer {
 
   /** The response is ready but unsolicited data is still on its way. */
   #isResponseHeld = false;
+  /** Data that was asked for may still come into `buffer`. */
+  #isBufferBusy = false;
   #status = GOOD;
   #dataInLength = 0;
   #transferLength = 0;
@@ -108,7 +110,7 @@ export abstract class Command extends TargetTransfer {
     this.#transferLength = transferLength;
     this.#sense = sense;
     this.#senseLength = senseLength;
-    if (this.outstandingR2Ts > 0) this.phase.datamover.abandon(this);
+    if (this.outstandingR2Ts > 0) this.#isBufferBusy = !this.phase.datamover.abandon(this);
     // The initiator still sends under this task's tag: first things first (RFC 7143 11.17.1).
     if (this.#isUnsolicitedOpen) this.#isResponseHeld = true;
     else this.#sendResponse();
@@ -116,9 +118,9 @@ export abstract class Command extends TargetTransfer {
 
   /** End without a response: the task was aborted. */
   end(): void {
-    this.phase.datamover.abandon(this);
+    const isFree = this.phase.datamover.abandon(this);
     this.#finish();
-    this.#release();
+    if (isFree) this.#release();
   }
 
   // ---- called by the connection ----
@@ -148,6 +150,8 @@ export abstract class Command extends TargetTransfer {
     this.#wanted = -1;
     this.#dataError = null;
     this.#isResponseHeld = false;
+    this.#isBufferBusy = false;
+    this.remote.copyFrom(pdu.remote);
     if (
       (pdu.dataLength > 0 &&
         (!isWrite || !this.phase.parameters.immediateData || pdu.dataLength > this.#unsolicitedLimit)) ||
@@ -207,7 +211,7 @@ export abstract class Command extends TargetTransfer {
     else this.dataReceived();
   }
 
-  /** The Data-In has left `buffer`. */
+  /** The Data-In has left `buffer`, or no Data-Out comes into it any more. */
   buffersReleased(): void {
     this.#release();
   }
@@ -226,6 +230,7 @@ export abstract class Command extends TargetTransfer {
   /** Ask for what has not come by itself; false when nothing is missing. */
   #solicitRest(): boolean {
     if (this.#unsolicitedReceived >= this.#wanted) return false;
+    this.unsolicitedLength = this.#unsolicitedReceived;
     this.solicitOffset = this.#unsolicitedReceived;
     this.solicitEnd = this.#wanted;
     this.phase.datamover.getData(this);
@@ -274,7 +279,7 @@ export abstract class Command extends TargetTransfer {
       datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
     } else {
       this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);
-      this.#release();
+      if (!this.#isBufferBusy) this.#release();
     }
     datamover.flush();
   }

@@ -48,7 +48,8 @@ export class TargetConnection implements TargetDatamoverEvents {
   readonly #host: ConnectionHost;
   readonly #openedAt: number;
   #datamover!: TargetDatamover;
-  #login: TargetLogin | null;
+  readonly #initiatorAddress: string;
+  #login: TargetLogin | null = null;
   #keepalive: Keepalive | null = null;
 
   /** `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. */
@@ -56,18 +57,26 @@ export class TargetConnection implements TargetDatamoverEvents {
     this.#host = host;
     this.remote = remote;
     this.#openedAt = now;
-    this.#login = new TargetLogin({
-      policy: host,
-      authenticator: host.authenticator,
-      initiatorAddress,
-      initialStatSN: 1,
-      commandWindow: host.limits.commandWindow,
-    });
+    this.#initiatorAddress = initiatorAddress;
   }
 
   /** Must be called before the first input. */
   attach(datamover: TargetDatamover): void {
+    const host = this.#host;
     this.#datamover = datamover;
+    this.#login = new TargetLogin({
+      policy: host,
+      authenticator: host.authenticator,
+      initiatorAddress: this.#initiatorAddress,
+      initialStatSN: 1,
+      commandWindow: host.limits.commandWindow,
+      isRdma: datamover.kind === 'iser',
+    });
+  }
+
+  /** How its commands and data travel. */
+  get transport(): TargetDatamover['kind'] {
+    return this.#datamover.kind;
   }
 
   /** Let time pass: ends a login that takes too long and a session whose peer is dead. */

@@ -17,6 +17,7 @@ import type { Logger } from '../../util/logger.js';
 import type { BufferPool } from '../../util/memory.js';
 import { serialAdd } from '../../util/serial.js';
 import type { OperationalParameters } from '../login/keys.js';
+import { LOGIN_DATA_SEGMENT_LIMIT } from '../login/target-login.js';
 import {
   AsyncMessage,
   Bhs,
@@ -47,7 +48,7 @@ import {
   type TaskManagementResponse,
 } from '../wire/opcodes.js';
 import type { Command } from './command.js';
-import { CommandTable, Turn } from './command-table.js';
+import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
 import { TextExchange, type TargetDirectory } from './text-exchange.js';
 
@@ -88,6 +89,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   hasHeard = false;
   readonly #host: FullFeatureHost;
   readonly #isDiscovery: boolean;
+  readonly #maxReceivePDUs: number;
   readonly #connectionId: number;
   readonly #text: TextExchange;
   #statSN: number;
@@ -105,7 +107,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.#statSN = options.statSN;
     this.commands = new CommandTable(options.expCmdSN, options.commandWindow, () => host.createCommand(this));
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
-    this.datamover.enableDatamover(connectionParameters(parameters), this);
+    if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
+    this.#maxReceivePDUs =
+      options.commandWindow + IMMEDIATE_RESERVE + parameters.targetMaxOutstandingUnexpectedPDUs;
+    this.datamover.enableDatamover(this.#connectionParameters(), this);
   }
 
   // ---- Numbering ----
@@ -257,15 +262,17 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     ScsiResponseHeader.status.set(header, status);
     ScsiResponseHeader.expDataSN.set(header, command.dataSN);
     ScsiResponseHeader.residualCount.set(header, residual);
+    this.#number(header, this.takeStatSN());
     if (senseLength === 0) {
-      this.sendNumbered(header, null, 0);
+      this.datamover.sendResponse(command, header, null, 0);
       return;
     }
     // RFC 7143 11.4.7: SenseLength, then the sense data.
     const data = this.#senseData;
-    data.writeUInt16BE(senseLength, 0);
-    for (let i = 0; i < senseLength; i++) data[2 + i] = sense[i]!;
-    this.sendNumbered(header, data, 2 + senseLength);
+    const length = Math.min(senseLength, this.parameters.initiatorMaxRecvDataSegmentLength - 2);
+    data.writeUInt16BE(length, 0);
+    for (let i = 0; i < length; i++) data[2 + i] = sense[i]!;
+    this.datamover.sendResponse(command, header, data, 2 + length);
   }
 
   // ---- NOP ----
@@ -349,7 +356,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   /** Negotiation in the full feature phase has changed `parameters`. */
   parametersChanged(): void {
-    this.datamover.noticeKeyValues(connectionParameters(this.parameters));
+    this.datamover.noticeKeyValues(this.#connectionParameters());
   }
 
   /** A Task Management Function Response (RFC 7143 11.6). */
@@ -372,6 +379,21 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.datamover.sendControl(header, data, length);
   }
 
+  #connectionParameters(): ConnectionParameters {
+    const { parameters } = this;
+    return {
+      headerDigest: parameters.headerDigest,
+      dataDigest: parameters.dataDigest,
+      maxSendDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
+      maxRecvDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
+      maxBurstLength: parameters.maxBurstLength,
+      maxOutstandingR2T: parameters.maxOutstandingR2T,
+      helloRequired: parameters.iSERHelloRequired,
+      taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
+      maxReceivePDUs: this.#maxReceivePDUs,
+    };
+  }
+
   #begin(opcode: Opcode, initiatorTaskTag: number): Buffer {
     const header = this.#header.fill(0);
     header[0] = opcode;
@@ -385,6 +407,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     ScsiResponseHeader.maxCmdSN.set(header, this.commands.maxCmdSN);
   }
 }
+
+/** Bytes of data that every initiator over RDMA has room for in a response. */
+const SMALLEST_RECEIVE = 128;
 
 /** Target Transfer Tag of the pings; the answer repeats it and needs no telling apart. */
 const PING_TAG = 1;
@@ -409,13 +434,13 @@ function violation(code: string, message: string): RiserError {
   return new RiserError(code, message, { by: 'peer', costs: 'connection' });
 }
 
-function connectionParameters(parameters: OperationalParameters): ConnectionParameters {
-  return {
-    headerDigest: parameters.headerDigest,
-    dataDigest: parameters.dataDigest,
-    maxSendDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
-    maxRecvDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
-    maxBurstLength: parameters.maxBurstLength,
-    maxOutstandingR2T: parameters.maxOutstandingR2T,
-  };
+/**
+ * Over RDMA a response must fit the receives that the initiator has posted, and what it declares is not always what it
+ * posts: Linux' has room for 128 bytes of data, and in a discovery session for as much as in a login.
+ */
+function limitResponses(parameters: OperationalParameters, isDiscovery: boolean): void {
+  parameters.initiatorMaxRecvDataSegmentLength = Math.min(
+    parameters.initiatorMaxRecvDataSegmentLength,
+    isDiscovery ? LOGIN_DATA_SEGMENT_LIMIT : SMALLEST_RECEIVE,
+  );
 }

@@ -134,7 +134,8 @@ export class Requester {
   readonly #ring: SendRing;
   readonly #maxSges: number;
   /** Reads that wait for their response, oldest first, in a ring. */
-  readonly #reads: (SendWork | null)[];
+  readonly #reads: (SendWork | null)[] = [];
+  readonly #maxRequests: number;
   #firstRead = 0;
   #readCount = 0;
   /** Successes without completion since the last completion. */
@@ -147,7 +148,7 @@ export class Requester {
     this.#queue = queue;
     this.#maxSges = maxSges;
     this.#ring = new SendRing(maxRequests, (work) => new WorkMessage(this, work));
-    this.#reads = new Array<SendWork | null>(maxRequests).fill(null);
+    this.#maxRequests = maxRequests;
   }
 
   get room(): number {
@@ -232,7 +233,7 @@ export class Requester {
           return CompletionStatus.LOCAL_LENGTH_ERROR;
         work.sinkKey = domain.keys.draw();
         this.requestSequenceNumber = (this.requestSequenceNumber + 1) >>> 0;
-        this.#reads[(this.#firstRead + this.#readCount++) % this.#reads.length] = work;
+        this.#reads[(this.#firstRead + this.#readCount++) % this.#maxRequests] = work;
         return CompletionStatus.SUCCESS;
       default:
         if (!work.memory.isUsable(domain, false)) return CompletionStatus.LOCAL_PROTECTION_ERROR;
@@ -327,7 +328,7 @@ export class Requester {
   readAnswered(): void {
     const work = this.#reads[this.#firstRead]!;
     this.#reads[this.#firstRead] = null;
-    this.#firstRead = this.#firstRead + 1 === this.#reads.length ? 0 : this.#firstRead + 1;
+    this.#firstRead = this.#firstRead + 1 === this.#maxRequests ? 0 : this.#firstRead + 1;
     this.#readCount--;
     work.isAnswered = true;
     // A stream that is Node's tells late that bytes have left: later than the answer to them may come.

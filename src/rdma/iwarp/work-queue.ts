@@ -109,7 +109,9 @@ export class SendWork {
 
 /** A send queue: work from `oldest` to `next` is under way, from there on it waits. */
 export class SendRing implements RoomOwner {
-  readonly #slots: SendWork[];
+  /** Made when they are needed first: a queue is large for the peers that will use it all. */
+  readonly #slots: SendWork[] = [];
+  readonly #makeMessage: (work: SendWork) => Message;
   readonly #capacity: number;
   #first = 0;
   #count = 0;
@@ -119,14 +121,14 @@ export class SendRing implements RoomOwner {
   constructor(capacity: number, makeMessage: (work: SendWork) => Message) {
     this.#capacity = capacity;
     this.room = capacity;
-    this.#slots = Array.from({ length: capacity }, () => new SendWork(makeMessage));
+    this.#makeMessage = makeMessage;
   }
 
   /** The slot of a new request; the caller fills it in. */
   post(): SendWork {
     if (this.room === 0) throw misuse('the send queue is full: poll completions before posting more');
     this.room--;
-    return this.#slots[(this.#first + this.#count++) % this.#capacity]!;
+    return (this.#slots[(this.#first + this.#count++) % this.#capacity] ??= new SendWork(this.#makeMessage));
   }
 
   /** The first that has not begun; null when all have. */
@@ -169,7 +171,8 @@ export class ReceiveWork {
 
 /** A receive queue, of one queue pair or shared. */
 export class ReceiveRing implements RoomOwner {
-  readonly #slots: ReceiveWork[];
+  /** Made when they are needed first. */
+  readonly #slots: ReceiveWork[] = [];
   readonly #capacity: number;
   #first = 0;
   #count = 0;
@@ -178,13 +181,12 @@ export class ReceiveRing implements RoomOwner {
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.room = capacity;
-    this.#slots = Array.from({ length: capacity }, () => new ReceiveWork());
   }
 
   post(request: ReceiveRequest): void {
     if (this.room === 0) throw misuse('the receive queue is full: poll completions before posting more');
     this.room--;
-    this.#slots[(this.#first + this.#count++) % this.#capacity]!.set(request);
+    (this.#slots[(this.#first + this.#count++) % this.#capacity] ??= new ReceiveWork()).set(request);
   }
 
   /** The oldest, for which the caller leaves a `spare` one. Null, and nothing is left, when none is posted. */

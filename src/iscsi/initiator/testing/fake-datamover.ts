@@ -25,6 +25,7 @@ export interface SentPdu {
 
 export class FakeInitiatorDatamover implements InitiatorDatamover {
   readonly kind = 'tcp';
+  readonly taskLimit = 65_536;
   readonly sent: SentPdu[] = [];
   tasks: InitiatorTasks | null = null;
   parameters: ConnectionParameters | null = null;
@@ -34,6 +35,10 @@ export class FakeInitiatorDatamover implements InitiatorDatamover {
   ended: Error | null = null;
   /** Told when the connection is ended. */
   onEnd: (reason: Error | null) => void = () => undefined;
+
+  deallocateTaskResources(): void {
+    // It lends nothing.
+  }
 
   enableDatamover(parameters: ConnectionParameters, tasks: InitiatorTasks): void {
     this.parameters = parameters;

@@ -65,9 +65,13 @@ export class FakeDatamover implements TargetDatamover {
     transfer.outstandingR2Ts = 1;
     this.solicited.push({ transfer, from: transfer.solicitOffset, to: transfer.solicitEnd });
   }
-  abandon(transfer: TargetTransfer): void {
+  sendResponse(_transfer: TargetTransfer, header: Buffer, data: Uint8Array | null, length: number): void {
+    this.sendControl(header, data, length);
+  }
+  abandon(transfer: TargetTransfer): boolean {
     transfer.outstandingR2Ts = 0;
     this.abandoned.push(transfer);
+    return true;
   }
   flush(): void {
     // Everything is taken at once.

@@ -1,0 +1,174 @@
+/**
+ * The initiator's side of the Datamover over RDMA: a command tells the target where the buffer is, and with the SCSI
+ * Response the data has been moved (RFC 7145 7.3.1, 7.3.2).
+ */
+
+import { Bhs, DataOut, ScsiResponse } from '../../iscsi/wire/headers.js';
+import { FINAL, Opcode, OPCODE_MASK, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
+import type { RdmaConnection } from '../../rdma/verbs.js';
+import { SendOpcode } from '../../rdma/work.js';
+import { putU32 } from '../../util/fields.js';
+import { copyBytes } from '../../util/memory.js';
+import type {
+  ConnectionParameters,
+  ControlPdu,
+  DatamoverEvents,
+  DataTransfer,
+  InitiatorDatamover,
+  InitiatorTasks,
+  InitiatorTransfer,
+} from '../datamover.js';
+import { Grant, Grants } from './grants.js';
+import { helloMessage, isHelloAccepted } from './header.js';
+import { HEADERS, IserDatamover, Work, workId } from './iser-datamover.js';
+import type { OutgoingMessage } from './message-buffers.js';
+import type { RegisteredMemory } from './registered-memory.js';
+
+/** Commands that have an answer to come; for each of them there is a receive. */
+const TASKS = 256;
+/** The login's own, and what a target may send right behind its last Login Response (RFC 7145 5.1.3). */
+const LOGIN_RECEIVES = 8;
+
+export class InitiatorIserDatamover extends IserDatamover implements InitiatorDatamover {
+  readonly taskLimit = TASKS;
+  readonly #events: DatamoverEvents;
+  readonly #grants: Grants;
+  readonly #header = Buffer.alloc(48);
+  #tasks: InitiatorTasks | null = null;
+  #isHelloDue = false;
+
+  constructor(connection: RdmaConnection, registered: RegisteredMemory, events: DatamoverEvents) {
+    super(connection, registered, events, LOGIN_RECEIVES);
+    this.#events = events;
+    const { request } = this;
+    this.#grants = new Grants(registered, (window, region, offset, length, access) => {
+      request.opcode = SendOpcode.BIND_WINDOW;
+      request.flags = 0;
+      request.id = workId(Work.OTHER, 0);
+      request.sges.clear();
+      request.window = window;
+      request.bindRegion = region;
+      request.bindOffset = offset;
+      request.bindLength = length;
+      request.bindAccess = access;
+      this.postRequest();
+      request.window = null;
+      request.bindRegion = null;
+    });
+  }
+
+  enableDatamover(parameters: ConnectionParameters, tasks: InitiatorTasks): void {
+    this.#tasks = tasks;
+    this.enable(parameters);
+    if (!parameters.helloRequired) return;
+    this.#isHelloDue = true;
+    this.sendHello(helloMessage(this.connection.device.attributes.maxResponderResources));
+  }
+
+  // ---- input ----
+
+  protected override get awaitsHello(): boolean {
+    return this.#isHelloDue;
+  }
+
+  /** RFC 7145 5.1.3 */
+  protected override hello(message: Uint8Array): void {
+    this.#isHelloDue = false;
+    if (!isHelloAccepted(message)) this.violation('ISER_HELLO', 'a HelloReply that rejects the connection');
+  }
+
+  protected override control(pdu: ControlPdu, invalidatedKey: number): void {
+    const { header } = pdu;
+    const opcode = header[0]! & OPCODE_MASK;
+    if (opcode === Opcode.DATA_IN || opcode === Opcode.R2T) {
+      this.violation('ISER_DATA_PDU', 'a PDU that RDMA takes the place of');
+      return;
+    }
+    const isResponse = opcode === Opcode.SCSI_RESPONSE && this.#tasks !== null;
+    const transfer = isResponse ? this.#tasks!.findTask(Bhs.initiatorTaskTag.get(header)) : null;
+    const grant = (transfer?.grant ?? null) as Grant | null;
+    if (transfer !== null) this.#settle(transfer, grant, header);
+    const isOwn = grant === null ? invalidatedKey === 0 : this.#grants.close(grant, invalidatedKey);
+    if (isOwn) this.notifyControl(pdu);
+    else this.violation('ISER_INVALIDATION', 'a Send that invalidates a key of another task');
+  }
+
+  /** RDMA does not tell how much was moved; the response does (RFC 7143 11.4.5). */
+  #settle(transfer: InitiatorTransfer, grant: Grant | null, header: Buffer): void {
+    const { buffer } = transfer;
+    const isUnderflow = (Bhs.flags.get(header) & ResponseFlag.UNDERFLOW) !== 0;
+    const residual = isUnderflow ? ScsiResponse.residualCount.get(header) : 0;
+    transfer.transferred = Math.max(0, buffer.length - residual);
+    if (grant?.isCopy === true && transfer.isRead)
+      buffer.writeFrom(0, grant.memory, 0, Math.min(transfer.transferred, buffer.length));
+  }
+
+  // ---- output ----
+
+  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+    if (this.isTerminated) return;
+    const { immediateLength, unsolicitedLength, buffer } = transfer;
+    transfer.dataSN = 0;
+    transfer.transferred = 0;
+    const grant = buffer.length > 0 ? this.#grants.open(transfer) : null;
+    if (this.isTerminated) return;
+    const ahsLength = ahs === null ? 0 : ahs.length;
+    Bhs.totalAHSLength.set(header, ahsLength >>> 2);
+    Bhs.dataSegmentLength.set(header, immediateLength);
+    const message = this.beginPdu(header, grant?.remote ?? null, ahsLength);
+    if (ahs !== null) copyBytes(ahs, 0, message.bytes, message.offset + HEADERS, ahsLength);
+    if (immediateLength > 0) this.#append(message, transfer, 0, immediateLength);
+    this.postMessage(message);
+    if (unsolicitedLength > immediateLength)
+      this.#sendDataOut(transfer, immediateLength, unsolicitedLength - immediateLength);
+  }
+
+  /** Data of the transfer's buffer goes along with the message, from where it lies. */
+  #append(message: OutgoingMessage, transfer: InitiatorTransfer, offset: number, length: number): void {
+    const grant = transfer.grant as Grant;
+    message.transfer = transfer;
+    message.held = grant.memory;
+    transfer.queuedParts++;
+    this.request.sges.add(this.registered.hold(grant.memory), grant.offset + offset, length);
+  }
+
+  /** Unsolicited Data-Out (RFC 7145 7.3.4). */
+  #sendDataOut(transfer: InitiatorTransfer, offset: number, length: number): void {
+    const header = this.#header;
+    const end = offset + length;
+    for (let dataSN = 0; offset < end && !this.isTerminated; dataSN++) {
+      const part = Math.min(end - offset, this.parameters.maxSendDataSegmentLength);
+      const isLast = offset + part === end;
+      putU32(header, 0, (Opcode.DATA_OUT << 24) | (isLast ? FINAL << 16 : 0));
+      putU32(header, 4, part);
+      putU32(header, 8, transfer.lunHigh);
+      putU32(header, 12, transfer.lunLow);
+      putU32(header, 16, transfer.initiatorTaskTag);
+      putU32(header, 20, RESERVED_TAG);
+      putU32(header, DataOut.expStatSN.offset, this.#tasks!.expectedStatSN());
+      putU32(header, DataOut.dataSN.offset, dataSN);
+      putU32(header, DataOut.bufferOffset.offset, offset);
+      const message = this.beginPdu(header, null, 0);
+      this.#append(message, transfer, offset, part);
+      this.postMessage(message);
+      offset += part;
+    }
+  }
+
+  protected override messageLeft(owner: DataTransfer): void {
+    const transfer = owner as InitiatorTransfer;
+    if (--transfer.queuedParts === 0) this.#events.buffersReleased(transfer);
+  }
+
+  deallocateTaskResources(transfer: InitiatorTransfer): void {
+    if (transfer.grant !== null) this.#grants.close(transfer.grant as Grant, 0);
+  }
+
+  protected override readCompleted(): void {
+    // An initiator reads nothing: its data is fetched.
+  }
+
+  protected override terminated(): void {
+    this.#grants.closeAll();
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * What both roles of the Datamover over RDMA have in common (RFC 7145): a queue pair, the Sends that carry control-type
+ * PDUs, and the end. All completions that one input brought are handled before what they cause is sent.
+ */
+
+import { Bhs, BHS_LENGTH } from '../../iscsi/wire/headers.js';
+import { Opcode, OPCODE_MASK } from '../../iscsi/wire/opcodes.js';
+import {
+  CompletionFlag,
+  completionRecords,
+  CompletionStatus,
+  SendFlag,
+  SendOpcode,
+  SendRequest,
+  type WorkCompletion,
+} from '../../rdma/work.js';
+import type { CompletionQueue, QueuePair, RdmaConnection } from '../../rdma/verbs.js';
+import { RiserError } from '../../util/errors.js';
+import { copyBytes } from '../../util/memory.js';
+import {
+  type ConnectionParameters,
+  ControlPdu,
+  type Datamover,
+  type DatamoverEvents,
+  type DataTransfer,
+  type RemoteBuffers,
+} from '../datamover.js';
+import {
+  getControlHeader,
+  ISER_HEADER_LENGTH,
+  IserOpcode,
+  iserOpcode,
+  putControlHeader,
+} from './header.js';
+import { IncomingMessages, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
+import type { RegisteredMemory } from './registered-memory.js';
+
+/** iSER header and basic header segment. */
+export const HEADERS = ISER_HEADER_LENGTH + BHS_LENGTH;
+/** Before login is over a peer may send this much in a data segment (RFC 7143 13.12). */
+const LOGIN_DATA_SEGMENT = 8192;
+/** The longest additional header segments, MaxAHSLength by default (RFC 7145 6.8), and padding. */
+const AHS_ROOM = 256 + 3;
+/** Messages that are no longer than this wait in memory that is used again and again: all but texts and pings. */
+const USUAL_MESSAGE = 640;
+/** Requests of a queue pair, as far as its device goes. Both are more than a peer that keeps the rules makes use of. */
+const SEND_REQUESTS = 2048;
+const RECEIVE_REQUESTS = 1024;
+const COMPLETIONS_AT_ONCE = 64;
+/** Parts of a list, of which large buffers have many. */
+const SGES = 32;
+
+/** What a completion is of: the lower bits of its id, below the index. */
+export const Work = { RECEIVE: 0, MESSAGE: 1, READ: 2, OTHER: 3 } as const;
+const WORK_KINDS = 4;
+
+export function workId(kind: number, index: number): number {
+  return index * WORK_KINDS + kind;
+}
+
+const LOGIN_PARAMETERS: ConnectionParameters = {
+  headerDigest: false,
+  dataDigest: false,
+  maxSendDataSegmentLength: LOGIN_DATA_SEGMENT,
+  maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
+  maxBurstLength: 262144,
+  maxOutstandingR2T: 1,
+  helloRequired: false,
+  taggedBufferForSolicitedDataOnly: false,
+  maxReceivePDUs: 1,
+};
+
+export abstract class IserDatamover implements Datamover {
+  readonly kind = 'iser';
+  protected readonly connection: RdmaConnection;
+  protected readonly registered: RegisteredMemory;
+  protected readonly queuePair: QueuePair;
+  protected readonly sges: number;
+  protected readonly messages: OutgoingMessages;
+  protected parameters = LOGIN_PARAMETERS;
+  protected isEnabled = false;
+  isTerminated = false;
+  /** Work is posted by this one, again and again. */
+  protected readonly request = new SendRequest();
+  readonly #events: DatamoverEvents;
+  readonly #queue: CompletionQueue;
+  readonly #completions: WorkCompletion[] = completionRecords(COMPLETIONS_AT_ONCE);
+  readonly #incoming: IncomingMessages;
+  readonly #pdu = new ControlPdu();
+  #isHandling = false;
+
+  /** `loginReceives`: PDUs that the peer may send before {@link enable}. */
+  constructor(
+    connection: RdmaConnection,
+    registered: RegisteredMemory,
+    events: DatamoverEvents,
+    loginReceives: number,
+  ) {
+    this.connection = connection;
+    this.registered = registered;
+    this.#events = events;
+    const { device } = connection;
+    const { attributes } = device;
+    const { domain } = registered;
+    this.sges = Math.min(SGES, attributes.maxSges);
+    this.messages = new OutgoingMessages(domain, USUAL_MESSAGE);
+    this.#incoming = new IncomingMessages(domain);
+    const maxSendRequests = Math.min(SEND_REQUESTS, attributes.maxSendRequests);
+    const maxReceiveRequests = Math.min(RECEIVE_REQUESTS, attributes.maxReceiveRequests);
+    this.#queue = device.createCompletionQueue(maxSendRequests + maxReceiveRequests, {
+      completed: () => {
+        this.#complete();
+      },
+    });
+    const options = {
+      sendQueue: this.#queue,
+      receiveQueue: this.#queue,
+      maxSendRequests,
+      maxReceiveRequests,
+      maxSges: this.sges,
+    };
+    this.queuePair = connection.createQueuePair(domain, options, {
+      disconnected: (error) => {
+        // What came before the end is handled first: a Logout Response is the reason for it.
+        this.#complete();
+        this.#finish(error);
+      },
+    });
+    this.#postReceives(loginReceives, LOGIN_DATA_SEGMENT);
+    this.#queue.arm();
+  }
+
+  // ---- what the roles differ in ----
+
+  /** A control-type PDU arrived in full. `invalidatedKey`: what it has invalidated here; 0 for nothing. */
+  protected abstract control(pdu: ControlPdu, invalidatedKey: number): void;
+  /** A Hello or HelloReply Message arrived, of the right length. */
+  protected abstract hello(message: Uint8Array): void;
+  /** An RDMA Read is complete, or will never be. */
+  protected abstract readCompleted(index: number): void;
+  /** A Send that had data of the transfer's buffer, or that ends its task, has left, or never will. */
+  protected abstract messageLeft(transfer: DataTransfer): void;
+  /** The connection is gone, and nothing touches any buffer. */
+  protected abstract terminated(): void;
+
+  /** Whether only a Hello or HelloReply Message may come. */
+  protected abstract readonly awaitsHello: boolean;
+
+  protected enable(parameters: ConnectionParameters): void {
+    this.parameters = parameters;
+    this.isEnabled = true;
+    this.#postReceives(parameters.maxReceivePDUs, parameters.maxRecvDataSegmentLength);
+  }
+
+  noticeKeyValues(parameters: ConnectionParameters): void {
+    this.parameters = parameters;
+  }
+
+  #postReceives(count: number, dataLength: number): void {
+    const limit = Math.min(RECEIVE_REQUESTS, this.connection.device.attributes.maxReceiveRequests);
+    const most = limit - this.#incoming.all.length;
+    const added = this.#incoming.add(Math.min(count, most), HEADERS + AHS_ROOM + dataLength, (index) =>
+      workId(Work.RECEIVE, index),
+    );
+    for (const { request } of added) this.queuePair.postReceive(request);
+  }
+
+  // ---- completions ----
+
+  #complete(): void {
+    if (this.isTerminated || this.#isHandling) return;
+    this.#isHandling = true;
+    try {
+      while (this.#handleSome()) {
+        // More may have come.
+      }
+    } catch (error) {
+      // A defect of ours that a peer's bytes brought to light costs its connection, not the process.
+      this.#finish(error instanceof Error ? error : new Error(String(error)));
+    }
+    this.#isHandling = false;
+    if (!this.isTerminated) this.queuePair.flush();
+  }
+
+  #handleSome(): boolean {
+    let count = this.#queue.poll(this.#completions);
+    if (count === 0) {
+      this.#queue.arm();
+      count = this.#queue.poll(this.#completions);
+    }
+    for (let i = 0; i < count && !this.isTerminated; i++) this.#handle(this.#completions[i]!);
+    return count > 0 && !this.isTerminated;
+  }
+
+  #handle(completion: WorkCompletion): void {
+    const { id, status } = completion;
+    const index = Math.floor(id / WORK_KINDS);
+    switch (id % WORK_KINDS) {
+      case Work.RECEIVE:
+        if (status === CompletionStatus.SUCCESS) this.#received(index, completion);
+        return;
+      case Work.MESSAGE:
+        // What failed ends the connection, and is let go of then.
+        if (status === CompletionStatus.SUCCESS) this.#messageLeft(this.messages.all[index]!);
+        return;
+      case Work.READ:
+        if (status === CompletionStatus.SUCCESS) this.readCompleted(index);
+        return;
+    }
+  }
+
+  #messageLeft(message: OutgoingMessage): void {
+    const { transfer, held } = message;
+    message.held = null;
+    this.messages.give(message);
+    if (held !== null) this.registered.release(held);
+    if (transfer !== null) this.messageLeft(transfer);
+  }
+
+  #received(index: number, completion: WorkCompletion): void {
+    const { memory, offset, request } = this.#incoming.all[index]!;
+    const length = completion.byteLength;
+    const invalidated =
+      (completion.flags & CompletionFlag.WITH_INVALIDATE) !== 0 ? completion.invalidatedKey : 0;
+    const { bytes } = memory;
+    const opcode = length < ISER_HEADER_LENGTH ? 0 : iserOpcode(bytes, offset);
+    const isHello = opcode === IserOpcode.HELLO || opcode === IserOpcode.HELLO_REPLY;
+    if (isHello !== this.awaitsHello && (isHello || this.awaitsHello)) {
+      this.violation('ISER_HELLO', isHello ? 'a Hello that was not agreed on' : 'something before its Hello');
+    } else if (isHello && length === ISER_HEADER_LENGTH) {
+      this.hello(bytes.subarray(offset, offset + length));
+    } else if (opcode === IserOpcode.CONTROL && length >= HEADERS) {
+      this.#receivedControl(memory, offset, length, invalidated);
+    } else {
+      this.violation('ISER_FORMAT', `an iSER message of ${length} bytes with opcode ${opcode}`);
+    }
+    if (!this.isTerminated) this.queuePair.postReceive(request);
+  }
+
+  #receivedControl(memory: ControlPdu['region'], offset: number, length: number, invalidated: number): void {
+    const pdu = this.#pdu;
+    const { header, remote } = pdu;
+    const { bytes } = memory;
+    for (let i = 0; i < BHS_LENGTH; i++) header[i] = bytes[offset + ISER_HEADER_LENGTH + i]!;
+    const ahsLength = Bhs.totalAHSLength.get(header) * 4;
+    const dataLength = Bhs.dataSegmentLength.get(header);
+    const needed = HEADERS + ahsLength + dataLength;
+    // Padding goes along with some peers and not with others.
+    if (length < needed || length > needed + 3) {
+      this.violation('ISER_FORMAT', `a PDU of ${needed} bytes in a message of ${length}`);
+      return;
+    }
+    const isConsistent = getControlHeader(bytes, offset, remote);
+    const hasKeys = remote.readKey !== 0 || remote.writeKey !== 0;
+    if (!isConsistent || (hasKeys && (header[0]! & OPCODE_MASK) !== Opcode.SCSI_COMMAND)) {
+      this.violation('ISER_FORMAT', 'an iSER header that advertises memory where there is none');
+      return;
+    }
+    pdu.region = memory;
+    pdu.ahsOffset = offset + HEADERS;
+    pdu.ahsLength = ahsLength;
+    pdu.dataOffset = offset + HEADERS + ahsLength;
+    pdu.dataLength = dataLength;
+    this.control(pdu, invalidated);
+  }
+
+  protected notifyControl(pdu: ControlPdu): void {
+    this.#events.controlNotify(pdu);
+  }
+
+  // ---- output ----
+
+  sendControl(header: Buffer, data: Uint8Array | null, length: number): void {
+    if (!this.isTerminated) this.sendPdu(header, data, length, 0);
+  }
+
+  /** `invalidates`: the peer's key that this Send invalidates; 0 for none. */
+  protected sendPdu(header: Buffer, data: Uint8Array | null, length: number, invalidates: number): void {
+    Bhs.totalAHSLength.set(header, 0);
+    Bhs.dataSegmentLength.set(header, length);
+    const message = this.beginPdu(header, null, length);
+    if (length > 0) copyBytes(data!, 0, message.bytes, message.offset + HEADERS, length);
+    this.postMessage(message, invalidates);
+  }
+
+  /** A message with the headers of a PDU in it, and room for `length` bytes behind; {@link request} sends all of it. */
+  protected beginPdu(header: Buffer, remote: RemoteBuffers | null, length: number): OutgoingMessage {
+    const message = this.beginMessage(HEADERS + length);
+    const { bytes, offset } = message;
+    putControlHeader(bytes, offset, remote);
+    copyBytes(header, 0, bytes, offset + ISER_HEADER_LENGTH, BHS_LENGTH);
+    return message;
+  }
+
+  protected beginMessage(length: number): OutgoingMessage {
+    const message = this.messages.take(length);
+    this.request.sges.clear().add(message.region, message.offset, length);
+    return message;
+  }
+
+  /** Post a message, and whatever else the request's list has behind it. */
+  protected postMessage(message: OutgoingMessage, invalidates = 0): void {
+    const { request } = this;
+    request.opcode = invalidates === 0 ? SendOpcode.SEND : SendOpcode.SEND_WITH_INVALIDATE;
+    request.invalidateKey = invalidates;
+    request.flags = SendFlag.SIGNALED | SendFlag.SOLICITED;
+    request.id = workId(Work.MESSAGE, message.index);
+    this.postRequest();
+  }
+
+  protected sendHello(message: Buffer): void {
+    const outgoing = this.beginMessage(message.length);
+    message.copy(outgoing.bytes, outgoing.offset);
+    this.postMessage(outgoing);
+  }
+
+  /** Post {@link request}. A peer for which the queue has no room any more asks, and takes nothing of what it gets. */
+  protected postRequest(): void {
+    if (this.isTerminated) return;
+    if (this.queuePair.sendRoom > 0) this.queuePair.postSend(this.request);
+    else {
+      this.#finish(
+        new RiserError('ISER_CONGESTED', 'the peer does not take what it has asked for', {
+          by: 'peer',
+          costs: 'connection',
+        }),
+      );
+    }
+  }
+
+  flush(): void {
+    // While completions are handled, what they cause leaves together at the end.
+    if (!this.#isHandling && !this.isTerminated) this.queuePair.flush();
+  }
+
+  connectionTerminate(): void {
+    this.flush();
+    this.connection.disconnect();
+  }
+
+  deallocateConnectionResources(reason: Error | null): void {
+    this.#finish(reason);
+  }
+
+  /** The peer broke a rule: the RDMA connection ends (RFC 7145 10.1.3.3). */
+  protected violation(code: string, what: string): void {
+    this.#finish(new RiserError(code, `the peer sent ${what}`, { by: 'peer', costs: 'connection' }));
+  }
+
+  /** The one place where the connection ends. */
+  #finish(reason: Error | null): void {
+    if (this.isTerminated) return;
+    this.isTerminated = true;
+    // From here on neither device nor peer touches any memory.
+    this.connection.close();
+    this.#queue.close();
+    for (const message of this.messages.all) if (message.isInUse) this.#messageLeft(message);
+    this.terminated();
+    this.messages.close();
+    this.#incoming.close();
+    this.#events.connectionTerminateNotify(reason);
+  }
+}

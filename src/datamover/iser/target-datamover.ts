@@ -1,0 +1,278 @@
+/**
+ * The target's side of the Datamover over RDMA: Data-In goes into the initiator's memory by RDMA Writes, Data-Out is
+ * fetched from there by RDMA Reads (RFC 7145 7.3.5, 7.3.6).
+ */
+
+import { ScsiResponse } from '../../iscsi/wire/headers.js';
+import { FINAL, Opcode, ScsiResponse as Response } from '../../iscsi/wire/opcodes.js';
+import { SendFlag, SendOpcode } from '../../rdma/work.js';
+import type { RdmaConnection } from '../../rdma/verbs.js';
+import { putU32 } from '../../util/fields.js';
+import type {
+  ConnectionParameters,
+  ControlPdu,
+  DataTransfer,
+  Numbering,
+  TargetDatamover,
+  TargetDatamoverEvents,
+  TargetTransfer,
+} from '../datamover.js';
+import { helloReplyMessage, readHello } from './header.js';
+import { IserDatamover, Work, workId } from './iser-datamover.js';
+import type { RegisteredMemory } from './registered-memory.js';
+
+/** A login is one PDU to and one fro; what is more than that comes from nobody who means well. */
+const LOGIN_RECEIVES = 2;
+/** RDMA Reads that are posted at a time, on their way or waiting for the depth that was agreed on. */
+const READS = 512;
+
+/** A posted RDMA Read. */
+interface Read {
+  transfer: TargetTransfer | null;
+  offset: number;
+  length: number;
+}
+
+export class TargetIserDatamover extends IserDatamover implements TargetDatamover {
+  readonly #events: TargetDatamoverEvents;
+  /** The initiator lets its keys be invalidated by Sends. */
+  readonly #mayInvalidate: boolean;
+  /** RDMA Reads that the connection may have under way. */
+  readonly #depth: number;
+  #numbering!: Numbering;
+  #isHelloDue = false;
+  readonly #header = Buffer.alloc(48);
+  readonly #reads: Read[] = [];
+  readonly #freeReads: number[] = [];
+  /** Transfers whose next read finds no place. */
+  readonly #waiting: TargetTransfer[] = [];
+  /** Those whose task is over, while data still comes into their buffers. */
+  readonly #abandoned = new Set<TargetTransfer>();
+
+  constructor(
+    connection: RdmaConnection,
+    registered: RegisteredMemory,
+    events: TargetDatamoverEvents,
+    mayInvalidate: boolean,
+    depth: number,
+  ) {
+    super(connection, registered, events, LOGIN_RECEIVES);
+    this.#events = events;
+    this.#mayInvalidate = mayInvalidate;
+    this.#depth = depth;
+  }
+
+  enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
+    this.#numbering = numbering;
+    this.#isHelloDue = parameters.helloRequired;
+    this.enable(parameters);
+  }
+
+  // ---- input ----
+
+  protected override get awaitsHello(): boolean {
+    return this.#isHelloDue;
+  }
+
+  /** RFC 7145 5.1.3 */
+  protected override hello(message: Uint8Array): void {
+    const served = readHello(message);
+    const isRejected = served === null || (served > 0 && this.#depth === 0);
+    this.#isHelloDue = false;
+    this.sendHello(helloReplyMessage(Math.min(this.#depth, served ?? 0), isRejected));
+    if (isRejected) this.connectionTerminate();
+  }
+
+  protected override control(pdu: ControlPdu): void {
+    this.notifyControl(pdu);
+  }
+
+  protected override messageLeft(transfer: DataTransfer): void {
+    const { regions, count } = transfer.buffer;
+    for (let i = 0; i < count; i++) this.registered.release(regions[i]!);
+    this.#events.buffersReleased(transfer);
+  }
+
+  protected override terminated(): void {
+    for (const { transfer, offset, length } of this.#reads)
+      if (transfer !== null) this.#releaseRead(transfer, offset, length);
+    for (const transfer of this.#abandoned) this.#events.buffersReleased(transfer);
+    this.#abandoned.clear();
+    this.#waiting.length = 0;
+  }
+
+  // ---- Data-In ----
+
+  putData(
+    transfer: TargetTransfer,
+    length: number,
+    status: number,
+    residualFlags: number,
+    residual: number,
+  ): void {
+    if (!this.isTerminated && transfer.remote.readKey === 0)
+      this.violation('ISER_NO_READ_STAG', 'a command that reads without a Read STag');
+    if (this.isTerminated) {
+      this.#events.buffersReleased(transfer);
+      return;
+    }
+    this.#write(transfer, length);
+    if (this.isTerminated) {
+      this.messageLeft(transfer);
+      return;
+    }
+    const header = this.#header;
+    putU32(header, 0, (Opcode.SCSI_RESPONSE << 24) | ((FINAL | residualFlags) << 16) | status);
+    ScsiResponse.response.set(header, Response.COMPLETED);
+    ScsiResponse.initiatorTaskTag.set(header, transfer.initiatorTaskTag);
+    const numbering = this.#numbering;
+    ScsiResponse.statSN.set(header, numbering.takeStatSN());
+    ScsiResponse.expCmdSN.set(header, numbering.expectedCmdSN());
+    ScsiResponse.maxCmdSN.set(header, numbering.maxCmdSN());
+    ScsiResponse.residualCount.set(header, residual);
+    const message = this.beginPdu(header, null, 0);
+    message.transfer = transfer;
+    this.postMessage(message, this.#invalidates(transfer));
+  }
+
+  #write(transfer: TargetTransfer, length: number): void {
+    const { request, registered } = this;
+    const { buffer, remote } = transfer;
+    request.opcode = SendOpcode.RDMA_WRITE;
+    request.flags = 0;
+    request.id = workId(Work.OTHER, 0);
+    request.remoteKey = remote.readKey;
+    request.sges.clear();
+    let offset = 0;
+    // All of the buffer is held until the status has left.
+    for (let i = 0; i < buffer.count; i++) {
+      const region = registered.hold(buffer.regions[i]!);
+      const part = Math.min(buffer.lengths[i]!, length - offset - request.sges.length);
+      if (part <= 0) continue;
+      request.sges.add(region, buffer.offsets[i]!, part);
+      if (request.sges.count < this.sges && offset + request.sges.length < length) continue;
+      this.#aim(remote.readHigh, remote.readLow, offset);
+      offset += request.sges.length;
+      this.postRequest();
+      request.sges.clear();
+    }
+  }
+
+  /** The peer's address, `offset` bytes behind the one that it advertised. */
+  #aim(high: number, low: number, offset: number): void {
+    const sum = low + offset;
+    this.request.remoteAddressHigh = (high + Math.floor(sum / 0x1_0000_0000)) >>> 0;
+    this.request.remoteAddressLow = sum >>> 0;
+  }
+
+  sendResponse(transfer: TargetTransfer, header: Buffer, data: Uint8Array | null, length: number): void {
+    if (!this.isTerminated) this.sendPdu(header, data, length, this.#invalidates(transfer));
+  }
+
+  /** RFC 7145 7.3.2: the Read STag if there is one, else the Write STag. */
+  #invalidates({ remote }: TargetTransfer): number {
+    if (!this.#mayInvalidate) return 0;
+    return remote.readKey === 0 ? remote.writeKey : remote.readKey;
+  }
+
+  // ---- Data-Out ----
+
+  getData(transfer: TargetTransfer): void {
+    transfer.solicitedReceived = 0;
+    if (this.isTerminated) return;
+    if (transfer.remote.writeKey === 0)
+      this.violation('ISER_NO_WRITE_STAG', 'a command that writes without a Write STag');
+    else if (this.#depth === 0) this.violation('ISER_NO_READS', 'an IRD of 0, and a command that writes');
+    else this.#solicit(transfer);
+  }
+
+  #solicit(transfer: TargetTransfer): void {
+    const { maxBurstLength, maxOutstandingR2T } = this.parameters;
+    while (
+      transfer.solicitOffset < transfer.solicitEnd &&
+      transfer.outstandingR2Ts < maxOutstandingR2T &&
+      !this.isTerminated
+    ) {
+      // A place that is waited for counts, too.
+      transfer.outstandingR2Ts++;
+      const length = Math.min(transfer.solicitEnd - transfer.solicitOffset, maxBurstLength);
+      if (this.#freeReads.length === 0 && this.#reads.length === READS) {
+        this.#waiting.push(transfer);
+        return;
+      }
+      this.#read(transfer, transfer.solicitOffset, length);
+    }
+  }
+
+  #read(transfer: TargetTransfer, from: number, most: number): void {
+    const { request, registered } = this;
+    const { buffer, remote } = transfer;
+    const maxSges = Math.min(this.sges, this.connection.device.attributes.maxReadSges);
+    const list = request.sges.clear();
+    let at = 0;
+    for (let i = 0; i < buffer.count && list.count < maxSges && list.length < most; i++) {
+      const have = buffer.lengths[i]!;
+      const skip = Math.max(0, from - at);
+      at += have;
+      if (skip >= have) continue;
+      const region = registered.hold(buffer.regions[i]!);
+      list.add(region, buffer.offsets[i]! + skip, Math.min(have - skip, most - list.length));
+    }
+    const index = this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0 }) - 1;
+    const read = this.#reads[index]!;
+    read.transfer = transfer;
+    read.offset = from;
+    read.length = list.length;
+    transfer.solicitOffset = from + list.length;
+    request.opcode = SendOpcode.RDMA_READ;
+    request.flags = SendFlag.SIGNALED;
+    request.id = workId(Work.READ, index);
+    request.remoteKey = remote.writeKey;
+    const unsolicited = this.parameters.taggedBufferForSolicitedDataOnly ? transfer.unsolicitedLength : 0;
+    this.#aim(remote.writeHigh, remote.writeLow, from - unsolicited);
+    this.postRequest();
+  }
+
+  protected override readCompleted(index: number): void {
+    const read = this.#reads[index]!;
+    const transfer = read.transfer!;
+    this.#releaseRead(transfer, read.offset, read.length);
+    read.transfer = null;
+    this.#freeReads.push(index);
+    transfer.outstandingR2Ts--;
+    transfer.solicitedReceived += read.length;
+    if (this.#abandoned.has(transfer)) {
+      if (transfer.outstandingR2Ts === 0) {
+        this.#abandoned.delete(transfer);
+        this.#events.buffersReleased(transfer);
+      }
+    } else if (transfer.solicitOffset < transfer.solicitEnd) this.#solicit(transfer);
+    else if (transfer.outstandingR2Ts === 0) this.#events.dataCompletionNotify(transfer);
+    const next = this.#waiting.shift();
+    if (next === undefined) return;
+    next.outstandingR2Ts--;
+    this.#solicit(next);
+  }
+
+  /** Let go of the memory of a read. */
+  #releaseRead({ buffer }: TargetTransfer, from: number, length: number): void {
+    let at = 0;
+    for (let i = 0; i < buffer.count && at < from + length; i++) {
+      const have = buffer.lengths[i]!;
+      if (at + have > from) this.registered.release(buffer.regions[i]!);
+      at += have;
+    }
+  }
+
+  abandon(transfer: TargetTransfer): boolean {
+    transfer.solicitOffset = transfer.solicitEnd;
+    for (let at = this.#waiting.indexOf(transfer); at >= 0; at = this.#waiting.indexOf(transfer)) {
+      this.#waiting.splice(at, 1);
+      transfer.outstandingR2Ts--;
+    }
+    if (this.isTerminated || transfer.outstandingR2Ts === 0) return true;
+    this.#abandoned.add(transfer);
+    return false;
+  }
+}
+
