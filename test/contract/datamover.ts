@@ -24,8 +24,9 @@ export interface ReceivedPdu {
   data: Buffer;
 }
 
-/** Data-In as the initiator's memory has it in the end. */
+/** What a task that reads has got. */
 export interface ReceivedData {
+  /** The task's buffer at the initiator: all of it, zeroes where the target has put nothing. */
   bytes: Buffer;
   status: number;
   residualFlags: number;
@@ -36,18 +37,33 @@ export interface ReceivedData {
 /** The initiator's end of the connection. */
 export interface DatamoverPeer {
   sendControl(header: Buffer, data: Buffer): void;
-  /** Control-type PDUs so far. */
+  /** Control-type PDUs so far, without those by which tasks that were begun by {@link command} get data and status. */
   readonly controls: ReceivedPdu[];
-  /** The data that the target moved for this task, once its status has come. */
+  /**
+   * Begin a task with a buffer of `length` bytes: zeroes for `read`, `bytes` for `write`, which the target gets whenever it
+   * asks. A Datamover that needs the SCSI Command itself to move data is sent one, so that a control PDU arrives.
+   */
+  command(initiatorTaskTag: number, length: number, direction: 'read' | 'write', bytes?: Buffer): void;
+  /** What the target moved for this task, once its status has come. */
   dataIn(initiatorTaskTag: number): ReceivedData | undefined;
-  /** Let the target get this task's data whenever it asks; `corrupt` spoils it on the way. */
-  offerData(initiatorTaskTag: number, bytes: Buffer, corrupt?: boolean): void;
+  /** What the target gets of this task's buffer is spoiled on the way. Only where digests tell of it. */
+  spoil?(initiatorTaskTag: number): void;
   close(): void;
 }
 
+/** A connected pair. */
 export interface DatamoverHarness {
   datamover: TargetDatamover;
   peer: DatamoverPeer;
+  /** Everything that either end has sent has arrived, and both ends have been told of it. */
+  settle: () => Promise<void>;
+}
+
+/** What is to pass the contract. */
+export interface TestedDatamover {
+  /** It can have header and data digests; then its peer can `spoil`. */
+  hasDigests: boolean;
+  open(events: TargetDatamoverEvents): DatamoverHarness | Promise<DatamoverHarness>;
 }
 
 export const PARAMETERS: ConnectionParameters = {
@@ -129,72 +145,83 @@ function header(opcode: number, tag: number): Buffer {
   return bytes;
 }
 
-/** `open` gives a connected pair; everything the two ends send each other arrives before it is asked for. */
-export function datamoverContract(
-  name: string,
-  open: (events: TargetDatamoverEvents) => DatamoverHarness,
-): void {
-  const variants: Partial<ConnectionParameters>[] = [
+const DIGESTS: Partial<ConnectionParameters> = { headerDigest: true, dataDigest: true };
+
+/** What is negotiated in the contracts' runs. */
+export function variantsOf(hasDigests: boolean): Partial<ConnectionParameters>[] {
+  return [
     {},
-    { headerDigest: true, dataDigest: true },
+    ...(hasDigests ? [DIGESTS] : []),
     { maxSendDataSegmentLength: 512, maxBurstLength: 512, maxOutstandingR2T: 1 },
   ];
-  for (const variant of variants) {
+}
+
+export function datamoverContract(name: string, tested: TestedDatamover): void {
+  for (const variant of variantsOf(tested.hasDigests)) {
     const parameters = { ...PARAMETERS, ...variant };
     describe(`Datamover: ${name} ${JSON.stringify(variant)}`, () => {
-      function start(): DatamoverHarness & { events: RecordedEvents; numbering: Counting } {
+      async function start(): Promise<DatamoverHarness & { events: RecordedEvents; numbering: Counting }> {
         const events = new RecordedEvents();
-        const harness = open(events);
+        const harness = await tested.open(events);
         const numbering = new Counting();
         harness.datamover.enableDatamover(parameters, numbering);
+        await harness.settle();
         return { ...harness, events, numbering };
       }
 
-      it('carries control PDUs both ways, with data of any length', () => {
-        const { datamover, peer, events } = start();
+      it('carries control PDUs both ways, with data of any length', async () => {
+        const { datamover, peer, events, settle } = await start();
         for (const length of [0, 1, 3, 4, 511, 5001]) {
           if (length > parameters.maxSendDataSegmentLength) continue;
           const data = pattern(length).bytes;
           peer.sendControl(header(Opcode.NOP_OUT, length), data);
+          await settle();
           const got = events.controls.at(-1)!;
           assert.equal(Bhs.initiatorTaskTag.get(got.header), length);
           assert.ok(got.data.equals(data));
           datamover.sendControl(header(Opcode.NOP_IN, length), data, length);
           datamover.flush();
+          await settle();
           const back = peer.controls.at(-1)!;
           assert.equal(Bhs.initiatorTaskTag.get(back.header), length);
           assert.ok(back.data.equals(data));
         }
       });
 
-      it('sends nothing before it is flushed', () => {
-        const { datamover, peer } = start();
+      it('sends nothing before it is flushed', async () => {
+        const { datamover, peer, settle } = await start();
         datamover.sendControl(header(Opcode.NOP_IN, 1), null, 0);
+        await settle();
         assert.equal(peer.controls.length, 0);
         datamover.flush();
+        await settle();
         assert.equal(peer.controls.length, 1);
       });
 
-      it('copies what sendControl is given', () => {
-        const { datamover, peer } = start();
+      it('copies what sendControl is given', async () => {
+        const { datamover, peer, settle } = await start();
         const h = header(Opcode.NOP_IN, 5);
         const data = Buffer.from('data');
         datamover.sendControl(h, data, 4);
         h.fill(0xff);
         data.fill(0);
         datamover.flush();
+        await settle();
         assert.equal(Bhs.initiatorTaskTag.get(peer.controls[0]!.header), 5);
         assert.equal(peer.controls[0]!.data.toString(), 'data');
       });
 
-      it('puts data into the memory of the initiator, with status and residual', () => {
-        const { datamover, peer, events, numbering } = start();
+      it('puts data into the memory of the initiator, with status and residual', async () => {
+        const { datamover, peer, events, numbering, settle } = await start();
         for (const length of [1, 511, 512, 8192, 8193, 20000, 50003]) {
           const memory = pattern(length, length);
           const transfer = new Transfer(length, memory);
           const { statSN } = numbering;
+          peer.command(length, length, 'read');
+          await settle();
           datamover.putData(transfer, length, 0, 0x02, 12);
           datamover.flush();
+          await settle();
           const got = peer.dataIn(length);
           assert.ok(got !== undefined, `status of the task with ${length} bytes`);
           assert.ok(got.bytes.equals(memory.bytes));
@@ -203,125 +230,151 @@ export function datamoverContract(
         }
       });
 
-      it('puts only as much of a buffer as it is told to', () => {
-        const { datamover, peer } = start();
+      it('puts only as much of a buffer as it is told to', async () => {
+        const { datamover, peer, settle } = await start();
         const memory = pattern(1000);
+        peer.command(9, 1000, 'read');
+        await settle();
         datamover.putData(new Transfer(9, memory), 100, 0, 0, 0);
         datamover.flush();
-        assert.ok(peer.dataIn(9)!.bytes.equals(memory.bytes.subarray(0, 100)));
+        await settle();
+        const { bytes } = peer.dataIn(9)!;
+        assert.ok(bytes.subarray(0, 100).equals(memory.bytes.subarray(0, 100)));
+        assert.ok(bytes.subarray(100).equals(Buffer.alloc(900)));
       });
 
-      it('gets data from the memory of the initiator', () => {
-        const { datamover, peer, events } = start();
+      it('gets data from the memory of the initiator', async () => {
+        const { datamover, peer, events, settle } = await start();
         for (const length of [1, 512, 16384, 16385, 20001, 65536]) {
           const source = pattern(length, 3).bytes;
-          peer.offerData(length, source);
+          peer.command(length, length, 'write', source);
+          await settle();
           const memory = Memory.allocate(length);
           const transfer = new Transfer(length, memory);
           transfer.solicitEnd = length;
           datamover.getData(transfer);
           datamover.flush();
+          await settle();
           assert.equal(events.completed.at(-1), transfer);
           assert.ok(memory.bytes.equals(source));
           assert.equal(transfer.solicitedReceived, length);
         }
       });
 
-      it('gets the rest of what came unsolicited', () => {
-        const { datamover, peer, events } = start();
+      it('gets the rest of what came unsolicited', async () => {
+        const { datamover, peer, events, settle } = await start();
         const source = pattern(3000).bytes;
-        peer.offerData(1, source);
+        peer.command(1, 3000, 'write', source);
+        await settle();
         const memory = Memory.allocate(3000);
         const transfer = new Transfer(1, memory);
         transfer.solicitOffset = 1001;
         transfer.solicitEnd = 2500;
         datamover.getData(transfer);
         datamover.flush();
+        await settle();
         assert.deepEqual(events.completed, [transfer]);
         assert.ok(memory.bytes.subarray(1001, 2500).equals(source.subarray(1001, 2500)));
         assert.ok(memory.bytes.subarray(0, 1001).every((byte) => byte === 0));
         assert.ok(memory.bytes.subarray(2500).every((byte) => byte === 0));
       });
 
-      it('moves data for many tasks at a time', () => {
-        const { datamover, peer, events } = start();
-        const transfers = Array.from({ length: 50 }, (_, tag) => {
-          peer.offerData(tag, pattern(5000, tag).bytes);
+      it('moves data for many tasks at a time', async () => {
+        const { datamover, peer, events, settle } = await start();
+        const tags = Array.from({ length: 50 }, (_, tag) => tag);
+        for (const tag of tags) peer.command(tag, 5000, 'write', pattern(5000, tag).bytes);
+        await settle();
+        const transfers = tags.map((tag) => {
           const transfer = new Transfer(tag, Memory.allocate(5000));
           transfer.solicitEnd = 5000;
           datamover.getData(transfer);
           return transfer;
         });
         datamover.flush();
+        await settle();
         assert.equal(events.completed.length, 50);
         for (const transfer of transfers) {
           assert.ok(transfer.buffer.toBuffer().equals(pattern(5000, transfer.initiatorTaskTag).bytes));
         }
       });
 
-      it('forgets an abandoned transfer: what comes for it is dropped', () => {
-        const { datamover, peer, events } = start();
+      it('forgets an abandoned transfer: what comes for it is dropped', async () => {
+        const { datamover, peer, events, settle } = await start();
+        peer.command(4, 5000, 'write', pattern(5000).bytes);
+        await settle();
         const memory = Memory.allocate(5000);
         const transfer = new Transfer(4, memory);
         transfer.solicitEnd = 5000;
         datamover.getData(transfer);
         datamover.abandon(transfer);
-        peer.offerData(4, pattern(5000).bytes);
         datamover.flush();
+        await settle();
         assert.deepEqual(events.completed, []);
         assert.ok(memory.bytes.every((byte) => byte === 0));
         assert.deepEqual(events.ends, []);
       });
 
-      it('keeps the order of control PDUs and statuses', () => {
-        const { datamover, peer, numbering } = start();
+      it('keeps the order of control PDUs and statuses', async () => {
+        const { datamover, peer, numbering, settle } = await start();
+        peer.command(2, 10, 'read');
+        await settle();
         const first = header(Opcode.SCSI_RESPONSE, 1);
         ScsiResponse.statSN.set(first, numbering.takeStatSN());
         datamover.sendControl(first, null, 0);
         datamover.putData(new Transfer(2, pattern(10)), 10, 0, 0, 0);
         datamover.flush();
+        await settle();
         assert.equal(peer.dataIn(2)!.statSN, ScsiResponse.statSN.get(peer.controls[0]!.header) + 1);
       });
 
-      it('tells once that the connection has ended, and releases what it holds', () => {
-        const { datamover, events } = start();
+      it('tells once that the connection has ended, and releases what it holds', async () => {
+        const { datamover, peer, events, settle } = await start();
+        peer.command(1, 10, 'read');
+        await settle();
         const transfer = new Transfer(1, pattern(10));
         datamover.putData(transfer, 10, 0, 0, 0);
         const reason = new Error('over');
         datamover.deallocateConnectionResources(reason);
+        await settle();
         assert.deepEqual(events.ends, [reason]);
         assert.deepEqual(events.released, [transfer]);
         // Whatever is asked for afterwards is without effect, and gives buffers back.
         datamover.putData(transfer, 10, 0, 0, 0);
         datamover.sendControl(header(Opcode.NOP_IN, 1), null, 0);
         datamover.flush();
+        await settle();
         assert.equal(events.released.length, 2);
         assert.equal(events.ends.length, 1);
       });
 
-      it('sends what is queued before an orderly end', () => {
-        const { datamover, peer, events } = start();
+      it('sends what is queued before an orderly end', async () => {
+        const { datamover, peer, events, settle } = await start();
         datamover.sendControl(header(Opcode.LOGOUT_RESPONSE, 1), null, 0);
         datamover.connectionTerminate();
+        await settle();
         assert.equal(peer.controls.length, 1);
         assert.deepEqual(events.ends, [null]);
       });
 
-      it('tells when the peer has gone', () => {
-        const { peer, events } = start();
+      it('tells when the peer has gone', async () => {
+        const { peer, events, settle } = await start();
         peer.close();
+        await settle();
         assert.deepEqual(events.ends, [null]);
       });
 
       // Without a data digest nobody could tell.
       if (!parameters.dataDigest) return;
-      it('reports spoiled data, and completes when all that was asked for has come', () => {
-        const { datamover, peer, events } = start();
-        peer.offerData(3, pattern(40000).bytes, true);
+      it('reports spoiled data, and completes when all that was asked for has come', async () => {
+        const { datamover, peer, events, settle } = await start();
+        peer.command(3, 40000, 'write', pattern(40000).bytes);
+        peer.spoil!(3);
+        await settle();
         const transfer = new Transfer(3, Memory.allocate(40000));
         transfer.solicitEnd = 40000;
         datamover.getData(transfer);
         datamover.flush();
+        await settle();
         assert.equal(events.errors[0], 'digest');
         assert.deepEqual(events.completed, [transfer]);
       });

@@ -8,16 +8,17 @@ import {
   initiatorDatamoverContract,
   InitiatorTaskMap,
   RecordedInitiatorEvents,
+  scsiCommand,
   type TargetPeer,
   TestTransfer,
 } from '../../../test/contract/initiator-datamover.js';
-import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
-import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import { Bhs, DataIn, DataOut, R2T, ScsiCommand } from '../../iscsi/wire/headers.js';
+import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
 import { crc32c } from '../../util/crc32c.js';
 import { Memory } from '../../util/memory.js';
 import type { ConnectionParameters, DatamoverEvents } from '../datamover.js';
 import { InitiatorTcpDatamover } from './initiator-datamover.js';
-import { FunctionStream } from './testing/function-stream.js';
+import { FunctionStream, LateStream } from './testing/function-stream.js';
 
 function digest(bytes: Buffer): Buffer {
   const sum = Buffer.alloc(4);
@@ -31,6 +32,8 @@ class TcpTargetPeer implements TargetPeer {
   parameters: ConnectionParameters = PARAMETERS;
   readonly #stream: FunctionStream;
   readonly #received = new Map<number, Buffer[]>();
+  /** Bytes that commands expect to be transferred. */
+  readonly #expected = new Map<number, number>();
   readonly #r2tSNs = new Map<number, number>();
   #sequence = { tag: RESERVED_TAG, dataSN: 0 };
   #input: Buffer = Buffer.alloc(0);
@@ -70,11 +73,16 @@ class TcpTargetPeer implements TargetPeer {
 
   putData(tag: number, bytes: Buffer): void {
     const limit = this.parameters.maxRecvDataSegmentLength;
+    const expected = this.#expected.get(tag) ?? 0;
     for (let offset = 0, dataSN = 0; offset < bytes.length; dataSN++) {
       const part = bytes.subarray(offset, offset + limit);
       const isLast = offset + part.length === bytes.length;
       const header = commandHeader(tag, Opcode.DATA_IN);
       header[1] = isLast ? FINAL | DATA_IN_STATUS : 0;
+      if (isLast && bytes.length < expected) {
+        header[1] |= ResponseFlag.UNDERFLOW;
+        DataIn.residualCount.set(header, expected - bytes.length);
+      }
       DataIn.dataSN.set(header, dataSN);
       DataIn.bufferOffset.set(header, offset);
       this.sendControl(header, part);
@@ -90,6 +98,11 @@ class TcpTargetPeer implements TargetPeer {
     R2T.r2tSN.set(header, r2tSN);
     R2T.bufferOffset.set(header, from);
     R2T.desiredDataTransferLength.set(header, to - from);
+    this.sendControl(header, Buffer.alloc(0));
+  }
+
+  endWrite(tag: number): void {
+    const header = commandHeader(tag, Opcode.SCSI_RESPONSE);
     this.sendControl(header, Buffer.alloc(0));
   }
 
@@ -132,7 +145,10 @@ class TcpTargetPeer implements TargetPeer {
     this.#received.set(tag, parts);
     if ((header[0]! & 0x3f) !== Opcode.DATA_OUT) {
       this.controls.push({ header, data });
-      if ((header[0]! & 0x3f) === Opcode.SCSI_COMMAND) parts.push(data);
+      if ((header[0]! & 0x3f) === Opcode.SCSI_COMMAND) {
+        parts.push(data);
+        this.#expected.set(tag, ScsiCommand.expectedDataTransferLength.get(header));
+      }
       return;
     }
     const transferTag = DataOut.targetTransferTag.get(header);
@@ -147,9 +163,8 @@ class TcpTargetPeer implements TargetPeer {
 
 function open(
   events: DatamoverEvents,
-  { portion = Infinity, cut = Infinity } = {},
+  { portion = Infinity, cut = Infinity, stream = new FunctionStream() } = {},
 ): InitiatorHarness & { peer: TcpTargetPeer } {
-  const stream = new FunctionStream();
   const peer = new TcpTargetPeer(stream);
   peer.portion = portion;
   peer.cut = cut;
@@ -159,11 +174,32 @@ function open(
     peer.parameters = parameters;
     enable(parameters, tasks);
   };
-  return { datamover, peer };
+  return { datamover, peer, settle: () => stream.settle() };
 }
 
-initiatorDatamoverContract('tcp', open);
-initiatorDatamoverContract('tcp, 7 bytes at a time', (events) => open(events, { portion: 7 }));
+initiatorDatamoverContract('tcp', { hasDigests: true, open: (events) => open(events) });
+initiatorDatamoverContract('tcp, all arrives later', {
+  hasDigests: true,
+  open: (events) => open(events, { stream: new LateStream() }),
+});
+initiatorDatamoverContract('tcp, 7 bytes at a time', {
+  hasDigests: true,
+  open: (events) => open(events, { portion: 7 }),
+});
+
+it('ends the connection when data is asked for out of order', () => {
+  const events = new RecordedInitiatorEvents();
+  const { datamover, peer } = open(events);
+  const tasks = new InitiatorTaskMap();
+  datamover.enableDatamover(PARAMETERS, tasks);
+  const transfer = new TestTransfer(2, Memory.allocate(100), 'write');
+  tasks.set(2, transfer);
+  datamover.sendCommand(scsiCommand(transfer), null, transfer);
+  datamover.flush();
+  peer.getData(2, 1, 100);
+  assert.equal(events.ends.length, 1);
+  assert.match(String(events.ends[0]?.message), /bytes 1 to 100/);
+});
 
 for (const digests of [false, true]) {
   it(`takes Data-In and R2T cut at any byte, ${digests ? 'with' : 'without'} digests`, () => {

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import {
   datamoverContract,
   type DatamoverHarness,
-  PARAMETERS,
   type DatamoverPeer,
+  PARAMETERS,
   type ReceivedData,
   type ReceivedPdu,
   RecordedEvents,
@@ -16,7 +16,7 @@ import { type ConnectionParameters, TargetTransfer, type TargetDatamoverEvents }
 import { Bhs, DataIn, DataOut, R2T } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { TargetTcpDatamover } from './target-datamover.js';
-import { FunctionStream } from './testing/function-stream.js';
+import { FunctionStream, LateStream } from './testing/function-stream.js';
 
 /** An initiator's end, straight from the RFC; shares nothing with the code under test but header fields and CRC32C. */
 class TcpPeer implements DatamoverPeer {
@@ -25,8 +25,9 @@ class TcpPeer implements DatamoverPeer {
   parameters: ConnectionParameters = PARAMETERS;
   readonly #stream: FunctionStream;
   readonly #dataIn = new Map<number, { parts: Buffer[]; end: ReceivedData | undefined }>();
-  readonly #offers = new Map<number, { bytes: Buffer; corrupt: boolean }>();
-  readonly #waiting: Buffer[] = [];
+  /** The buffers of the tasks that were begun. */
+  readonly #buffers = new Map<number, Buffer>();
+  readonly #spoiled = new Set<number>();
   #input: Buffer = Buffer.alloc(0);
   /** Target Transfer Tag of the last R2T. */
   lastTransferTag = RESERVED_TAG;
@@ -70,9 +71,14 @@ class TcpPeer implements DatamoverPeer {
     return this.#dataIn.get(tag)?.end;
   }
 
-  offerData(tag: number, bytes: Buffer, corrupt = false): void {
-    this.#offers.set(tag, { bytes, corrupt });
-    for (const r2t of this.#waiting.splice(0)) this.#answer(r2t);
+  /** Over TCP the target's Datamover needs no SCSI Command to move data. */
+  command(tag: number, length: number, _direction: 'read' | 'write', bytes = Buffer.alloc(length)): void {
+    assert.equal(bytes.length, length);
+    this.#buffers.set(tag, bytes);
+  }
+
+  spoil(tag: number): void {
+    this.#spoiled.add(tag);
   }
 
   close(): void {
@@ -122,8 +128,12 @@ class TcpPeer implements DatamoverPeer {
     const flags = Bhs.flags.get(header);
     if ((flags & 1) === 0) return;
     assert.ok((flags & FINAL) !== 0, 'status only in a final PDU');
+    const buffer = this.#buffers.get(tag);
+    assert.ok(buffer !== undefined, `data for task ${tag}, which was not begun`);
+    const put = Buffer.concat(task.parts);
+    assert.ok(put.length <= buffer.length, "more data than the task's buffer holds");
     task.end = {
-      bytes: Buffer.concat(task.parts),
+      bytes: Buffer.concat([put, buffer.subarray(put.length)]),
       status: DataIn.status.get(header),
       residualFlags: flags & 0x06,
       residual: DataIn.residualCount.get(header),
@@ -134,11 +144,9 @@ class TcpPeer implements DatamoverPeer {
   #answer(r2t: Buffer): void {
     const tag = Bhs.initiatorTaskTag.get(r2t);
     this.lastTransferTag = R2T.targetTransferTag.get(r2t);
-    const offer = this.#offers.get(tag);
-    if (offer === undefined) {
-      this.#waiting.push(r2t);
-      return;
-    }
+    const buffer = this.#buffers.get(tag);
+    // The test answers by itself.
+    if (buffer === undefined) return;
     const length = R2T.desiredDataTransferLength.get(r2t);
     const start = R2T.bufferOffset.get(r2t);
     assert.ok(length > 0 && length <= this.parameters.maxBurstLength);
@@ -147,7 +155,7 @@ class TcpPeer implements DatamoverPeer {
       const part = Math.min(limit, start + length - offset);
       const isFinal = offset + part === start + length;
       const header = dataOut(tag, R2T.targetTransferTag.get(r2t), dataSN, offset, isFinal);
-      this.send(header, offer.bytes.subarray(offset, offset + part), offer.corrupt);
+      this.send(header, buffer.subarray(offset, offset + part), this.#spoiled.has(tag));
       offset += part;
     }
   }
@@ -170,8 +178,11 @@ function digest(bytes: Buffer): Buffer {
   return sum;
 }
 
-function open(events: TargetDatamoverEvents, portion = Infinity): DatamoverHarness & { peer: TcpPeer } {
-  const stream = new FunctionStream();
+function open(
+  events: TargetDatamoverEvents,
+  portion = Infinity,
+  stream = new FunctionStream(),
+): DatamoverHarness & { peer: TcpPeer } {
   const peer = new TcpPeer(stream);
   peer.portion = portion;
   const datamover = new TargetTcpDatamover(stream, events);
@@ -180,11 +191,15 @@ function open(events: TargetDatamoverEvents, portion = Infinity): DatamoverHarne
     peer.parameters = parameters;
     enable(parameters, numbering);
   };
-  return { datamover, peer };
+  return { datamover, peer, settle: () => stream.settle() };
 }
 
-datamoverContract('tcp', open);
-datamoverContract('tcp, 7 bytes at a time', (events) => open(events, 7));
+datamoverContract('tcp', { hasDigests: true, open: (events) => open(events) });
+datamoverContract('tcp, all arrives later', {
+  hasDigests: true,
+  open: (events) => open(events, Infinity, new LateStream()),
+});
+datamoverContract('tcp, 7 bytes at a time', { hasDigests: true, open: (events) => open(events, 7) });
 
 class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();
@@ -244,6 +259,7 @@ describe('TargetTcpDatamover', () => {
     const { datamover, peer } = started({ maxBurstLength: 3000, maxSendDataSegmentLength: 1024 });
     const transfer = new Transfer();
     transfer.buffer.add(Memory.allocate(7000), 0, 7000);
+    peer.command(transfer.initiatorTaskTag, 7000, 'read');
     datamover.putData(transfer, 7000, 0, 0, 0);
     datamover.flush();
     const bursts: number[] = [];

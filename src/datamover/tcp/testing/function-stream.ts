@@ -21,11 +21,49 @@ export class FunctionStream extends MemoryStream<DataTransfer> {
     if (this.queue.count === 0) return;
     const all = Buffer.concat(this.queue.views(0));
     this.queue.consume(all.length, this.released);
-    this.receive(all);
+    this.leave(all);
+  }
+
+  protected leave(bytes: Buffer): void {
+    this.receive(bytes);
+  }
+
+  /** Until everything has arrived that either end has sent: here it does so within the call. */
+  settle(): Promise<void> {
+    return Promise.resolve();
   }
 
   end(): void {
     this.flush();
     this.destroy(null);
+  }
+}
+
+/** The same with a way between the ends: what is sent arrives in a later turn of the event loop. */
+export class LateStream extends FunctionStream {
+  #travelling = 0;
+
+  override deliver(bytes: Buffer): void {
+    this.#later(() => {
+      super.deliver(bytes);
+    });
+  }
+
+  protected override leave(bytes: Buffer): void {
+    this.#later(() => {
+      super.leave(bytes);
+    });
+  }
+
+  override async settle(): Promise<void> {
+    while (this.#travelling > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  #later(arrive: () => void): void {
+    this.#travelling++;
+    setImmediate(() => {
+      this.#travelling--;
+      arrive();
+    });
   }
 }
