@@ -44,19 +44,19 @@ export function defaultInitiatorName(): string {
 
 /** What a session needs, from a URL and options. */
 export function sessionOptions(url: IscsiUrl, options: Omit<ConnectOptions, 'multipath'>): SessionOptions {
-  if (url.transport === 'iser') {
-    throw new RiserError('TRANSPORT', 'iser:// is not there yet', {
-      by: 'local',
-      costs: 'task',
-      remedy: 'The same target is reached over TCP by iscsi://.',
-    });
-  }
   const { initiatorName = defaultInitiatorName(), ...rest } = options;
   const { user, secret } = url;
   const authentication =
     options.authentication ??
     (user === null || secret === null ? null : { user: { name: user, secret: new Secret(secret) } });
-  return { portal: url.portal, targetName: url.targetName, initiatorName, ...rest, authentication };
+  return {
+    portal: url.portal,
+    transport: url.transport,
+    targetName: url.targetName,
+    initiatorName,
+    ...rest,
+    authentication,
+  };
 }
 
 /**

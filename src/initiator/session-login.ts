@@ -4,8 +4,6 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
-import { connectTcp } from '../datamover/index.js';
 import {
   type AsyncNotice,
   InitiatorConnection,
@@ -18,7 +16,7 @@ import {
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { ConnectionPath } from './connection-path.js';
-import { dialPortal } from './dial.js';
+import { openDatamover } from './dial.js';
 import { parseTargetAddress } from './discovery.js';
 import type { SessionLimits, SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
@@ -96,12 +94,7 @@ export class SessionLogin {
   }
 
   async #logInAt(portal: PortalAddress, signal: AbortSignal | null): Promise<LoggedIn> {
-    const socket = await dialPortal(portal, this.#limits.connectTimeoutMs, signal);
-    if (signal?.aborted === true) {
-      socket.destroy();
-      throw signal.reason;
-    }
-    const found = await this.#negotiate(socket, signal);
+    const found = await this.#negotiate(portal, signal);
     await this.#recheck(found, signal);
     return { ...found, portal };
   }
@@ -125,8 +118,10 @@ export class SessionLogin {
     }
   }
 
-  #negotiate(socket: Socket, signal: AbortSignal | null): Promise<Negotiated> {
+  #negotiate(portal: PortalAddress, signal: AbortSignal | null): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    const { transport = 'tcp' } = this.#options;
+    const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         connection.drop(signal!.reason as Error);
@@ -139,6 +134,7 @@ export class SessionLogin {
           },
           connectionClosed: (reason) => {
             signal?.removeEventListener('abort', onAbort);
+            isOver = true;
             clearInterval(timer);
             // Whoever is logged in has been answered, and hears of the loss below.
             reject(reason ?? closedDuringLogin());
@@ -157,22 +153,34 @@ export class SessionLogin {
           isid: this.#isid,
           initialCmdSN: 1,
           authentication,
-          offer: {
-            ...INITIATOR_OFFER,
-            ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
-            ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
-          },
+          isRdma,
+          ...(!isRdma && {
+            offer: {
+              ...INITIATOR_OFFER,
+              ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
+              ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
+            },
+          }),
         },
         this.#limits,
         performance.now(),
       );
-      const timer = setInterval(() => {
-        const now = performance.now();
-        connection.tick(now);
-        this.#owner.ticked(connection, now);
-      }, TICK_MS);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      connection.start(connectTcp(socket, connection));
+      let timer: NodeJS.Timeout | undefined;
+      let isOver = false;
+      openDatamover(portal, transport, connection, this.#limits.connectTimeoutMs, signal).then(
+        (datamover) => {
+          if (isOver) return;
+          timer = setInterval(() => {
+            const now = performance.now();
+            connection.tick(now);
+            this.#owner.ticked(connection, now);
+          }, TICK_MS);
+          signal?.addEventListener('abort', onAbort, { once: true });
+          connection.start(datamover);
+          if (signal?.aborted === true) onAbort();
+        },
+        reject,
+      );
     });
   }
 }

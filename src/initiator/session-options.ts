@@ -2,10 +2,10 @@
 
 import type { InitiatorAuthenticationOptions, InitiatorLimits } from '../iscsi/index.js';
 import type { Logger } from '../util/logger.js';
-import type { PortalAddress } from './url.js';
+import type { PortalAddress, Transport } from './url.js';
 
 export interface SessionLimits extends InitiatorLimits {
-  /** How long a TCP connection may take to come about, milliseconds. */
+  /** How long a connection may take to come about, milliseconds. */
   connectTimeoutMs: number;
   /** How long commands wait for a lost connection to come back before they fail, milliseconds. */
   recoveryTimeoutMs: number;
@@ -25,6 +25,8 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
 
 export interface SessionOptions {
   portal: PortalAddress;
+  /** TCP by default. */
+  transport?: Transport;
   /** Null: a discovery session. */
   targetName: string | null;
   initiatorName: string;

@@ -14,8 +14,13 @@ export interface PortalAddress {
 /** Port of iSCSI portals (RFC 7143 4.2.7.1). */
 export const ISCSI_PORT = 3260;
 
+/** How a session is to be carried: over TCP, over RDMA, or over RDMA if that can be. */
+export type Transport = 'tcp' | 'iser' | 'auto';
+
+const SCHEMES: Readonly<Record<string, Transport>> = { iscsi: 'tcp', iser: 'iser', auto: 'auto' };
+
 export interface IscsiUrl {
-  readonly transport: 'tcp' | 'iser';
+  readonly transport: Transport;
   readonly portal: PortalAddress;
   /** Null when the URL ends with the portal. */
   readonly targetName: string | null;
@@ -29,18 +34,18 @@ const FORM = 'iscsi://[USER[%SECRET]@]HOST[:PORT]/TARGET-NAME/LUN';
 
 /** Whether `text` is meant to be a URL of this form, right or wrong. */
 export function isIscsiUrl(text: string): boolean {
-  return /^(?:iscsi|iser):\/\//i.test(text);
+  return /^(?:iscsi|iser|auto):\/\//i.test(text);
 }
 
 /**
- * Parse `iscsi://[USER[%SECRET]@]HOST[:PORT][/TARGET-NAME[/LUN]]`, or the same with `iser://`. An IPv6 address is
- * in brackets.
+ * Parse `iscsi://[USER[%SECRET]@]HOST[:PORT][/TARGET-NAME[/LUN]]`, or the same with `iser://` or
+ * `auto://`. An IPv6 address is in brackets.
  *
  * @throws RiserError `URL`; the message has no secret in it
  */
 export function parseIscsiUrl(text: string): IscsiUrl {
   const match =
-    /^(iscsi|iser):\/\/(?:([^@/]*)@)?(\[[^\]/]*\]|[^:/@[\]]*)(?::([^/]*))?(?:\/([^/]*)(?:\/([^/]*))?)?\/?$/i.exec(
+    /^(iscsi|iser|auto):\/\/(?:([^@/]*)@)?(\[[^\]/]*\]|[^:/@[\]]*)(?::([^/]*))?(?:\/([^/]*)(?:\/([^/]*))?)?\/?$/i.exec(
       text,
     );
   if (match === null) throw urlError(`it is not of the form ${FORM}`);
@@ -50,7 +55,7 @@ export function parseIscsiUrl(text: string): IscsiUrl {
   if (host === undefined || host === '' || host === '[]') throw urlError('the host is missing');
   const [user, ...secret] = credentials?.split('%') ?? [];
   return {
-    transport: scheme!.toLowerCase() === 'iser' ? 'iser' : 'tcp',
+    transport: SCHEMES[scheme!.toLowerCase()]!,
     portal: { host: host.replace(/^\[|\]$/g, ''), port: parsePort(port) },
     targetName: parseTarget(target),
     lun: parseLun(lun),

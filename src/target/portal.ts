@@ -1,10 +1,13 @@
 /** A portal: one TCP port on which initiators arrive (RFC 7143 4.2.6), whatever they speak. */
 
 import net from 'node:net';
-import { acceptTcp } from '../datamover/index.js';
+import { acceptIser, acceptTcp, type DataTransfer } from '../datamover/index.js';
 import { formatPortal, plainAddress, TargetConnection } from '../iscsi/index.js';
+import { infoOf, type StreamInfo } from '../rdma/index.js';
+import { type ByteStream, openStream } from '../stream/index.js';
 import type { Logger } from '../util/logger.js';
 import type { MonotonicClock } from './clock.js';
+import type { TargetRdma } from './rdma.js';
 import type { PortalHost } from './session-registry.js';
 
 export interface Address {
@@ -16,6 +19,9 @@ export interface Address {
 /** Connections that the kernel holds ready until they are accepted. */
 const BACKLOG = 4096;
 
+/** The first byte of an MPA Request's key (RFC 5044 7.1.1); no PDU of iSCSI begins with it. */
+const FIRST_OF_MPA = 'M'.charCodeAt(0);
+
 export class Portal {
   /** Where it listens. */
   address: Address = { address: '', port: 0 };
@@ -23,14 +29,22 @@ export class Portal {
   readonly #host: PortalHost;
   readonly #clock: MonotonicClock;
   readonly #log: Logger;
+  readonly #rdma: TargetRdma;
   readonly #server: net.Server;
 
   /** `portalGroupTag`: 1 to 65535 (RFC 7143 13.9). */
-  constructor(portalGroupTag: number, host: PortalHost, clock: MonotonicClock, log: Logger) {
+  constructor(
+    portalGroupTag: number,
+    host: PortalHost,
+    clock: MonotonicClock,
+    rdma: TargetRdma,
+    log: Logger,
+  ) {
     this.portalGroupTag = portalGroupTag;
     this.#host = host;
     this.#clock = clock;
     this.#log = log;
+    this.#rdma = rdma;
     this.#server = net.createServer((socket) => {
       this.#accept(socket);
     });
@@ -72,8 +86,44 @@ export class Portal {
     const remote = formatPortal(address, socket.remotePort);
     const localAddress = socket.localAddress ?? this.address.address;
     const host = this.#host.hostFor(this, localAddress, address);
-    const connection = new TargetConnection(host, remote, address, this.#clock.now());
-    connection.attach(acceptTcp(socket, connection));
+    const info = infoOf(socket);
+    const stream = openStream<DataTransfer>(socket);
+    const connection = new TargetConnection(host, remote, address, this.#clock.now(), (error) => {
+      stream.destroy(error);
+    });
+    stream.events = {
+      readable: () => {
+        this.#begin(connection, stream, info);
+      },
+      released: () => undefined,
+      closed: (error) => {
+        connection.connectionTerminateNotify(error);
+      },
+    };
     this.#host.connectionAccepted(connection);
+  }
+
+  /** The first byte tells what the initiator speaks. */
+  #begin(connection: TargetConnection, stream: ByteStream<DataTransfer>, info: StreamInfo): void {
+    const first = stream.peekByte();
+    if (first < 0) return;
+    if (first !== FIRST_OF_MPA) {
+      connection.attach(acceptTcp(stream, connection));
+      return;
+    }
+    const { device, registered } = this.#rdma;
+    device.acceptStream(
+      stream,
+      info,
+      {
+        requested: (request, asked) => {
+          if (connection.isClosed) request.close();
+          else connection.attach(acceptIser(request, asked, registered, connection));
+        },
+      },
+      (error) => {
+        connection.connectionTerminateNotify(error);
+      },
+    );
   }
 }

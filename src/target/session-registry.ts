@@ -220,7 +220,7 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       directory: this,
       buffers: this.#options.buffers,
       log: this.log,
-      transport: 'tcp',
+      transport: connection.transport,
       endSessionsOf: (target) => {
         this.#registry.endSessions((session) => session.target === target);
       },

@@ -11,6 +11,7 @@ import { BufferPool } from '../util/memory.js';
 import { type Authentication, ChapUsers } from './authentication.js';
 import { FailedLogins, type FailedLoginLimits } from './failed-logins.js';
 import { type Address, Portal } from './portal.js';
+import { TargetRdma } from './rdma.js';
 import type { SessionInfo } from './session.js';
 import { SessionRegistry } from './session-registry.js';
 import { Target, type TargetOptions } from './target.js';
@@ -78,6 +79,7 @@ export class TargetServer {
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
   readonly #failedLogins: FailedLogins;
+  readonly #rdma = new TargetRdma();
   #discoveryUsers: ChapUsers | null = null;
   #lastPortalGroupTag = 0;
 
@@ -179,7 +181,7 @@ export class TargetServer {
    */
   async listen(address: Address): Promise<Address> {
     // Each portal is a group of its own: sessions over two portals are two paths (RFC 7143 4.4.3).
-    const portal = new Portal(++this.#lastPortalGroupTag, this.#registry, this.#clock, this.#log);
+    const portal = new Portal(++this.#lastPortalGroupTag, this.#registry, this.#clock, this.#rdma, this.#log);
     const actual = await portal.listen(address);
     this.#portals.push(portal);
     this.#clock.start();
@@ -200,5 +202,6 @@ export class TargetServer {
     await this.#registry.close(graceMs);
     await Promise.all(closed);
     this.#clock.stop();
+    await this.#rdma.close();
   }
 }

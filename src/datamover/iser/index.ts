@@ -37,13 +37,7 @@ export function acceptIser(
   const [flags = NO_SEND_WITH_INVALIDATE] = asked.privateData;
   const mayInvalidate =
     (flags & NO_SEND_WITH_INVALIDATE) === 0 && request.device.attributes.hasSendWithInvalidate;
-  const datamover = new TargetIserDatamover(
-    request,
-    registered,
-    events,
-    mayInvalidate,
-    asked.initiatorDepth,
-  );
+  const datamover = new TargetIserDatamover(request, registered, events, mayInvalidate, asked.initiatorDepth);
   request.accept({ privateData: privateData(mayInvalidate) }).catch((error: unknown) => {
     datamover.deallocateConnectionResources(error as Error);
   });
@@ -70,7 +64,7 @@ export async function connectIser(
       initiatorDepth: 1,
     });
   } catch (error) {
-    datamover.deallocateConnectionResources(null);
+    datamover.discard();
     throw error;
   }
   return datamover;

@@ -25,13 +25,7 @@ import {
   type DataTransfer,
   type RemoteBuffers,
 } from '../datamover.js';
-import {
-  getControlHeader,
-  ISER_HEADER_LENGTH,
-  IserOpcode,
-  iserOpcode,
-  putControlHeader,
-} from './header.js';
+import { getControlHeader, ISER_HEADER_LENGTH, IserOpcode, iserOpcode, putControlHeader } from './header.js';
 import { IncomingMessages, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
 import type { RegisteredMemory } from './registered-memory.js';
 
@@ -342,6 +336,11 @@ export abstract class IserDatamover implements Datamover {
     this.#finish(reason);
   }
 
+  /** It has never been connected: let go of everything, and tell nobody. */
+  discard(): void {
+    this.#release();
+  }
+
   /** The peer broke a rule: the RDMA connection ends (RFC 7145 10.1.3.3). */
   protected violation(code: string, what: string): void {
     this.#finish(new RiserError(code, `the peer sent ${what}`, { by: 'peer', costs: 'connection' }));
@@ -349,7 +348,12 @@ export abstract class IserDatamover implements Datamover {
 
   /** The one place where the connection ends. */
   #finish(reason: Error | null): void {
-    if (this.isTerminated) return;
+    if (this.#release()) this.#events.connectionTerminateNotify(reason);
+  }
+
+  /** False if that was done before. */
+  #release(): boolean {
+    if (this.isTerminated) return false;
     this.isTerminated = true;
     // From here on neither device nor peer touches any memory.
     this.connection.close();
@@ -358,6 +362,6 @@ export abstract class IserDatamover implements Datamover {
     this.terminated();
     this.messages.close();
     this.#incoming.close();
-    this.#events.connectionTerminateNotify(reason);
+    return true;
   }
 }

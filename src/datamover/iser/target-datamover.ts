@@ -275,4 +275,3 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     return false;
   }
 }
-

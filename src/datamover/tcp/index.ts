@@ -1,9 +1,10 @@
 /** The Datamover over TCP, for either role. */
 
 import type { Socket } from 'node:net';
-import { openStream } from '../../stream/index.js';
+import { type ByteStream, openStream } from '../../stream/index.js';
 import type {
   DatamoverEvents,
+  DataTransfer,
   InitiatorDatamover,
   TargetDatamover,
   TargetDatamoverEvents,
@@ -11,9 +12,9 @@ import type {
 import { InitiatorTcpDatamover } from './initiator-datamover.js';
 import { TargetTcpDatamover } from './target-datamover.js';
 
-/** The target's Datamover for a connection that was accepted. It owns the socket from now on. */
-export function acceptTcp(socket: Socket, events: TargetDatamoverEvents): TargetDatamover {
-  return new TargetTcpDatamover(openStream(socket), events);
+/** The target's Datamover for a connection that was accepted. It owns the stream from now on. */
+export function acceptTcp(stream: ByteStream<DataTransfer>, events: TargetDatamoverEvents): TargetDatamover {
+  return new TargetTcpDatamover(stream, events);
 }
 
 /** The initiator's Datamover for a connection that was made. It owns the socket from now on. */

@@ -117,7 +117,8 @@ export class Negotiation {
 
   /** What holds if the peer agrees to RDMAExtensions=Yes, whose answer other proposals do not wait for (RFC 7145 6.3). */
   get #proposedState(): NegotiationState {
-    if (this.#sent.get('RDMAExtensions') !== 'Yes' || this.#received.has('RDMAExtensions')) return this.#state;
+    if (this.#sent.get('RDMAExtensions') !== 'Yes' || this.#received.has('RDMAExtensions'))
+      return this.#state;
     return { ...this.#state, parameters: { ...this.#state.parameters, rdmaExtensions: true } };
   }
 

@@ -104,7 +104,10 @@ const STAGES: Readonly<
  * What holds over RDMA where nothing is said. RFC 7145 6.9 has No: Linux' initiator declares nothing, but does as if it had
  * declared Yes, and Linux' target takes it so.
  */
-const ISER_DEFAULTS: OperationalParameters = { ...DEFAULT_PARAMETERS, taggedBufferForSolicitedDataOnly: true };
+const ISER_DEFAULTS: OperationalParameters = {
+  ...DEFAULT_PARAMETERS,
+  taggedBufferForSolicitedDataOnly: true,
+};
 
 /** The one version there is (RFC 7143 11.12.4). */
 const VERSION = 0;

@@ -47,14 +47,26 @@ export class TargetConnection implements TargetDatamoverEvents {
   isClosed = false;
   readonly #host: ConnectionHost;
   readonly #openedAt: number;
-  #datamover!: TargetDatamover;
+  readonly #closeEarly: (error: Error | null) => void;
+  /** Null until it is known what the initiator speaks. */
+  #datamover: TargetDatamover | null = null;
   readonly #initiatorAddress: string;
   #login: TargetLogin | null = null;
   #keepalive: Keepalive | null = null;
 
-  /** `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. */
-  constructor(host: ConnectionHost, remote: string, initiatorAddress: string, now: number) {
+  /**
+   * `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. `closeEarly`: ends a connection that has no
+   * Datamover yet, which {@link connectionTerminateNotify} is told of.
+   */
+  constructor(
+    host: ConnectionHost,
+    remote: string,
+    initiatorAddress: string,
+    now: number,
+    closeEarly: (error: Error | null) => void,
+  ) {
     this.#host = host;
+    this.#closeEarly = closeEarly;
     this.remote = remote;
     this.#openedAt = now;
     this.#initiatorAddress = initiatorAddress;
@@ -76,7 +88,7 @@ export class TargetConnection implements TargetDatamoverEvents {
 
   /** How its commands and data travel. */
   get transport(): TargetDatamover['kind'] {
-    return this.#datamover.kind;
+    return this.#datamover!.kind;
   }
 
   /** Let time pass: ends a login that takes too long and a session whose peer is dead. */
@@ -97,7 +109,8 @@ export class TargetConnection implements TargetDatamoverEvents {
 
   /** End the connection at once. */
   drop(error: Error | null): void {
-    this.#datamover.deallocateConnectionResources(error);
+    if (this.#datamover === null) this.#closeEarly(error);
+    else this.#datamover.deallocateConnectionResources(error);
   }
 
   // ---- TargetDatamoverEvents ----
@@ -132,7 +145,7 @@ export class TargetConnection implements TargetDatamoverEvents {
     const outcome = this.#login.handleRequest(header, pdu.data());
     if (outcome.response !== null) {
       const { header: response, data } = outcome.response;
-      this.#datamover.sendControl(response, data, data.length);
+      this.#datamover!.sendControl(response, data, data.length);
     }
     if (outcome.close) {
       this.#login = null;
@@ -143,7 +156,7 @@ export class TargetConnection implements TargetDatamoverEvents {
           this.#host.log.debug(`${this.remote}: instead of a Login Request came ${dumpHeader(header)}`);
         this.drop(null);
       } else {
-        this.#datamover.connectionTerminate();
+        this.#datamover!.connectionTerminate();
       }
     } else if (outcome.result !== null) {
       this.#login = null;
@@ -155,7 +168,7 @@ export class TargetConnection implements TargetDatamoverEvents {
     this.login = login;
     const host = this.#host.sessionOpened(this, login);
     this.fullFeature = new FullFeature({
-      datamover: this.#datamover,
+      datamover: this.#datamover!,
       host,
       parameters: login.parameters,
       isDiscovery: login.identity.sessionType === 'Discovery',
