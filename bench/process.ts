@@ -1,4 +1,4 @@
-/** Child processes of the benchmark: pinned, found ready, metered, and ended by their pid. */
+/** Child processes of the benchmark: pinned, found ready, and ended by their pid. */
 
 import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';

@@ -97,11 +97,10 @@ export function drawPicture(comparison: Comparison): string {
 }
 
 function describeRuns(comparison: Comparison): string {
-  const { date, subjects, seconds, rampSeconds } = comparison;
-  const runs = Math.max(...subjects.map((subject) => subject.runs.length));
+  const { date, seconds, rampSeconds } = comparison;
   const when = date.replace('T', ' ').replace(/\.\d+Z$/, ' UTC');
-  const load = `${describeDepth(comparison)}, ${rampSeconds} s to warm up and then ${seconds} s counted, in turn.`;
-  return `${load} Bars are medians, dots the runs, at most ${runs}. ${when}`;
+  const load = `${describeDepth(comparison)}, ${rampSeconds} s to warm up and then ${seconds} s counted, in turn`;
+  return `${load}; bars are medians, dots the runs. ${when}`;
 }
 
 function legendOf({ letter, transport, url }: SubjectResults, y: number, room: number): string {
@@ -194,6 +193,7 @@ export function axisOf(largest: number): { ticks: number[]; most: number } {
 
 /** Three digits that matter, as `81.2k`, `317`, `4.25`; in the multiple that suits `scale`. */
 function formatValue(value: number, scale = value): string {
+  if (value === 0) return '0';
   if (scale >= 1e6) return `${digits(value / 1e6)}M`;
   return scale >= 10_000 ? `${digits(value / 1000)}k` : digits(value);
 }
