@@ -1,7 +1,8 @@
 /** The client side: one run of iscsi-perf. */
 
 import type { Case } from './cases.js';
-import { cpuSeconds, output, spawnPinned } from './process.js';
+import { cpuSeconds } from '../src/cli/bench/process-time.js';
+import { output, spawnPinned } from './process.js';
 import type { Server } from './servers.js';
 
 const CLIENT_CORE = 1;

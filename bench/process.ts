@@ -1,13 +1,9 @@
-/** Child processes of the benchmark: pinned, found ready, metered, and ended by their pid. */
+/** Child processes of the benchmark: pinned, found ready, and ended by their pid. */
 
 import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { accepts } from '../test/support/accepts.js';
-
-/** The kernel reports process times in these units on every Linux that Node runs on (USER_HZ). */
-const CLOCK_TICKS_PER_SECOND = 100;
 
 const READY_TIMEOUT_MS = 15_000;
 const STOP_TIMEOUT_MS = 5_000;
@@ -42,14 +38,6 @@ export async function untilListening(child: ChildProcess, port: number): Promise
       throw new Error(`${child.spawnargs.join(' ')} does not listen on port ${port}`);
     await delay(20);
   }
-}
-
-/** User and system time that a process and all its threads have used, in seconds (proc(5), stat fields 14 and 15). */
-export function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  // The command name, field 2, may hold spaces; what follows its closing parenthesis starts at field 3.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
 }
 
 /** End a process: SIGTERM, and SIGKILL when that takes longer than 5 s. */

@@ -8,7 +8,7 @@ import type { Case } from './cases.js';
 import { measure } from './client.js';
 import type { Allocations } from './heap-probe.js';
 import type { Images } from './images.js';
-import { cpuSeconds } from './process.js';
+import { cpuSeconds } from '../src/cli/bench/process-time.js';
 import { startRiser } from './servers.js';
 
 /** Optimised code allocates less than what the interpreter runs first. */

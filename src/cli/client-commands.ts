@@ -5,11 +5,10 @@ import {
   addConnectionOptions,
   addMultipath,
   type ClientFlags,
-  type ConnectionFlags,
   parseSeconds,
   parseWhole,
 } from './connection-flags.js';
-import type { BenchFlags } from './bench/bench.js';
+import type { BenchFlags } from './bench/plan.js';
 import type { PingFlags } from './inspect/ping.js';
 import { type Interruption, interruptible } from './interruption.js';
 import type { NbdFlags } from './nbd.js';
@@ -169,8 +168,10 @@ function addTransfer(riser: Command, run: Run): void {
 function addBench(riser: Command, run: Run): void {
   const bench = riser
     .command('bench')
-    .description('measure a LUN: I/Os a second, bandwidth, latencies')
-    .argument('<url>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN')
+    .description(
+      'measure a LUN: I/Os a second, bandwidth, latencies; or compare several, or several ways to one, in turn',
+    )
+    .argument('<url...>', 'iscsi://HOST[:PORT]/TARGET-NAME/LUN; with two to eight of them it compares')
     .option('--seconds <number>', 'how long (default: 10)', parseSeconds, 10)
     .option(
       '--ramp-time <seconds>',
@@ -190,11 +191,13 @@ function addBench(riser: Command, run: Run): void {
       parseWhole(0, 100),
     )
     .option('--destroy-data', 'yes: writes may destroy what is on the LUN')
-    .option('-q, --quiet', 'no live plot')
-    .action((url: string, flags: BenchFlags & ConnectionFlags) =>
+    .option('--rounds <number>', 'of a comparison: runs on each URL (default: 3)', parseWhole(1, 100))
+    .option('--svg <file>', 'of a comparison: draw it')
+    .option('-q, --quiet', 'no live plot, no progress')
+    .action((urls: string[], flags: BenchFlags) =>
       run(async (interruption) => {
         const { runBench } = await import('./bench/bench.js');
-        return runBench(url, flags, interruption);
+        return runBench(urls, flags, interruption);
       }),
     );
   addMultipath(addConnectionOptions(bench, 'the results'));

@@ -3,7 +3,14 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type BlockDevice, FileDevice } from '../block/index.js';
-import { connect, isIscsiUrl, type LunDevice, Multipath } from '../initiator/index.js';
+import {
+  connect,
+  isIscsiUrl,
+  type LunDevice,
+  Multipath,
+  type PortalAddress,
+  Session,
+} from '../initiator/index.js';
 import { isNbdUri, NbdDevice } from '../nbd/index.js';
 import type { ConnectionFlags } from './connection-flags.js';
 import { connectOptions, parseUrl, requireLun } from './connection-options.js';
@@ -91,6 +98,13 @@ export function pathsOf({ path }: LunDevice): number {
   return path instanceof Multipath ? path.sessions.length : 1;
 }
 
+/** The portals that its connections lead to now; null when its path does not tell. */
+export function portalsOf({ path }: LunDevice): PortalAddress[] | null {
+  if (path instanceof Multipath)
+    return path.sessions.filter(({ isConnected }) => isConnected).map(({ portal }) => portal);
+  return path instanceof Session ? [path.portal] : null;
+}
+
 /** `2 paths to iqn... LUN 0, round-robin: 192.0.2.7:3260, 192.0.2.8:3260 (not connected yet)` */
 function describePaths({ path, description }: LunDevice, policy: string): string {
   if (!(path instanceof Multipath)) return `1 path to ${description}: the target tells no other portal`;
@@ -141,8 +155,12 @@ const LOGICAL_UNIT = 0;
 const WORLD_WIDE = [3, 2, 8];
 
 function identityOfLun(device: LunDevice): DeviceIdentity {
-  const { designators, serialNumber } = device.traits.description;
-  const own = designators.filter(({ association }) => association === LOGICAL_UNIT);
-  const name = WORLD_WIDE.flatMap((type) => own.filter((one) => one.type === type))[0]?.value;
-  return { name: `${device.description} (${name ?? serialNumber ?? ''})`, size: device.size, modified: null };
+  const name = worldWideNameOf(device) ?? device.traits.description.serialNumber ?? '';
+  return { name: `${device.description} (${name})`, size: device.size, modified: null };
+}
+
+/** What tells the LUN from all others, by whatever path it is reached; null when it tells none. */
+export function worldWideNameOf({ traits }: LunDevice): string | null {
+  const own = traits.description.designators.filter(({ association }) => association === LOGICAL_UNIT);
+  return WORLD_WIDE.flatMap((type) => own.filter((one) => one.type === type))[0]?.value ?? null;
 }

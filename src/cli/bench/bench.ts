@@ -1,73 +1,49 @@
-/** `riser bench`: what a LUN does under load. */
+/** `riser bench`: what a LUN does under load, or several beside each other. */
 
-import type { BlockDevice } from '../../block/index.js';
 import type { LunDevice } from '../../initiator/index.js';
-import { RiserError } from '../../util/errors.js';
-import type { ClientFlags } from '../connection-flags.js';
 import { ExitCode, usageError } from '../failure.js';
 import type { Interruption } from '../interruption.js';
 import { openLunDevice, pathsOf } from '../open-device.js';
-import { note, print, printJson, table } from '../output.js';
+import { print, printJson, table } from '../output.js';
 import { formatSize } from '../size.js';
-import { Load, type Tally } from './load.js';
+import { Load } from './load.js';
+import { type BenchFlags, checkDevice, describePlan, noteWrites, planOf } from './plan.js';
 import { startPlot } from './plot.js';
+import { formatMicroseconds, PERCENTILES, type Results, resultsOf } from './results.js';
 
-export interface BenchFlags extends ClientFlags {
-  seconds: number;
-  rampTime: number;
-  /** Bytes. */
-  blockSize: number;
-  /** In each session. */
-  depth: number;
-  sessions: number;
-  sequential?: boolean;
-  write?: boolean;
-  readPercent?: number;
-  destroyData?: boolean;
-  quiet?: boolean;
+/** As many as a picture can tell apart. */
+const URL_LIMIT = 8;
+
+/** @throws RiserError `USAGE`, `URL`, and what devices and their connections say */
+export async function runBench(
+  urls: readonly string[],
+  flags: BenchFlags,
+  interruption: Interruption,
+): Promise<number> {
+  if (urls.length > URL_LIMIT) throw usageError(`${urls.length} URLs are too many: at most ${URL_LIMIT}`);
+  if (urls.length > 1) {
+    const { runComparison } = await import('./comparison.js');
+    return runComparison(urls, flags, interruption);
+  }
+  for (const option of ['rounds', 'svg'] as const)
+    if (flags[option] !== undefined)
+      throw usageError(`--${option} is for a comparison`, 'Name two URLs or more: riser bench URL URL.');
+  return runSingle(urls[0]!, flags, interruption);
 }
 
-/** Bytes of all buffers. */
-const MEMORY_LIMIT = 2 ** 30;
-const PERCENTILES = [50, 90, 99, 99.9] as const;
-
-export async function runBench(url: string, flags: BenchFlags, interruption: Interruption): Promise<number> {
-  const readPercent = flags.write === true ? 0 : (flags.readPercent ?? 100);
-  const { blockSize, depth, sessions, seconds } = flags;
-  if (readPercent < 100 && flags.destroyData !== true) {
-    throw usageError(
-      'writing destroys what is on the LUN',
-      'If nothing on it is needed any more, say so: --destroy-data.',
-    );
-  }
-  if (blockSize * depth * sessions > MEMORY_LIMIT)
-    throw usageError(
-      `that takes more than ${formatSize(MEMORY_LIMIT)} of memory`,
-      'Choose a smaller --depth.',
-    );
+async function runSingle(url: string, flags: BenchFlags, interruption: Interruption): Promise<number> {
+  const plan = planOf(flags);
+  const { sessions, seconds, rampTime: rampSeconds } = flags;
   const devices: LunDevice[] = [];
   try {
     for (let i = 0; i < sessions; i++) devices.push(await openLunDevice(url, flags, interruption.signal));
-    check(devices[0]!, blockSize, readPercent);
-    if (readPercent < 100 && flags.quiet !== true)
-      note(
-        `writing at ${flags.sequential === true ? 'every' : 'random'} place of ${devices[0]!.description}`,
-      );
-    const load = new Load({
-      devices,
-      blockSize,
-      depth,
-      isRandom: flags.sequential !== true,
-      readPercent,
-      // Several paths bring data side by side.
-      sharesMemory: flags.multipath === undefined,
-      rampSeconds: flags.rampTime,
-      seconds,
-    });
+    checkDevice(devices[0]!, plan);
+    if (flags.quiet !== true) noteWrites(devices[0]!, plan);
+    const load = new Load({ ...plan, devices, rampSeconds, seconds });
     await run(load, flags, interruption);
     const results = resultsOf(load);
     const paths = pathsOf(devices[0]!);
-    if (flags.json === true) await printJson({ url, ...describeLoad(load), sessions, paths, ...results });
+    if (flags.json === true) await printJson({ url, ...describePlan(plan), sessions, paths, ...results });
     else await print(describe(results));
     return ExitCode.SUCCESS;
   } finally {
@@ -89,51 +65,6 @@ async function run(load: Load, { quiet = false }: BenchFlags, interruption: Inte
   }
 }
 
-function check(device: BlockDevice, blockSize: number, readPercent: number): void {
-  if (blockSize % device.blockSize !== 0)
-    throw usageError(`--block-size ${blockSize} is no whole number of ${device.blockSize}-byte blocks`);
-  if (blockSize > device.size)
-    throw usageError(`--block-size ${blockSize} is more than the LUN has: ${device.size} bytes`);
-  if (readPercent < 100 && device.readOnly) {
-    throw new RiserError('READ_ONLY', `${device.description} cannot be written to`, {
-      by: 'device',
-      costs: 'task',
-    });
-  }
-}
-
-function describeLoad({ options }: Load) {
-  const { blockSize, depth, isRandom, readPercent } = options;
-  return { blockSize, depth, order: isRandom ? 'random' : 'sequential', readPercent };
-}
-
-type Results = ReturnType<typeof resultsOf>;
-
-/** Rates are a second; latencies are in microseconds. */
-function resultsOf(load: Load) {
-  const { seconds, reads, writes } = load;
-  const { blockSize } = load.options;
-  const rates = (count: number) => ({
-    count,
-    // Nothing was counted of what was interrupted while it ramped up.
-    iops: count === 0 ? 0 : count / seconds,
-    bytesPerSecond: count === 0 ? 0 : (count * blockSize) / seconds,
-  });
-  const kind = ({ count, latencies }: Tally) => {
-    if (count === 0) return null;
-    const us = (ns: number): number => ns / 1000;
-    const percentiles = Object.fromEntries(
-      PERCENTILES.map((percentile) => [`p${percentile}`, us(latencies.percentile(percentile))]),
-    );
-    const { min, mean, max } = latencies;
-    return {
-      ...rates(count),
-      latencyUs: { minimum: us(min), mean: us(mean), ...percentiles, maximum: us(max) },
-    };
-  };
-  return { seconds, ...rates(reads.count + writes.count), reads: kind(reads), writes: kind(writes) };
-}
-
 function describe(results: Results): string {
   const rows = [['', 'IOPS', 'BANDWIDTH', 'MIN', 'MEAN', ...PERCENTILES.map((p) => `P${p}`), 'MAX']];
   for (const [name, kind] of [
@@ -141,12 +72,8 @@ function describe(results: Results): string {
     ['write', results.writes],
   ] as const) {
     if (kind === null) continue;
-    const latencies = Object.values(kind.latencyUs as Record<string, number>).map(formatMicroseconds);
+    const latencies = Object.values(kind.latencyUs).map(formatMicroseconds);
     rows.push([name, kind.iops.toFixed(0), `${formatSize(Math.round(kind.bytesPerSecond))}/s`, ...latencies]);
   }
   return table(rows);
-}
-
-function formatMicroseconds(us: number): string {
-  return us < 1000 ? `${us.toFixed(0)} us` : `${(us / 1000).toFixed(us < 10_000 ? 2 : 1)} ms`;
 }

@@ -82,14 +82,16 @@ export class Load {
     if (io.status !== BlockStatus.GOOD) {
       this.#error ??= blockFailure(io);
       this.stop();
-    } else if (now <= this.#end) {
+    } else {
       this.count++;
-      if (now >= this.#start) {
-        const tally = io.op === BlockOp.READ ? this.reads : this.writes;
-        tally.count++;
-        tally.latencies.record(Math.max(1, Math.round((now - io.startedAt) * 1e6)));
+      if (now <= this.#end) {
+        if (now >= this.#start) {
+          const tally = io.op === BlockOp.READ ? this.reads : this.writes;
+          tally.count++;
+          tally.latencies.record(Math.max(1, Math.round((now - io.startedAt) * 1e6)));
+        }
+        return true;
       }
-      return true;
     }
     if (--this.#active === 0) this.#settle();
     return false;
