@@ -21,7 +21,12 @@ export interface MoreSettings {
   target?: Record<string, unknown>;
   /** Of all. */
   server?: Record<string, unknown>;
+  /** Be at 127.0.0.1 instead, which the guest reaches as {@link RDMA_HOST}. */
+  rdma?: boolean;
 }
+
+/** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
+export const RDMA_HOST = '10.0.2.2';
 
 export const TARGET = 'iqn.2026-11.lab:riser';
 
@@ -30,8 +35,10 @@ export class HostRiser {
   readonly #configuration: string;
   #process: CliProcess;
   readonly port: number;
+  readonly #isRdma: boolean;
 
-  private constructor(folder: string, configuration: string, port: number) {
+  private constructor(folder: string, configuration: string, port: number, isRdma: boolean) {
+    this.#isRdma = isRdma;
     this.#folder = folder;
     this.#configuration = configuration;
     this.port = port;
@@ -47,22 +54,27 @@ export class HostRiser {
     folder: string,
     luns: readonly LunSettings[],
     links: 1 | 2,
-    { target = {}, server = {} }: MoreSettings = {},
+    { target = {}, server = {}, rdma = false }: MoreSettings = {},
   ): Promise<HostRiser> {
-    const port = await freePort('127.0.0.2');
-    const portals = Array.from({ length: links }, (_, link) => `127.0.0.${2 + link}:${port}`);
+    const port = await freePort(rdma ? '127.0.0.1' : '127.0.0.2');
+    const first = rdma ? 1 : 2;
+    const portals = Array.from({ length: links }, (_, link) => `127.0.0.${first + link}:${port}`);
     const numbered = luns.map((settings, lun) => ({ lun, ...settings }));
     const targets = [{ name: TARGET, luns: numbered, ...target }];
     const configuration = join(folder, 'riser.yaml');
     writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
-    const riser = new HostRiser(folder, configuration, port);
+    const riser = new HostRiser(folder, configuration, port, rdma);
     await riser.#process.logged('ready');
     return riser;
   }
 
   /** The portal behind a network card, as open-iscsi writes it. */
   portal(link: 0 | 1 = 0): string {
-    return `127.0.0.${2 + link}:${this.port}`;
+    return this.#isRdma ? `${RDMA_HOST}:${this.port}` : `127.0.0.${2 + link}:${this.port}`;
+  }
+
+  get pid(): number {
+    return this.#process.child.pid!;
   }
 
   /** End it with `signal`, and start it again `pause` milliseconds later at the same place. */

@@ -39,3 +39,10 @@ export async function logoutOverIser(guest: Guest, { portal, target }: IserLun):
     udevadm settle
     iscsiadm -m node -T ${target} -p ${portal} --logout >/dev/null`);
 }
+
+/** Know a portal of `target` that discovery does not tell, since its machine knows it by another address. */
+export async function addPortal(guest: Guest, portal: string, target: string, iface = 'iser'): Promise<void> {
+  await guest.sh(`
+    iscsiadm -m node -o delete -T ${target} >/dev/null 2>&1 || true
+    iscsiadm -m node -o new -T ${target} -p ${portal} -I ${iface} >/dev/null`);
+}

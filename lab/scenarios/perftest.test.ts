@@ -7,15 +7,13 @@ import { type Operation, OPERATIONS } from '../../src/rdma/bench/plan.js';
 import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { runToSuccess } from '../../test/support/run-program.js';
-import { PROGRAM } from '../harness/host-riser.js';
+import { PROGRAM, RDMA_HOST } from '../harness/host-riser.js';
 import { addRdmaDevices, listening, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
 /** perftest's own port; on the host it is another one, which leads to it. */
 const PORT = 18_515;
 const forwarded = await freePort();
-/** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
-const HOST = '10.0.2.2';
 
 interface Run {
   operation: Operation;
@@ -42,7 +40,7 @@ scenario('perftest', { capture: true, protocol: 'iWARP', forward: [[forwarded, P
       const port = await freePort();
       const server = riser('--address', '127.0.0.1', '--port', String(port));
       await server.noted(/waiting for a client/);
-      const output = await lab.guest.sh(`${perftest} -p ${port} ${HOST}`);
+      const output = await lab.guest.sh(`${perftest} -p ${port} ${RDMA_HOST}`);
       const { exitCode, stdout, stderr } = await server.ended();
       assert.equal(exitCode, 0, stdout + stderr);
       assertMeasured(output, run);

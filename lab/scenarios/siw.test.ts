@@ -10,15 +10,13 @@ import { CompletionOpcode, CompletionStatus, SendOpcode } from '../../src/rdma/w
 import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { End, until } from '../../test/support/verbs-pair.js';
-import { PROGRAM } from '../harness/host-riser.js';
+import { PROGRAM, RDMA_HOST } from '../harness/host-riser.js';
 import { addRdmaDevices, listening } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
 /** rping's own port; on the host it is another one, which leads to it. */
 const PORT = 7174;
 const forwarded = await freePort();
-/** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
-const HOST = '10.0.2.2';
 const RUNS = [
   { size: 64, count: 1000, crc: false },
   { size: 4096, count: 50, crc: true },
@@ -66,7 +64,7 @@ scenario(
       test(`rping -c with Riser as its server, ${what}`, async () => {
         await serving(crcOption, async (port) => {
           const output = await lab.guest.sh(
-            `rping -c -a ${HOST} -p ${port} -C ${count} -S ${size} -v -V > /lab/rping-c.out; tail -n 2 /lab/rping-c.out`,
+            `rping -c -a ${RDMA_HOST} -p ${port} -C ${count} -S ${size} -v -V > /lab/rping-c.out; tail -n 2 /lab/rping-c.out`,
             { limit: 240 },
           );
           assert.match(output, new RegExp(`ping data: rdma-ping-${count - 1}: `));
@@ -124,7 +122,7 @@ scenario(
           await device.close();
         });
         const client = lab.guest.start(
-          `ucmatose -s ${HOST} -p ${listener.port} -S ${MESSAGE} -C ${MESSAGES}`,
+          `ucmatose -s ${RDMA_HOST} -p ${listener.port} -S ${MESSAGE} -C ${MESSAGES}`,
         );
         await until(() => server.isAttached, 'the request of ucmatose');
         await accepted;

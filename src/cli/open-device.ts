@@ -105,6 +105,12 @@ export function portalsOf({ path }: LunDevice): PortalAddress[] | null {
   return path instanceof Session ? [path.portal] : null;
 }
 
+/** How commands and data travel. */
+export function transportOf({ path }: LunDevice): 'tcp' | 'iser' {
+  const session = path instanceof Multipath ? path.sessions[0] : path;
+  return session instanceof Session ? session.transport : 'tcp';
+}
+
 /** `2 paths to iqn... LUN 0, round-robin: 192.0.2.7:3260, 192.0.2.8:3260 (not connected yet)` */
 function describePaths({ path, description }: LunDevice, policy: string): string {
   if (!(path instanceof Multipath)) return `1 path to ${description}: the target tells no other portal`;

@@ -11,7 +11,7 @@ import {
 import { IwarpDevice } from '../rdma/iwarp/device.js';
 import { dial } from '../stream/index.js';
 import { RiserError } from '../util/errors.js';
-import type { PortalAddress, Transport } from './url.js';
+import type { PortalAddress } from './url.js';
 
 /** Bytes of applications' memory that stay registered although no task uses them. */
 const KEPT_REGISTERED = 256 << 20;
@@ -34,7 +34,7 @@ function useRdma(): NonNullable<typeof rdma> {
  */
 export async function openDatamover(
   portal: PortalAddress,
-  transport: Transport,
+  transport: 'tcp' | 'iser',
   events: DatamoverEvents,
   timeoutMs: number,
   signal: AbortSignal | null,

@@ -24,6 +24,8 @@ import type { PortalAddress } from './url.js';
 
 /** Redirections that are followed in a row. */
 const REDIRECTIONS = 5;
+/** How long RDMA may take to come about where TCP is as good, milliseconds: an iSCSI target may wait for more of a PDU. */
+const AUTO_TIMEOUT_MS = 3000;
 /** How often a connection is told the time, milliseconds. */
 const TICK_MS = 500;
 
@@ -34,9 +36,11 @@ export interface LoggedIn {
   readonly login: InitiatorLoginResult;
   /** Where it leads; after a redirection not where it was told to. */
   readonly portal: PortalAddress;
+  /** Why it is not over RDMA although that was tried; null where it was not, or is. */
+  readonly whyNotIser: string | null;
 }
 
-type Negotiated = Omit<LoggedIn, 'portal'>;
+type Negotiated = Pick<LoggedIn, 'connection' | 'phase' | 'login'>;
 
 /** The session, which hears of every connection of its own from the login to the end. */
 export interface LoginOwner {
@@ -94,9 +98,30 @@ export class SessionLogin {
   }
 
   async #logInAt(portal: PortalAddress, signal: AbortSignal | null): Promise<LoggedIn> {
-    const found = await this.#negotiate(portal, signal);
+    const { transport = 'tcp' } = this.#options;
+    const { found, whyNotIser } =
+      transport === 'auto'
+        ? await this.#negotiateBest(portal, signal)
+        : { found: await this.#negotiate(portal, transport, signal), whyNotIser: null };
     await this.#recheck(found, signal);
-    return { ...found, portal };
+    return { ...found, portal, whyNotIser };
+  }
+
+  /** Over RDMA if that can be, else over TCP. A target that was reached has the last word: over TCP it would say the same. */
+  async #negotiateBest(
+    portal: PortalAddress,
+    signal: AbortSignal | null,
+  ): Promise<{ found: Negotiated; whyNotIser: string | null }> {
+    try {
+      return { found: await this.#negotiate(portal, 'iser', signal, AUTO_TIMEOUT_MS), whyNotIser: null };
+    } catch (error) {
+      signal?.throwIfAborted();
+      const isAnswer = error instanceof LoginRefused && error.code !== 'LOGIN_PROTOCOL';
+      if (isAnswer || !(error instanceof RiserError)) throw error;
+      const found = await this.#negotiate(portal, 'tcp', signal);
+      this.#log.info(`over TCP, as iSER was not to be had: ${error.message}`);
+      return { found, whyNotIser: error.message };
+    }
   }
 
   async #recheck({ connection, phase }: Negotiated, signal: AbortSignal | null): Promise<void> {
@@ -118,9 +143,13 @@ export class SessionLogin {
     }
   }
 
-  #negotiate(portal: PortalAddress, signal: AbortSignal | null): Promise<Negotiated> {
+  #negotiate(
+    portal: PortalAddress,
+    transport: 'tcp' | 'iser',
+    signal: AbortSignal | null,
+    timeoutMs = this.#limits.connectTimeoutMs,
+  ): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
-    const { transport = 'tcp' } = this.#options;
     const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -167,20 +196,17 @@ export class SessionLogin {
       );
       let timer: NodeJS.Timeout | undefined;
       let isOver = false;
-      openDatamover(portal, transport, connection, this.#limits.connectTimeoutMs, signal).then(
-        (datamover) => {
-          if (isOver) return;
-          timer = setInterval(() => {
-            const now = performance.now();
-            connection.tick(now);
-            this.#owner.ticked(connection, now);
-          }, TICK_MS);
-          signal?.addEventListener('abort', onAbort, { once: true });
-          connection.start(datamover);
-          if (signal?.aborted === true) onAbort();
-        },
-        reject,
-      );
+      openDatamover(portal, transport, connection, timeoutMs, signal).then((datamover) => {
+        if (isOver) return;
+        timer = setInterval(() => {
+          const now = performance.now();
+          connection.tick(now);
+          this.#owner.ticked(connection, now);
+        }, TICK_MS);
+        signal?.addEventListener('abort', onAbort, { once: true });
+        connection.start(datamover);
+        if (signal?.aborted === true) onAbort();
+      }, reject);
     });
   }
 }

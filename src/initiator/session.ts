@@ -57,6 +57,9 @@ export class Session implements TaskPath {
   readonly #log: Logger;
   readonly #logins: SessionLogin;
   #portal: PortalAddress;
+  #transport: 'tcp' | 'iser' = 'tcp';
+  /** See {@link whyNotIser}. */
+  #whyNotIser: string | null = null;
   #connection: InitiatorConnection | null = null;
   #phase: InitiatorFullFeature | null = null;
   #login: InitiatorLoginResult | null = null;
@@ -137,6 +140,16 @@ export class Session implements TaskPath {
   /** Where it is connected to; after a redirection not where it was told to connect. */
   get portal(): PortalAddress {
     return this.#portal;
+  }
+
+  /** How commands and data travel, or did last. */
+  get transport(): 'tcp' | 'iser' {
+    return this.#transport;
+  }
+
+  /** Why it is not iSER, where that was tried first; else null. */
+  get whyNotIser(): string | null {
+    return this.#whyNotIser;
   }
 
   get isConnected(): boolean {
@@ -277,12 +290,14 @@ export class Session implements TaskPath {
     for (const watcher of this.watchers) await watcher.recheck?.(path);
   }
 
-  #isUp({ connection, phase, login, portal }: LoggedIn): void {
+  #isUp({ connection, phase, login, portal, whyNotIser }: LoggedIn): void {
     const isAgain = this.#lost !== null;
     this.#connection = connection;
     this.#phase = phase;
     this.#login = login;
     this.#portal = portal;
+    this.#transport = phase.datamover.kind;
+    this.#whyNotIser = whyNotIser;
     this.#lost = null;
     this.#upSince = performance.now();
     this.#isNegotiating = false;

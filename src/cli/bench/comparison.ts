@@ -7,7 +7,7 @@ import { RiserError } from '../../util/errors.js';
 import { parseUrl, requireLun } from '../connection-options.js';
 import { ExitCode, messageOf, systemCode } from '../failure.js';
 import type { Interruption } from '../interruption.js';
-import { openLunDevice, pathsOf, portalsOf, worldWideNameOf } from '../open-device.js';
+import { openLunDevice, pathsOf, portalsOf, transportOf, worldWideNameOf } from '../open-device.js';
 import { note, print, printJson } from '../output.js';
 import { formatDuration } from '../transfer/progress.js';
 import { countOf, describeComparison } from './comparison-table.js';
@@ -24,7 +24,6 @@ const DEFAULT_ROUNDS = 3;
 interface OpenedSubject extends Subject {
   readonly letter: string;
   readonly url: string;
-  readonly transport: 'tcp' | 'iser';
   readonly devices: LunDevice[];
 }
 
@@ -74,12 +73,11 @@ export async function runComparison(
 
 /** Its devices are yet to be opened. */
 function subjectOf(url: string, index: number): OpenedSubject {
-  const { transport, portal } = parseUrl(url);
+  const { portal } = parseUrl(url);
   const devices: LunDevice[] = [];
   return {
     letter: String.fromCharCode(65 + index),
     url,
-    transport,
     devices,
     findTarget: () => findTarget(portalsOf(devices[0]!) ?? [portal]),
   };
@@ -88,14 +86,14 @@ function subjectOf(url: string, index: number): OpenedSubject {
 function resultsOf(opened: readonly OpenedSubject[], measured: Rounds): SubjectResults[] {
   const summaries = opened.map((_, i) => summaryOf(measured.runsOf(i)));
   const first = summaries[0]!.iops?.median ?? 0;
-  return opened.map(({ letter, url, transport, devices }, i) => {
+  return opened.map(({ letter, url, devices }, i) => {
     const device = devices[0]!;
     const runs = measured.runsOf(i);
     const iops = summaries[i]!.iops;
     return {
       letter,
       url,
-      transport,
+      transport: transportOf(device),
       lun: { name: worldWideNameOf(device), size: device.size, blockSize: device.blockSize },
       paths: pathsOf(device),
       target: runs.at(-1)?.target ?? null,

@@ -41,6 +41,8 @@ async function gather(session: Session, lun: Lun, number: number) {
     target: session.targetName!,
     lun: number,
     portal: session.portal,
+    transport: session.transport,
+    whyNotIser: session.whyNotIser,
     inquiry: { ...inquiry, type: deviceTypeName(inquiry.deviceType) },
     capacity: { ...capacity, size, physicalBlockSize: capacity.blockSize * 2 ** capacity.physicalExponent },
     readOnly,
@@ -134,7 +136,21 @@ function negotiatedKeys(p: OperationalParameters): Record<string, string | numbe
     ErrorRecoveryLevel: p.errorRecoveryLevel,
     TaskReporting: p.taskReporting,
     iSCSIProtocolLevel: p.iSCSIProtocolLevel,
+    RDMAExtensions: yesNo(p.rdmaExtensions),
+    ...(p.rdmaExtensions && {
+      InitiatorRecvDataSegmentLength: p.initiatorRecvDataSegmentLength,
+      TargetRecvDataSegmentLength: p.targetRecvDataSegmentLength,
+      MaxOutstandingUnexpectedPDUs: p.targetMaxOutstandingUnexpectedPDUs,
+      MaxAHSLength: p.targetMaxAHSLength,
+      TaggedBufferForSolicitedDataOnly: yesNo(p.taggedBufferForSolicitedDataOnly),
+      iSERHelloRequired: yesNo(p.iSERHelloRequired),
+    }),
   };
+}
+
+function transportName(transport: 'tcp' | 'iser', whyNotIser: string | null): string {
+  if (transport === 'iser') return 'iSER';
+  return whyNotIser === null ? 'TCP' : `TCP, as iSER was not to be had: ${whyNotIser}`;
 }
 
 function describe(info: Info): string {
@@ -162,6 +178,7 @@ function describe(info: Info): string {
         ['longest unmap', blocks(limits.maximumUnmapBlocks)],
         ['longest write same', blocks(limits.maximumWriteSame)],
         ['longest compare and write', `${limits.maximumCompareAndWrite} blocks`],
+        ['transport', transportName(info.transport, info.whyNotIser)],
       ],
     ],
     [
