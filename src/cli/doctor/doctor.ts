@@ -97,7 +97,7 @@ export function verdictOf(ports: readonly RdmaPort[], report: PortalReport | nul
   }
   const { where, answered } = report;
   if (answered.length === 0) return `${where} cannot be used.`;
-  if (!answered.includes('iSER')) return `${where} works by iSCSI over TCP, and does not offer iSER.`;
+  if (!answered.includes('iSER')) return `${where} answers iSCSI over TCP, and does not offer iSER.`;
   const how = `${where} answers ${answered.join(' and ')}`;
   return hasIser
     ? `${how}, through software iWARP; ${adapter}.`

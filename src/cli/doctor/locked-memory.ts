@@ -13,8 +13,8 @@ const CAP_IPC_LOCK = 14n;
 export function inspectLockedMemory(machine: Machine, ports: readonly RdmaPort[]): Finding[] {
   const limits = machine.read('proc/self/limits');
   const [, soft] = /^Max locked memory\s+(\S+)\s+(\S+)/m.exec(limits ?? '') ?? [];
-  if (soft === undefined) return [];
   if (soft === 'unlimited') return [good('no limit')];
+  if (soft === undefined || !/^\d{1,20}$/.test(soft)) return [];
   const limit = `the limit is ${formatSize(Number(soft))}`;
   if (mayLockAll(machine)) return [good(`${limit}, which does not hold for this user (CAP_IPC_LOCK)`)];
   if (ports.length === 0)

@@ -67,6 +67,8 @@ abstract class SessionProbe implements TransportProbe {
     try {
       const times = new RoundTripTimes();
       const data = Buffer.alloc(PING_BYTES, 'riser doctor ');
+      // The first one pays for what is done once.
+      await roundTrip(session, data);
       while (times.sent < ROUND_TRIPS) {
         this.interruption.signal.throwIfAborted();
         const start = performance.now();

@@ -49,8 +49,8 @@ export function readRdmaPorts(machine: Machine): RdmaPort[] {
   return machine.list(DEVICES).flatMap((device) =>
     machine
       .list(`${DEVICES}/${device}/ports`)
-      .map((port) => readPort(machine, device, Number(port)))
-      .sort((a, b) => a.port - b.port),
+      .filter((port) => /^\d+$/.test(port))
+      .map((port) => readPort(machine, device, Number(port))),
   );
 }
 
