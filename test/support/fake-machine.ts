@@ -30,19 +30,7 @@ export function fakeMachine(folder: string, fake: FakeMachine): { machine: Machi
   for (const [path, target] of Object.entries(links)) symlinkSync(target, place(path));
   for (const name of Object.keys(programs)) writeFileSync(place(`usr/sbin/${name}`), '');
   const interfaces = Object.fromEntries(
-    Object.entries(addresses).map(([name, address]) => [
-      name,
-      [
-        {
-          address,
-          family: 'IPv4',
-          netmask: '',
-          mac: '',
-          internal: false,
-          cidr: null,
-        },
-      ],
-    ]),
+    Object.entries(addresses).map(([name, address]) => [name, [ipv4(address)]]),
   );
   const machine = new Machine({
     root,
@@ -51,6 +39,10 @@ export function fakeMachine(folder: string, fake: FakeMachine): { machine: Machi
     run: (path, args) => programs[path.slice(path.lastIndexOf('/') + 1)]?.[args.join(' ')] ?? null,
   });
   return { machine, root };
+}
+
+function ipv4(address: string): NetworkInterfaceInfo {
+  return { address, family: 'IPv4', netmask: '', mac: '', internal: false, cidr: null };
 }
 
 /** Every name of `files` with `prefix` before it. */
