@@ -19,6 +19,9 @@ const MODULES: Readonly<Record<string, string>> = {
   rdma_rxe: 'RoCE in software',
 };
 
+/** The others bring these along. */
+const BROUGHT_ALONG: ReadonlySet<string> = new Set(['ib_core', 'iw_cm', 'rdma_cm']);
+
 type ModuleState = 'loaded' | 'built in' | 'available' | 'missing';
 
 export function inspectModules(machine: Machine): Finding[] {
@@ -51,10 +54,12 @@ export function inspectModules(machine: Machine): Finding[] {
   if (there.length > 0) findings.push(good(`loaded: ${describe(there)}`));
   const loadable = inState('available');
   if (loadable.length > 0) {
+    const others = loadable.filter((name) => !BROUGHT_ALONG.has(name));
+    const wanted = others.length > 0 ? others : loadable;
     findings.push(
       notice(
         `not loaded, but there: ${describe(loadable)}`,
-        `Load what you need, as root: modprobe ${loadable.join(' or ')}`,
+        `Load what you need, as root: modprobe ${wanted.join(' or ')}`,
       ),
     );
   }

@@ -39,17 +39,15 @@ function inspectInterface(machine: Machine): Finding {
     machine.list(`${database}/ifaces`).filter((name) => isIser(machine.read(`${database}/ifaces/${name}`))),
   );
   const names = ['iser', ...own].map((name) => `"${name}"`).join(', ');
+  const users =
+    own.length === 0 ? `the interface ${names} of iscsiadm uses` : `the interfaces ${names} of iscsiadm use`;
   if (machine.exists('sys/class/iscsi_transport/iser'))
-    return good(
-      `the kernel offers its transport "iser", which ${interfaceWord(own.length + 1)} ${names} of iscsiadm use`,
-    );
+    return good(`the kernel offers its transport "iser", which ${users}`);
   return notice(
-    `the kernel does not offer the transport "iser" now, which ${interfaceWord(own.length + 1)} ${names} of iscsiadm use`,
+    `the kernel does not offer the transport "iser" now, which ${users}`,
     'modprobe ib_iser; then: iscsiadm -m discovery -t st -p PORTAL -I iser',
   );
 }
-
-const interfaceWord = (count: number): string => (count === 1 ? 'the interface' : 'the interfaces');
 
 /** Records of targets: nodes/TARGET/ADDRESS,PORT,GROUP is a file, or a folder with a file for each interface. */
 function inspectNodes(machine: Machine): Finding[] {
