@@ -1,6 +1,5 @@
 /** The way to a portal, which transports it answers, and how fast. */
 
-import { dialPortal } from '../../initiator/dial.js';
 import type { IscsiUrl } from '../../initiator/url.js';
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
@@ -10,7 +9,7 @@ import type { RoundTripTimes } from '../round-trips.js';
 import { formatSize } from '../size.js';
 import { type Finding, findingsAbout } from './finding.js';
 import type { Machine } from './machine.js';
-import { IserProbe, LOAD, TcpProbe, type TransportProbe } from './probes.js';
+import { askIwarp, type IwarpAnswer, LOAD, SessionProbe, type TransportProbe } from './probes.js';
 
 const { good, notice, problem } = findingsAbout('portal');
 
@@ -33,7 +32,12 @@ export interface PortalReport {
   readonly answered: readonly TransportProbe['transport'][];
 }
 
-/** `asked`: the transport that is wanted; null where any will do. */
+/**
+ * iWARP is asked first, and nothing else where it answers, unless `asked` for: a connection that does not begin with MPA's
+ * startup can end a listener of the kernel's siw (seen with Linux 6.1), while targets over TCP turn away what they do not know.
+ *
+ * @param asked the transport that is wanted; null where any will do
+ */
 export async function inspectPortal(
   machine: Machine,
   url: IscsiUrl,
@@ -42,112 +46,103 @@ export async function inspectPortal(
   interruption: Interruption,
 ): Promise<PortalReport> {
   const where = formatPortal({ address: url.portal.host, port: url.portal.port });
-  const probeFlags = { ...flags, timeout: flags.timeout ?? DEFAULT_TIMEOUT };
   const { signal } = interruption;
-  const path = await findPath(machine, url, probeFlags.timeout, signal);
-  if (path instanceof RiserError)
-    return { where, findings: [problem(path.message, unreachedRemedy(path))], netdev: null, answered: [] };
+  const timeout = flags.timeout ?? DEFAULT_TIMEOUT;
+  const probeOf = (transport: IscsiUrl['transport']): TransportProbe =>
+    new SessionProbe({ ...url, transport }, { ...flags, timeout }, interruption);
+  const iwarp = await askIwarp(url, timeout, signal);
+  if (iwarp.localAddress === '' && typeof iwarp.outcome !== 'number')
+    return { where, findings: [unreached(iwarp.outcome)], netdev: null, answered: [] };
 
-  const findings = [good(`${where} is reached ${path.how}`)];
+  const netdev = isLocal(iwarp) ? null : machine.interfaceOf(iwarp.localAddress);
+  const findings = [good(`${where} is reached ${describePath(iwarp, netdev)}`)];
   const answered: TransportProbe['transport'][] = [];
-  for (const probe of [
-    new TcpProbe({ ...url, transport: 'tcp' }, probeFlags, interruption),
-    new IserProbe({ ...url, transport: 'iser' }, probeFlags, interruption),
-  ]) {
-    const answer = await ask(probe, url, answered.length > 0, signal);
-    if (answer.doesAnswer) answered.push(probe.transport);
+  const isIwarp = typeof iwarp.outcome === 'number' || iwarp.outcome.code === 'RDMA_REJECTED';
+  const add = ({ transport, doesAnswer, findings: own }: Answer): void => {
+    if (doesAnswer) answered.push(transport);
     // One of them is enough, unless it was another one that was asked for.
-    const isAmiss = !answer.doesAnswer && probe.transport === asked;
-    findings.push(...answer.findings.map((one) => (isAmiss ? { ...one, state: 'problem' as const } : one)));
-    if (answer.isUsable && url.lun !== null) findings.push(await measure(probe, signal));
+    const isAmiss = !doesAnswer && transport === asked;
+    findings.push(...own.map((one) => (isAmiss ? { ...one, state: 'problem' as const } : one)));
+  };
+  if (isIwarp && asked !== 'iSCSI over TCP') findings.push(notice(NOT_ASKED));
+  else add(await ask(probeOf('tcp'), url, signal));
+  if (typeof iwarp.outcome === 'number') {
+    const time = milliseconds(iwarp.outcome);
+    findings.push(good(`iSER: the portal answers over iWARP; connecting took ${time}`));
+    add(await ask(probeOf('iser'), url, signal));
+  } else {
+    const own = [unanswered(iwarp.outcome, answered.length > 0)];
+    add({ transport: 'iSER', doesAnswer: false, findings: own });
   }
   if (answered.length === 0)
     findings.push(
       problem(`what listens on ${where} is no iSCSI target`, 'Check the port: 3260 unless told otherwise.'),
     );
-  return { where, findings, netdev: path.netdev, answered };
+  return { where, findings, netdev, answered };
 }
 
-/** By a plain connection, which tells which address of ours it comes from. */
-async function findPath(
-  machine: Machine,
-  { portal }: IscsiUrl,
-  timeout: number,
-  signal: AbortSignal,
-): Promise<{ netdev: string | null; how: string } | RiserError> {
-  try {
-    const socket = await dialPortal(portal, timeout, signal);
-    const { localAddress = '', remoteAddress = '' } = socket;
-    socket.destroy();
-    if (localAddress === remoteAddress) return { netdev: null, how: 'within this machine' };
-    const netdev = machine.interfaceOf(localAddress);
-    return { netdev, how: `from ${localAddress}${netdev === null ? '' : ` by ${netdev}`}` };
-  } catch (error) {
-    return reasonOf(error, signal);
-  }
+const NOT_ASKED =
+  'iSCSI over TCP: not asked, because the port speaks iWARP, and is not disturbed by anything else; with iscsi:// it would be';
+
+function isLocal({ localAddress, remoteAddress }: IwarpAnswer): boolean {
+  return localAddress === remoteAddress;
 }
 
-function unreachedRemedy({ remedy = '' }: RiserError): string {
-  return `${remedy} A firewall may be in between. A portal for RoCE or InfiniBand alone is out of reach: Riser speaks iWARP, which is over TCP.`;
+function describePath(answer: IwarpAnswer, netdev: string | null): string {
+  if (isLocal(answer)) return 'within this machine';
+  return `from ${answer.localAddress}${netdev === null ? '' : ` by ${netdev}`}`;
+}
+
+function unreached({ message }: RiserError): Finding {
+  return problem(
+    message,
+    'Check address and port (3260 unless told otherwise), that the target is running, and that no firewall is in between. A portal for RoCE or InfiniBand alone is out of reach: Riser speaks iWARP, which is over TCP.',
+  );
 }
 
 interface Answer {
+  readonly transport: TransportProbe['transport'];
   readonly doesAnswer: boolean;
-  /** A login went well. */
-  readonly isUsable: boolean;
   readonly findings: readonly Finding[];
 }
 
-/** `isTarget`: it has answered another transport. */
-async function ask(
-  probe: TransportProbe,
-  url: IscsiUrl,
-  isTarget: boolean,
-  signal: AbortSignal,
-): Promise<Answer> {
+/** Log in, and with a LUN measure. */
+async function ask(probe: TransportProbe, url: IscsiUrl, signal: AbortSignal): Promise<Answer> {
   const { transport } = probe;
-  const findings: Finding[] = [];
-  let connected: number | null;
+  const answer = (doesAnswer: boolean, ...findings: Finding[]): Answer => ({
+    transport,
+    doesAnswer,
+    findings,
+  });
+  let times: RoundTripTimes;
   try {
-    connected = await probe.connects();
-    if (connected !== null)
-      findings.push(good(`${transport}: answers over iWARP; connecting took ${milliseconds(connected)}`));
+    times = await probe.roundTrips();
   } catch (error) {
-    const finding = unanswered(transport, reasonOf(error, signal), isTarget);
-    return { doesAnswer: false, isUsable: false, findings: [finding] };
-  }
-  try {
-    findings.push(good(`${transport}: answers; round trips took ${describeTimes(await probe.roundTrips())}`));
-    return { doesAnswer: true, isUsable: true, findings };
-  } catch (error) {
-    const reason = reasonOf(error, signal);
-    if (REFUSALS.has(reason.code)) {
+    const { code, message, remedy } = reasonOf(error, signal);
+    if (REFUSALS.has(code)) {
       // Which target is meant was not said: another one may let us in.
       const report = url.targetName === null ? notice : problem;
-      findings.push(report(`${transport}: answers, but ${reason.message}`, reason.remedy));
-      return { doesAnswer: true, isUsable: false, findings };
+      return answer(true, report(`${transport}: answers, but ${message}`, remedy));
     }
-    if (connected !== null && reason.code === 'TRANSPORT') {
-      findings.push(notice(`${transport}: no login was tried, nor anything measured: ${reason.message}`));
-      return { doesAnswer: true, isUsable: false, findings };
-    }
-    findings.push(notice(`${transport}: no login: ${reason.message}`, reason.remedy));
-    return { doesAnswer: false, isUsable: false, findings };
+    // It is Riser that cannot, and nobody was asked.
+    if (code === 'TRANSPORT') return answer(true, notice(`${transport}: no login was tried: ${message}`));
+    return answer(false, notice(`${transport}: no login: ${message}`, remedy));
   }
+  const found = good(`${transport}: answers; round trips took ${describeTimes(times)}`);
+  return url.lun === null ? answer(true, found) : answer(true, found, await measure(probe, signal));
 }
 
-/** Why a connection did not come about. */
-function unanswered(transport: TransportProbe['transport'], reason: RiserError, isTarget: boolean): Finding {
-  const { code, message, remedy } = reason;
+/** Why no iWARP connection came about. `isTarget`: it has answered over TCP. */
+function unanswered({ code, message, remedy }: RiserError, isTarget: boolean): Finding {
   if (code === 'RDMA_REJECTED')
-    return notice(`${transport}: what listens speaks iWARP, but rejects the connection`, ISER_AT_TARGET);
-  if (!NO_IWARP.test(code)) return notice(`${transport}: does not answer: ${message}`, remedy);
+    return notice('iSER: what listens speaks iWARP, but rejects the connection', ISER_AT_TARGET);
+  if (!NO_IWARP.test(code)) return notice(`iSER: does not answer: ${message}`, remedy);
   if (isTarget)
     return notice(
-      `${transport}: does not answer: the portal speaks iSCSI over TCP only on this port`,
+      'iSER: does not answer: the portal speaks iSCSI over TCP only on this port',
       ISER_AT_TARGET,
     );
-  return notice(`${transport}: does not answer, for it speaks no iWARP: ${message}`);
+  return notice(`iSER: does not answer, for it speaks no iWARP: ${message}`);
 }
 
 async function measure(probe: TransportProbe, signal: AbortSignal): Promise<Finding> {

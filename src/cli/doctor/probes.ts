@@ -4,6 +4,7 @@ import { Session } from '../../initiator/index.js';
 import type { IscsiUrl } from '../../initiator/url.js';
 import type { RdmaConnection, RdmaDevice } from '../../rdma/index.js';
 import { Load } from '../bench/load.js';
+import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { sessionOptionsOf } from '../connection-options.js';
 import { roundTrip } from '../inspect/ping.js';
@@ -16,16 +17,19 @@ import { RoundTripTimes } from '../round-trips.js';
 /** One way to a portal. */
 export interface TransportProbe {
   readonly transport: 'iSCSI over TCP' | 'iSER';
-  /**
-   * Connect, and end that at once, without a login; milliseconds that it took. Null where only a login tells anything.
-   *
-   * @throws RiserError why not; the signal's reason
-   */
-  connects(): Promise<number | null>;
   /** Log in, and measure round trips. @throws RiserError why not; the signal's reason */
   roundTrips(): Promise<RoundTripTimes>;
   /** Read from the LUN that the URL names; bytes a second. @throws RiserError why not; the signal's reason */
   bandwidth(): Promise<number>;
+}
+
+/** What came of iWARP's startup. */
+export interface IwarpAnswer {
+  /** Of the TCP connection; empty if there was none. */
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  /** Milliseconds until the connection stood; or why it did not come about. */
+  readonly outcome: number | RiserError;
 }
 
 const ROUND_TRIPS = 5;
@@ -43,34 +47,29 @@ const END_LIMIT = 1000;
 const ISER_PRIVATE_DATA = Buffer.alloc(32);
 ISER_PRIVATE_DATA[0] = 0xc0;
 
-/** What both transports have in common: sessions of the initiator. */
-abstract class SessionProbe implements TransportProbe {
-  abstract readonly transport: TransportProbe['transport'];
-  protected readonly url: IscsiUrl;
-  protected readonly flags: ClientFlags & { timeout: number };
-  protected readonly interruption: Interruption;
+/** By sessions of the initiator. */
+export class SessionProbe implements TransportProbe {
+  readonly transport: TransportProbe['transport'];
+  readonly #url: IscsiUrl;
+  readonly #flags: ClientFlags;
+  readonly #interruption: Interruption;
 
-  constructor(url: IscsiUrl, flags: ClientFlags & { timeout: number }, interruption: Interruption) {
-    this.url = url;
-    this.flags = flags;
-    this.interruption = interruption;
-  }
-
-  abstract connects(): Promise<number | null>;
-
-  protected get options() {
-    return sessionOptionsOf(this.url, this.flags, this.interruption.signal);
+  constructor(url: IscsiUrl, flags: ClientFlags, interruption: Interruption) {
+    this.transport = url.transport === 'iser' ? 'iSER' : 'iSCSI over TCP';
+    this.#url = url;
+    this.#flags = flags;
+    this.#interruption = interruption;
   }
 
   async roundTrips(): Promise<RoundTripTimes> {
-    const session = await Session.open(this.options);
+    const session = await Session.open(sessionOptionsOf(this.#url, this.#flags, this.#interruption.signal));
     try {
       const times = new RoundTripTimes();
       const data = Buffer.alloc(PING_BYTES, 'riser doctor ');
       // The first one pays for what is done once.
       await roundTrip(session, data);
       while (times.sent < ROUND_TRIPS) {
-        this.interruption.signal.throwIfAborted();
+        this.#interruption.signal.throwIfAborted();
         const start = performance.now();
         times.sent++;
         await roundTrip(session, data);
@@ -83,7 +82,7 @@ abstract class SessionProbe implements TransportProbe {
   }
 
   async bandwidth(): Promise<number> {
-    const device = await openLunDevice(urlText(this.url), this.flags, this.interruption.signal);
+    const device = await openLunDevice(urlText(this.#url), this.#flags, this.#interruption.signal);
     try {
       const blockSize = Math.min(LOAD.blockSize, device.size);
       const load = new Load({
@@ -94,11 +93,11 @@ abstract class SessionProbe implements TransportProbe {
         readPercent: 100,
         sharesMemory: true,
       });
-      this.interruption.whenCame(() => {
+      this.#interruption.whenCame(() => {
         load.stop();
       });
       await load.run();
-      this.interruption.signal.throwIfAborted();
+      this.#interruption.signal.throwIfAborted();
       return (load.reads.count * blockSize) / load.seconds;
     } finally {
       await device.close();
@@ -112,29 +111,31 @@ function urlText({ transport, portal, targetName, lun, user }: IscsiUrl): string
   return `${scheme}://${user === null ? '' : `${user}@`}${where}/${targetName ?? ''}/${lun ?? ''}`;
 }
 
-export class TcpProbe extends SessionProbe {
-  readonly transport = 'iSCSI over TCP';
-
-  connects(): Promise<null> {
-    return Promise.resolve(null);
+/**
+ * MPA's startup with iSER's private data: whoever accepts it speaks iWARP, and is asked nothing more.
+ *
+ * @throws the signal's reason
+ */
+export async function askIwarp(
+  { portal: { host, port } }: IscsiUrl,
+  timeout: number,
+  signal: AbortSignal,
+): Promise<IwarpAnswer> {
+  const device = await openRdmaDevice({ device: 'iwarp' });
+  let connection: RdmaConnection | null = null;
+  let outcome: number | RiserError;
+  try {
+    connection = await device.resolve({ host, port, timeout, signal });
+    outcome = await connectOnce(device, connection);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof RiserError)) throw error;
+    outcome = error;
+  } finally {
+    await device.close();
   }
-}
-
-export class IserProbe extends SessionProbe {
-  readonly transport = 'iSER';
-
-  /** MPA's startup with iSER's private data: whoever accepts it speaks iWARP, and is asked nothing more. */
-  async connects(): Promise<number> {
-    const device = await openRdmaDevice({ device: 'iwarp' });
-    try {
-      const { host, port } = this.url.portal;
-      const { signal } = this.interruption;
-      const connection = await device.resolve({ host, port, timeout: this.flags.timeout, signal });
-      return await connectOnce(device, connection);
-    } finally {
-      await device.close();
-    }
-  }
+  const { localAddress = '', remoteAddress = '' } = connection ?? {};
+  return { localAddress, remoteAddress, outcome };
 }
 
 /** Connect, disconnect; milliseconds for the former. */
