@@ -98,10 +98,8 @@ export function verdictOf(ports: readonly RdmaPort[], report: PortalReport | nul
   const { where, answered } = report;
   if (answered.length === 0) return `${where} cannot be used.`;
   if (!answered.includes('iSER')) return `${where} answers iSCSI over TCP, and does not offer iSER.`;
-  const how = `${where} answers ${answered.join(' and ')}`;
-  return hasIser
-    ? `${how}, through software iWARP; ${adapter}.`
-    : `${how}, but this Riser has no iser:// yet.`;
+  if (!hasIser) return `${where} answers over iWARP, as iSER needs it, but this Riser has no iser:// yet.`;
+  return `${where} answers ${answered.join(' and ')}, through software iWARP; ${adapter}.`;
 }
 
 /** A section for each subject, a line for each finding, the remedy under it. */

@@ -151,7 +151,7 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
     proxy.close();
     assert.equal(connections, 1);
     assert.deepEqual([...got[0]!.subarray(0, 4)], [0xc0, 0, 0, 0]);
-    assert.match(said(report)[1]!, /^notice: iSCSI over TCP: not asked, because the port speaks iWARP/);
+    assert.match(said(report)[1]!, /^notice: iSCSI over TCP: not asked, for the port speaks iWARP/);
     assert.match(said(report)[2]!, /^good: iSER: the portal answers over iWARP; connecting took [\d.]+ ms$/);
     assert.match(said(report)[3]!, /^notice: iSER: no login/);
   });

@@ -82,7 +82,7 @@ export async function inspectPortal(
 }
 
 const NOT_ASKED =
-  'iSCSI over TCP: not asked, because the port speaks iWARP, and is not disturbed by anything else; with iscsi:// it would be';
+  'iSCSI over TCP: not asked, for the port speaks iWARP, and what does not may disturb it; iscsi:// asks all the same';
 
 function isLocal({ localAddress, remoteAddress }: IwarpAnswer): boolean {
   return localAddress === remoteAddress;
