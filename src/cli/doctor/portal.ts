@@ -51,7 +51,7 @@ export async function inspectPortal(
   const probeOf = (transport: IscsiUrl['transport']): TransportProbe =>
     new SessionProbe({ ...url, transport }, { ...flags, timeout }, interruption);
   const iwarp = await askIwarp(url, timeout, signal);
-  if (iwarp.localAddress === '' && typeof iwarp.outcome !== 'number')
+  if (typeof iwarp.outcome !== 'number' && isUnreached(iwarp.outcome, iwarp.localAddress))
     return { where, findings: [unreached(iwarp.outcome)], netdev: null, answered: [] };
 
   const netdev = isLocal(iwarp) ? null : machine.interfaceOf(iwarp.localAddress);
@@ -84,11 +84,17 @@ export async function inspectPortal(
 const NOT_ASKED =
   'iSCSI over TCP: not asked, for the port speaks iWARP, and what does not may disturb it; iscsi:// asks all the same';
 
+/** Where a connection came about it has an address here; one that is closed at once may have lost it again. */
+function isUnreached({ code }: RiserError, localAddress: string): boolean {
+  return localAddress === '' && code !== 'RDMA_CLOSED';
+}
+
 function isLocal({ localAddress, remoteAddress }: IwarpAnswer): boolean {
   return localAddress === remoteAddress;
 }
 
 function describePath(answer: IwarpAnswer, netdev: string | null): string {
+  if (answer.localAddress === '') return 'and closes connections at once';
   if (isLocal(answer)) return 'within this machine';
   return `from ${answer.localAddress}${netdev === null ? '' : ` by ${netdev}`}`;
 }
