@@ -143,6 +143,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ riser rdma ping with rping -s as its server, 64 bytes/,
   },
   {
+    scenario: 'doctor',
+    what: 'every device is taken for an adapter',
+    file: 'cli/doctor/rdma-ports.js',
+    from: "return 'rdma_rxe';",
+    to: "return 'adapter';",
+    says: /✖ rdma_rxe and siw: each with its kind/,
+  },
+  {
     scenario: 'perftest',
     what: 'both sides tell another key than their own',
     file: 'rdma/bench/wire.js',

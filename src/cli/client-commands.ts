@@ -92,6 +92,23 @@ function addInspection(riser: Command, run: Run): void {
       }),
     );
   addConnectionOptions(ping, 'the summary');
+
+  const doctor = riser
+    .command('doctor')
+    .description(
+      'tell what stands between this machine and iSER, and what to do about it; with a portal also which transports it answers, how fast',
+    )
+    .argument(
+      '[portal]',
+      'HOST[:PORT] or iscsi://HOST[:PORT]/TARGET-NAME; with /LUN it is read from, for 2 s',
+    )
+    .action((portal: string | undefined, flags: ClientFlags) =>
+      run(async (interruption) => {
+        const { runDoctor } = await import('./doctor/doctor.js');
+        return runDoctor(portal, flags, interruption);
+      }),
+    );
+  addConnectionOptions(doctor, 'the findings');
 }
 
 function addTransfer(riser: Command, run: Run): void {

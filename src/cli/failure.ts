@@ -5,7 +5,8 @@
  * | --------- | --------------------------------------------------------------------------------------- |
  * | 0         | did what was asked; a server, `ping`, `bench`: or stopped because a signal asked for it |
  * | 1         | could not do it, or could not go on; `compare`, `copy --verify`: there is a difference; |
- * |           | `ping`: an answer is missing; `ls`: something could not be looked at                    |
+ * |           | `ping`: an answer is missing; `ls`: something could not be looked at; `doctor`: there   |
+ * |           | is a problem                                                                            |
  * | 2         | the command line or the configuration file is wrong; `compare`: could not compare       |
  * | 128 + n   | signal n ended it before it was done, or a second one cut the stop short                |
  */

@@ -29,11 +29,11 @@ export async function runPing(text: string, flags: PingFlags, interruption: Inte
     const size = Math.min(flags.size, session.parameters.targetMaxRecvDataSegmentLength);
     const data = Buffer.alloc(size, 'riser ping ');
     const isDiscovery = session.targetName === null;
-    const roundTrip = {
+    const measured = {
       answer: `${isDiscovery ? 'answer' : `${data.length} bytes`} from ${where}`,
-      perform: () => (isDiscovery ? sendTargets(session) : echo(session, data)),
+      perform: () => roundTrip(session, data),
     };
-    times = await measureRoundTrips(roundTrip, flags, interruption);
+    times = await measureRoundTrips(measured, flags, interruption);
   } finally {
     await session.close();
   }
@@ -43,11 +43,15 @@ export async function runPing(text: string, flags: PingFlags, interruption: Inte
   return times.exitCode;
 }
 
+/** One round trip; of `data` where the session is a normal one. Throws when there is no answer, or another one than is due. */
+export function roundTrip(session: Session, data: Buffer): Promise<void> {
+  return session.targetName === null ? sendTargets(session) : echo(session, data);
+}
+
 async function sendTargets(session: Session): Promise<void> {
   await session.text([{ key: 'SendTargets', value: 'All' }]);
 }
 
-/** Throws when there is no answer, or another one than was sent. */
 async function echo(session: Session, data: Buffer): Promise<void> {
   const answer = await session.ping(data);
   // RFC 7143 11.19.3: the target returns the data as it was; it may shorten it to its own limit.

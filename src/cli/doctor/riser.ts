@@ -1,0 +1,54 @@
+/** What this Riser can do of its own, whatever the machine has. */
+
+import { parseIscsiUrl, sessionOptions } from '../../initiator/index.js';
+import { RiserError } from '../../util/errors.js';
+import { providers } from '../rdma/providers.js';
+import { type Finding, findingsAbout } from './finding.js';
+import { isUp, type RdmaPort } from './rdma-ports.js';
+
+const { good, notice } = findingsAbout('Riser');
+
+/** Null if the initiator speaks iSER, else what it says of an `iser://` URL. */
+export function whyNoIser(): RiserError | null {
+  try {
+    sessionOptions(parseIscsiUrl('iser://localhost'), {});
+    return null;
+  } catch (error) {
+    if (error instanceof RiserError) return error;
+    throw error;
+  }
+}
+
+export async function inspectRiser(ports: readonly RdmaPort[]): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const used = new Set<string>();
+  for (const provider of providers()) {
+    const { isUsable, reason } = provider.probe();
+    if (!isUsable) {
+      findings.push(notice(`RDMA by "${provider.name}" is not usable: ${reason}`));
+      continue;
+    }
+    const devices = await provider.devices();
+    for (const { name } of devices) used.add(name);
+    const transports = [...new Set(devices.map(({ transport }) => transport))].join(', ');
+    findings.push(good(`RDMA by "${provider.name}": ${transports || 'no devices'}, ${reason}`));
+  }
+  const why = whyNoIser();
+  findings.push(
+    why === null
+      ? good('the initiator speaks iSER: iser://HOST/TARGET-NAME/LUN')
+      : notice(why.message, why.remedy),
+  );
+  const unused = [...new Set(ports.filter(isUp).map(({ device }) => device))].filter(
+    (name) => !used.has(name),
+  );
+  if (unused.length > 0) {
+    findings.push(
+      notice(
+        `it does not use ${unused.join(', ')} yet: it speaks iWARP in software, which the kernel's siw and iWARP adapters at the other end understand, and RoCE and InfiniBand do not`,
+        "The kernel's initiator uses them: see open-iscsi below.",
+      ),
+    );
+  }
+  return findings;
+}
