@@ -108,7 +108,11 @@ describe('riser discover, ls, info', () => {
         2,
         /^error: the URL has a secret in it(?!.*hush)/s,
       ],
-      [['info', `iser://${portal}/${TARGET_NAME}/0`], 1, /^error: iser:\/\/ is not there yet\n.*TCP/],
+      [
+        ['discover', 'iser://127.0.0.1:1', '--timeout', '5'],
+        1,
+        /^error: cannot connect to 127\.0\.0\.1 port 1: .*\nCheck/,
+      ],
       [['ping', portal, '-c', '0'], 2, /^error: "0" is no whole number/],
     ];
     for (const [args, exitCode, message] of cases) {

@@ -16,7 +16,7 @@ import { inspectMtu, inspectNetwork } from './network.js';
 import { inspectOpenIscsi } from './open-iscsi.js';
 import { inspectPortal, type PortalReport } from './portal.js';
 import { isUp, type RdmaPort, readRdmaPorts } from './rdma-ports.js';
-import { inspectRiser, whyNoIser } from './riser.js';
+import { inspectRiser } from './riser.js';
 import { inspectAddresses } from './roce.js';
 
 const MARKS: Readonly<Record<FindingState, string>> = { good: 'ok', notice: 'note', problem: 'PROBLEM' };
@@ -45,7 +45,7 @@ export async function runDoctor(
 
 /** The transport that the user names by a scheme. */
 function askedFor(portal: string, { transport }: IscsiUrl): 'iSER' | 'iSCSI over TCP' | null {
-  if (!portal.includes('://')) return null;
+  if (!portal.includes('://') || transport === 'auto') return null;
   return transport === 'iser' ? 'iSER' : 'iSCSI over TCP';
 }
 
@@ -82,7 +82,6 @@ function inspectDenied({ denied }: Machine): Finding[] {
 
 /** The last line. */
 export function verdictOf(ports: readonly RdmaPort[], report: PortalReport | null): string {
-  const hasIser = whyNoIser() === null;
   const adapters = [
     ...new Set(ports.filter((port) => isUp(port) && port.kind === 'adapter').map(({ device }) => device)),
   ];
@@ -90,15 +89,10 @@ export function verdictOf(ports: readonly RdmaPort[], report: PortalReport | nul
     adapters.length === 0
       ? 'no adapter is needed for it'
       : `${adapters.join(', ')} is for the kernel's initiator, not for Riser yet`;
-  if (report === null) {
-    return hasIser
-      ? `iSER works here through software iWARP; ${adapter}.`
-      : `iSER does not work here yet: this Riser has no iser://. Software iWARP, which it will go over, works here; ${adapter}.`;
-  }
+  if (report === null) return `iSER works here through software iWARP; ${adapter}.`;
   const { where, answered } = report;
   if (answered.length === 0) return `${where} cannot be used.`;
   if (!answered.includes('iSER')) return `${where} answers iSCSI over TCP, and does not offer iSER.`;
-  if (!hasIser) return `${where} answers over iWARP, as iSER needs it, but this Riser has no iser:// yet.`;
   return `${where} answers ${answered.join(' and ')}, through software iWARP; ${adapter}.`;
 }
 

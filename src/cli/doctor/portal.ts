@@ -130,8 +130,6 @@ async function ask(probe: TransportProbe, url: IscsiUrl, signal: AbortSignal): P
       const report = url.targetName === null ? notice : problem;
       return answer(true, report(`${transport}: answers, but ${message}`, remedy));
     }
-    // It is Riser that cannot, and nobody was asked.
-    if (code === 'TRANSPORT') return answer(true, notice(`${transport}: no login was tried: ${message}`));
     return answer(false, notice(`${transport}: no login: ${message}`, remedy));
   }
   const found = good(`${transport}: answers; round trips took ${describeTimes(times)}`);

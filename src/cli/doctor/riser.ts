@@ -1,23 +1,10 @@
 /** What this Riser can do of its own, whatever the machine has. */
 
-import { parseIscsiUrl, sessionOptions } from '../../initiator/index.js';
-import { RiserError } from '../../util/errors.js';
 import { providers } from '../rdma/providers.js';
 import { type Finding, findingsAbout } from './finding.js';
 import { isUp, type RdmaPort } from './rdma-ports.js';
 
 const { good, notice } = findingsAbout('Riser');
-
-/** Null if the initiator speaks iSER, else what it says of an `iser://` URL. */
-export function whyNoIser(): RiserError | null {
-  try {
-    sessionOptions(parseIscsiUrl('iser://localhost'), {});
-    return null;
-  } catch (error) {
-    if (error instanceof RiserError) return error;
-    throw error;
-  }
-}
 
 export async function inspectRiser(ports: readonly RdmaPort[]): Promise<Finding[]> {
   const findings: Finding[] = [];
@@ -33,12 +20,6 @@ export async function inspectRiser(ports: readonly RdmaPort[]): Promise<Finding[
     const transports = [...new Set(devices.map(({ transport }) => transport))].join(', ');
     findings.push(good(`RDMA by "${provider.name}": ${transports || 'no devices'}, ${reason}`));
   }
-  const why = whyNoIser();
-  findings.push(
-    why === null
-      ? good('the initiator speaks iSER: iser://HOST/TARGET-NAME/LUN')
-      : notice(why.message, why.remedy),
-  );
   const unused = [...new Set(ports.filter(isUp).map(({ device }) => device))].filter(
     (name) => !used.has(name),
   );
