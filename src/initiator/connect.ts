@@ -149,8 +149,9 @@ export async function openLun(
   const { signal, release = () => Promise.resolve() } = options;
   const address = Buffer.alloc(8);
   encodeLun(lun, address, 0);
+  const isRdma = sessions.some((session) => session.mayBeRdma);
   const inspect = (path: TaskPath, until?: AbortSignal): Promise<UnitTraits> =>
-    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), until);
+    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), isRdma, until);
   const connected = sessions.filter((session) => session.isConnected);
   const [traits, ...others] = await Promise.all(connected.map((session) => inspect(session, signal)));
   if (traits === undefined) throw new RangeError('no session is connected');

@@ -45,6 +45,8 @@ export interface SessionWatcher {
 const FIRST_PAUSE_MS = 100;
 /** A connection that is lost sooner counts as an attempt that failed. */
 const STEADY_MS = 1000;
+/** How long a target may take to close after a logout, milliseconds. */
+const CLOSE_GRACE_MS = 1000;
 /** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
 const LEAVING_MS = 10_000;
 const LEAVING = Infinity;
@@ -79,6 +81,8 @@ export class Session implements TaskPath {
     this.submit(task);
   };
   #isFlushDue = false;
+  /** The connection is gone. */
+  #wentDown: () => void = () => undefined;
   readonly #flush = (): void => {
     this.#isFlushDue = false;
     this.#phase?.flush();
@@ -145,6 +149,11 @@ export class Session implements TaskPath {
   /** How commands and data travel, or did last. */
   get transport(): 'tcp' | 'iser' {
     return this.#transport;
+  }
+
+  /** Whether it is iSER, or may be after the next loss of its connection. */
+  get mayBeRdma(): boolean {
+    return (this.#options.transport ?? 'tcp') !== 'tcp';
   }
 
   /** Why it is not iSER, where that was tried first; else null. */
@@ -257,8 +266,24 @@ export class Session implements TaskPath {
       }).catch(() => undefined);
       this.#end = ended();
       await answered;
+      if (this.#transport === 'iser') await this.#closedByTarget();
     }
     this.#finish(ended());
+  }
+
+  /**
+   * Over RDMA it is for the target to close (RFC 7145 5.2.1): of a connection that is gone at once LIO does not learn that its
+   * answer has left, and its kernel warns.
+   */
+  async #closedByTarget(): Promise<void> {
+    if (this.#connection === null) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, CLOSE_GRACE_MS);
+      this.#wentDown = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** End at once, without a logout. */
@@ -315,6 +340,7 @@ export class Session implements TaskPath {
     this.#phase = null;
     this.#leaveAt = null;
     if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
+    this.#wentDown();
     if (this.#end !== null) return;
     const reason = new RiserError(
       'CONNECTION_LOST',

@@ -60,8 +60,13 @@ export interface UnitTraits {
   readonly maximumCompareAndWrite: number;
 }
 
-/** Bytes of one READ or WRITE where the unit reports no limit. */
+/** Bytes of one READ or WRITE. */
 const TRANSFER_LIMIT = 8 << 20;
+/**
+ * The same over RDMA where the unit reports no limit: targets have buffers of a fixed size. tgt's are 512 KiB, and
+ * a command for more ends the connection.
+ */
+const RDMA_TRANSFER_LIMIT = 512 << 10;
 /** Blocks of one WRITE SAME where the unit reports no limit: a pause for others now and then. */
 const WRITE_SAME_LIMIT = 65536;
 const INQUIRY_LENGTH = 255;
@@ -69,11 +74,11 @@ const PAGE_LENGTH = 4096;
 const DISK = 0x00;
 
 /**
- * Ask a unit for everything. Pending unit attention conditions are passed over.
+ * Ask a unit for everything. Pending unit attention conditions are passed over. `isRdma`: the way to it is, or may be, iSER.
  *
  * @throws RiserError `NO_SUCH_LUN` when there is no logical unit, `NOT_A_DISK`, `MEDIUM` when it has no usable capacity
  */
-export async function inspectUnit(send: Send, signal?: AbortSignal): Promise<UnitTraits> {
+export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSignal): Promise<UnitTraits> {
   const ask = (build: (cdb: Buffer) => void, readLength: number): Promise<CommandResult> => {
     const cdb = Buffer.alloc(16);
     build(cdb);
@@ -96,7 +101,10 @@ export async function inspectUnit(send: Send, signal?: AbortSignal): Promise<Uni
   const extents = capacity.isThin && capacity.unmappedReadsZero && (await knowsLbaStatus(ask));
   const atLeastOne = (blocks: number, fallback: number): number =>
     Math.max(1, blocks === 0 ? fallback : blocks);
-  const transferLimit = Math.floor(TRANSFER_LIMIT / capacity.blockSize);
+  const hasNoLimit = limits.maximumTransfer === 0;
+  const transferLimit = Math.floor(
+    (isRdma && hasNoLimit ? RDMA_TRANSFER_LIMIT : TRANSFER_LIMIT) / capacity.blockSize,
+  );
   const longest = longCommands ? transferLimit : Math.min(transferLimit, 0xffff);
   return {
     description,
