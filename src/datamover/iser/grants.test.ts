@@ -101,10 +101,10 @@ class Scene {
   /** What the target gets; null if it gets nothing. */
   async read({ key, address }: Advertised, skip: number, length: number): Promise<Buffer | null> {
     const memory = Memory.allocate(length);
-    let isDone = false;
-    this.raw.read({ key, address: address + BigInt(skip) }, memory, () => (isDone = true));
+    const got: Buffer[] = [];
+    this.raw.read({ key, address: address + BigInt(skip) }, memory, () => got.push(memory.bytes));
     await this.wire.settle();
-    return isDone ? memory.bytes : null;
+    return got[0] ?? null;
   }
 
   /** The last thing that the target did has ended the connection, and has changed nothing. */
@@ -329,6 +329,18 @@ describe('a buffer in pieces', () => {
     for (const [at, from, to] of PLACES) data.copy(scene.before, from, at, Math.min(450, at + to - from));
     assert.ok(scene.memory.bytes.equals(scene.before));
     assert.equal(transfer.transferred, 450);
+    await scene.close();
+  });
+
+  it('has a copy that is let go of with the command', async () => {
+    const scene = await Scene.open();
+    for (const direction of ['read', 'write', 'both'] as const) {
+      const unsolicited = direction === 'read' ? 0 : 50;
+      const { transfer } = await scene.command(direction, { parts: PIECES, unsolicited });
+      assert.deepEqual([scene.registered.regions, scene.registered.bytes], [1, 500]);
+      await scene.respond(transfer);
+      assert.deepEqual([scene.registered.regions, scene.registered.bytes], [0, 0]);
+    }
     await scene.close();
   });
 

@@ -101,6 +101,19 @@ describe('RegisteredMemory', () => {
     registered.release(first);
   });
 
+  it('lets go of what is spent when nobody holds it any more', () => {
+    use(second);
+    registered.hold(first);
+    registered.hold(first);
+    registered.releaseSpent(first);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    registered.release(first);
+    assert.deepEqual(counts(), [1, 1000, 1]);
+    registered.hold(first);
+    registered.releaseSpent(first);
+    assert.deepEqual(counts(), [1, 1000, 1]);
+  });
+
   it('registers what is larger than the limit for as long as it is held', () => {
     const large = Memory.allocate(5000);
     use(first);
