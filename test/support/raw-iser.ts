@@ -90,7 +90,7 @@ export interface RawMessage {
   data: Buffer;
 }
 
-function parseMessage(bytes: Buffer, invalidated: number): RawMessage {
+export function parseMessage(bytes: Buffer, invalidated: number): RawMessage {
   const first = bytes[0] ?? 0;
   const header = bytes.subarray(ISER_HEADER, ISER_HEADER + BHS_LENGTH);
   const isPdu = header.length === BHS_LENGTH;
