@@ -13,7 +13,7 @@ import type {
   TargetDatamoverEvents,
   Numbering,
 } from '../../src/datamover/datamover.js';
-import { TargetTransfer } from '../../src/datamover/datamover.js';
+import { RemoteBuffers, TargetTransfer } from '../../src/datamover/datamover.js';
 import { Bhs, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import { FINAL, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import { Memory, ScatterList } from '../../src/util/memory.js';
@@ -63,6 +63,8 @@ export interface DatamoverHarness {
 export interface TestedDatamover {
   /** It can have header and data digests; then its peer can `spoil`. */
   hasDigests: boolean;
+  /** What was asked for comes into an abandoned transfer's buffer nevertheless. */
+  fillsAbandoned: boolean;
   open(events: TargetDatamoverEvents): DatamoverHarness | Promise<DatamoverHarness>;
 }
 
@@ -84,9 +86,19 @@ export class RecordedEvents implements TargetDatamoverEvents {
   readonly errors: DataError[] = [];
   readonly released: TargetTransfer[] = [];
   readonly ends: (Error | null)[] = [];
+  /** What came with the commands, by their Initiator Task Tags. */
+  readonly remotes = new Map<number, RemoteBuffers>();
 
   controlNotify(pdu: ControlPdu): void {
     this.controls.push({ header: Buffer.from(pdu.header), data: Buffer.from(pdu.data()) });
+    if (Bhs.opcode.get(pdu.header) !== Opcode.SCSI_COMMAND) return;
+    const remote = new RemoteBuffers();
+    remote.copyFrom(pdu.remote);
+    this.remotes.set(Bhs.initiatorTaskTag.get(pdu.header), remote);
+  }
+  /** The transfer of a task that the peer has begun. */
+  transfer(tag: number, memory: Memory): TargetTransfer {
+    return new Transfer(tag, memory, this.remotes.get(tag));
   }
   dataCompletionNotify(transfer: TargetTransfer): void {
     this.completed.push(transfer);
@@ -121,9 +133,10 @@ class Counting implements Numbering {
 class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();
 
-  constructor(tag: number, memory: Memory) {
+  constructor(tag: number, memory: Memory, remote: RemoteBuffers | undefined) {
     super();
     this.initiatorTaskTag = tag;
+    if (remote !== undefined) this.remote.copyFrom(remote);
     // Two segments that meet at an odd place.
     const cut = Math.floor(memory.length / 3);
     this.buffer.add(memory, 0, cut);
@@ -215,10 +228,10 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         const { datamover, peer, events, numbering, settle } = await start();
         for (const length of [1, 511, 512, 8192, 8193, 20000, 50003]) {
           const memory = pattern(length, length);
-          const transfer = new Transfer(length, memory);
           const { statSN } = numbering;
           peer.command(length, length, 'read');
           await settle();
+          const transfer = events.transfer(length, memory);
           datamover.putData(transfer, length, 0, 0x02, 12);
           datamover.flush();
           await settle();
@@ -231,11 +244,11 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
       });
 
       it('puts only as much of a buffer as it is told to', async () => {
-        const { datamover, peer, settle } = await start();
+        const { datamover, peer, events, settle } = await start();
         const memory = pattern(1000);
         peer.command(9, 1000, 'read');
         await settle();
-        datamover.putData(new Transfer(9, memory), 100, 0, 0, 0);
+        datamover.putData(events.transfer(9, memory), 100, 0, 0, 0);
         datamover.flush();
         await settle();
         const { bytes } = peer.dataIn(9)!;
@@ -250,7 +263,7 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
           peer.command(length, length, 'write', source);
           await settle();
           const memory = Memory.allocate(length);
-          const transfer = new Transfer(length, memory);
+          const transfer = events.transfer(length, memory);
           transfer.solicitEnd = length;
           datamover.getData(transfer);
           datamover.flush();
@@ -267,7 +280,7 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         peer.command(1, 3000, 'write', source);
         await settle();
         const memory = Memory.allocate(3000);
-        const transfer = new Transfer(1, memory);
+        const transfer = events.transfer(1, memory);
         transfer.solicitOffset = 1001;
         transfer.solicitEnd = 2500;
         datamover.getData(transfer);
@@ -285,7 +298,7 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         for (const tag of tags) peer.command(tag, 5000, 'write', pattern(5000, tag).bytes);
         await settle();
         const transfers = tags.map((tag) => {
-          const transfer = new Transfer(tag, Memory.allocate(5000));
+          const transfer = events.transfer(tag, Memory.allocate(5000));
           transfer.solicitEnd = 5000;
           datamover.getData(transfer);
           return transfer;
@@ -298,30 +311,38 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         }
       });
 
-      it('forgets an abandoned transfer: what comes for it is dropped', async () => {
+      it('forgets an abandoned transfer: what comes for it is dropped, or its buffer is held until it has come', async () => {
         const { datamover, peer, events, settle } = await start();
         peer.command(4, 5000, 'write', pattern(5000).bytes);
         await settle();
         const memory = Memory.allocate(5000);
-        const transfer = new Transfer(4, memory);
+        const transfer = events.transfer(4, memory);
         transfer.solicitEnd = 5000;
         datamover.getData(transfer);
-        datamover.abandon(transfer);
+        assert.equal(datamover.abandon(transfer), !tested.fillsAbandoned);
+        assert.deepEqual(events.released, []);
         datamover.flush();
         await settle();
         assert.deepEqual(events.completed, []);
-        assert.ok(memory.bytes.every((byte) => byte === 0));
+        if (tested.fillsAbandoned) assert.deepEqual(events.released, [transfer]);
+        else assert.ok(memory.bytes.every((byte) => byte === 0));
         assert.deepEqual(events.ends, []);
+        // Whatever still comes for it comes before this.
+        peer.sendControl(header(Opcode.NOP_OUT, 1), Buffer.alloc(0));
+        memory.bytes.fill(0);
+        await settle();
+        assert.ok(memory.bytes.every((byte) => byte === 0));
+        assert.equal(events.released.length, tested.fillsAbandoned ? 1 : 0);
       });
 
       it('keeps the order of control PDUs and statuses', async () => {
-        const { datamover, peer, numbering, settle } = await start();
+        const { datamover, peer, events, numbering, settle } = await start();
         peer.command(2, 10, 'read');
         await settle();
         const first = header(Opcode.SCSI_RESPONSE, 1);
         ScsiResponse.statSN.set(first, numbering.takeStatSN());
         datamover.sendControl(first, null, 0);
-        datamover.putData(new Transfer(2, pattern(10)), 10, 0, 0, 0);
+        datamover.putData(events.transfer(2, pattern(10)), 10, 0, 0, 0);
         datamover.flush();
         await settle();
         assert.equal(peer.dataIn(2)!.statSN, ScsiResponse.statSN.get(peer.controls[0]!.header) + 1);
@@ -331,7 +352,7 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         const { datamover, peer, events, settle } = await start();
         peer.command(1, 10, 'read');
         await settle();
-        const transfer = new Transfer(1, pattern(10));
+        const transfer = events.transfer(1, pattern(10));
         datamover.putData(transfer, 10, 0, 0, 0);
         const reason = new Error('over');
         datamover.deallocateConnectionResources(reason);
@@ -370,7 +391,7 @@ export function datamoverContract(name: string, tested: TestedDatamover): void {
         peer.command(3, 40000, 'write', pattern(40000).bytes);
         peer.spoil!(3);
         await settle();
-        const transfer = new Transfer(3, Memory.allocate(40000));
+        const transfer = events.transfer(3, Memory.allocate(40000));
         transfer.solicitEnd = 40000;
         datamover.getData(transfer);
         datamover.flush();

@@ -4,6 +4,7 @@
  */
 
 import { MemoryStream } from '../../src/stream/testing/memory-stream.js';
+import type { Memory } from '../../src/util/memory.js';
 
 /** One end. What it sends goes to `arrived` of the other, or is taken from there by a test. */
 export class WireStream<Owner extends object> extends MemoryStream<Owner> {
@@ -11,6 +12,7 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   isEnding = false;
   /** Bytes that have left and not arrived. */
   travelling: Buffer = Buffer.alloc(0);
+  #isPaused = false;
   readonly #random: () => number;
 
   constructor(random: () => number) {
@@ -45,6 +47,10 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   arrive(bytes: Buffer): void {
     if (this.isClosed) return;
     this.incoming = Buffer.concat([this.incoming, bytes]);
+    this.#tell();
+  }
+
+  #tell(): void {
     for (let idle = 0; this.#hasInput();) {
       const before = this.incoming.length;
       this.events.readable();
@@ -54,7 +60,22 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   }
 
   #hasInput(): boolean {
-    return this.incoming.length > 0 && !this.isClosed;
+    return this.incoming.length > 0 && !this.isClosed && !this.#isPaused;
+  }
+
+  override read(region: Memory, offset: number, length: number): number {
+    return this.#isPaused ? 0 : super.read(region, offset, length);
+  }
+
+  override pause(): void {
+    this.#isPaused = true;
+  }
+
+  override resume(): void {
+    this.#isPaused = false;
+    queueMicrotask(() => {
+      this.#tell();
+    });
   }
 
   flush(): void {

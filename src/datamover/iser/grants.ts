@@ -88,7 +88,8 @@ export class Grants {
     this.#giveBack(writeWindow, invalidatedKey);
     grant.readWindow = null;
     grant.writeWindow = null;
-    this.#registered.release(grant.memory);
+    if (grant.isCopy) this.#registered.releaseSpent(grant.memory);
+    else this.#registered.release(grant.memory);
     grant.transfer!.grant = null;
     grant.transfer = null;
     grant.isInUse = false;

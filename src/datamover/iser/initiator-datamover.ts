@@ -19,7 +19,7 @@ import type {
   InitiatorTransfer,
 } from '../datamover.js';
 import { Grant, Grants } from './grants.js';
-import { helloMessage, isHelloAccepted } from './header.js';
+import { helloMessage, IserOpcode, isHelloAccepted } from './header.js';
 import { HEADERS, IserDatamover, Work, workId } from './iser-datamover.js';
 import type { OutgoingMessage } from './message-buffers.js';
 import type { RegisteredMemory } from './registered-memory.js';
@@ -66,6 +66,8 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
   }
 
   // ---- input ----
+
+  protected override readonly helloOpcode = IserOpcode.HELLO_REPLY;
 
   protected override get awaitsHello(): boolean {
     return this.#isHelloDue;

@@ -139,6 +139,8 @@ export abstract class IserDatamover implements Datamover {
 
   /** Whether only a Hello or HelloReply Message may come. */
   protected abstract readonly awaitsHello: boolean;
+  /** Of the two, the one that the peer's role sends. */
+  protected abstract readonly helloOpcode: number;
 
   protected enable(parameters: ConnectionParameters): void {
     this.parameters = parameters;
@@ -221,7 +223,7 @@ export abstract class IserDatamover implements Datamover {
     const isHello = opcode === IserOpcode.HELLO || opcode === IserOpcode.HELLO_REPLY;
     if (isHello !== this.awaitsHello && (isHello || this.awaitsHello)) {
       this.violation('ISER_HELLO', isHello ? 'a Hello that was not agreed on' : 'something before its Hello');
-    } else if (isHello && length === ISER_HEADER_LENGTH) {
+    } else if (opcode === this.helloOpcode && length === ISER_HEADER_LENGTH) {
       this.hello(bytes.subarray(offset, offset + length));
     } else if (opcode === IserOpcode.CONTROL && length >= HEADERS) {
       this.#receivedControl(memory, offset, length, invalidated);

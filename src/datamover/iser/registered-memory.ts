@@ -11,6 +11,8 @@ interface Entry {
   readonly region: MemoryRegion;
   /** Transfers that move data of it. */
   users: number;
+  /** It will not be used again. */
+  isSpent: boolean;
 }
 
 export class RegisteredMemory {
@@ -48,7 +50,13 @@ export class RegisteredMemory {
   release(memory: Memory): void {
     const entry = this.#entries.get(memory)!;
     entry.users--;
-    if (entry.users === 0 && this.bytes > this.#limit) this.#deregister(memory, entry);
+    if (entry.users === 0 && (entry.isSpent || this.bytes > this.#limit)) this.#deregister(memory, entry);
+  }
+
+  /** The same for memory that nobody will use again. */
+  releaseSpent(memory: Memory): void {
+    this.#entries.get(memory)!.isSpent = true;
+    this.release(memory);
   }
 
   /** Let go of everything; nothing must be held. */
@@ -62,7 +70,7 @@ export class RegisteredMemory {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const entry = { region: this.domain.registerMemory(memory, this.#access), users: 0 };
+    const entry = { region: this.domain.registerMemory(memory, this.#access), users: 0, isSpent: false };
     this.#entries.set(memory, entry);
     this.bytes += memory.length;
     return entry;

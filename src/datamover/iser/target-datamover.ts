@@ -17,13 +17,13 @@ import type {
   TargetDatamoverEvents,
   TargetTransfer,
 } from '../datamover.js';
-import { helloReplyMessage, readHello } from './header.js';
+import { helloReplyMessage, IserOpcode, readHello } from './header.js';
 import { IserDatamover, Work, workId } from './iser-datamover.js';
 import type { RegisteredMemory } from './registered-memory.js';
 
 /** A login is one PDU to and one fro; what is more than that comes from nobody who means well. */
 const LOGIN_RECEIVES = 2;
-/** RDMA Reads that are posted at a time, on their way or waiting for the depth that was agreed on. */
+/** RDMA Reads that are posted at most, on their way or waiting for the depth that was agreed on. */
 const READS = 512;
 
 /** A posted RDMA Read. */
@@ -38,9 +38,12 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   /** The initiator lets its keys be invalidated by Sends. */
   readonly #mayInvalidate: boolean;
   /** RDMA Reads that the connection may have under way. */
-  readonly #depth: number;
+  #depth: number;
+  /** RDMA Reads that are posted at a time. */
+  #mostReads = READS;
   #numbering!: Numbering;
   #isHelloDue = false;
+  #isRejected = false;
   readonly #header = Buffer.alloc(48);
   readonly #reads: Read[] = [];
   readonly #freeReads: number[] = [];
@@ -70,6 +73,8 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
 
   // ---- input ----
 
+  protected override readonly helloOpcode = IserOpcode.HELLO;
+
   protected override get awaitsHello(): boolean {
     return this.#isHelloDue;
   }
@@ -77,14 +82,17 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   /** RFC 7145 5.1.3 */
   protected override hello(message: Uint8Array): void {
     const served = readHello(message);
-    const isRejected = served === null || (served > 0 && this.#depth === 0);
+    this.#isRejected = served === null || (served > 0 && this.#depth === 0);
     this.#isHelloDue = false;
-    this.sendHello(helloReplyMessage(Math.min(this.#depth, served ?? 0), isRejected));
-    if (isRejected) this.connectionTerminate();
+    this.#depth = Math.min(this.#depth, served ?? 0);
+    this.#mostReads = Math.min(READS, this.#depth);
+    this.sendHello(helloReplyMessage(this.#depth, this.#isRejected));
+    if (this.#isRejected) this.connectionTerminate();
   }
 
   protected override control(pdu: ControlPdu): void {
-    this.notifyControl(pdu);
+    // What comes behind a Hello that was rejected is of no interest.
+    if (!this.#isRejected) this.notifyControl(pdu);
   }
 
   protected override messageLeft(transfer: DataTransfer): void {
@@ -196,7 +204,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       // A place that is waited for counts, too.
       transfer.outstandingR2Ts++;
       const length = Math.min(transfer.solicitEnd - transfer.solicitOffset, maxBurstLength);
-      if (this.#freeReads.length === 0 && this.#reads.length === READS) {
+      if (this.#freeReads.length === 0 && this.#reads.length >= this.#mostReads) {
         this.#waiting.push(transfer);
         return;
       }

@@ -194,12 +194,17 @@ function open(
   return { datamover, peer, settle: () => stream.settle() };
 }
 
-datamoverContract('tcp', { hasDigests: true, open: (events) => open(events) });
+datamoverContract('tcp', { hasDigests: true, fillsAbandoned: false, open: (events) => open(events) });
 datamoverContract('tcp, all arrives later', {
   hasDigests: true,
+  fillsAbandoned: false,
   open: (events) => open(events, Infinity, new LateStream()),
 });
-datamoverContract('tcp, 7 bytes at a time', { hasDigests: true, open: (events) => open(events, 7) });
+datamoverContract('tcp, 7 bytes at a time', {
+  hasDigests: true,
+  fillsAbandoned: false,
+  open: (events) => open(events, 7),
+});
 
 class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();

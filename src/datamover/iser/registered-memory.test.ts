@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { IwarpDevice } from '../../rdma/iwarp/device.js';
+import type { IwarpProtectionDomain } from '../../rdma/iwarp/protection-domain.js';
+import { AccessFlag } from '../../rdma/verbs.js';
+import { Memory } from '../../util/memory.js';
+import { RegisteredMemory } from './registered-memory.js';
+
+describe('RegisteredMemory', () => {
+  const [first, second, third, fourth] = [1, 2, 3, 4].map(() => Memory.allocate(1000)) as [
+    Memory,
+    Memory,
+    Memory,
+    Memory,
+  ];
+  let device: IwarpDevice;
+  let registered: RegisteredMemory;
+  let domain: IwarpProtectionDomain;
+
+  beforeEach(() => {
+    device = new IwarpDevice();
+    registered = new RegisteredMemory(device, 2500);
+    domain = registered.domain as IwarpProtectionDomain;
+  });
+  afterEach(async () => {
+    registered.close();
+    assert.deepEqual([registered.regions, registered.bytes, domain.users], [0, 0, 0]);
+    await device.close();
+  });
+
+  /** Registered once more, and idle. */
+  function use(memory: Memory): void {
+    registered.hold(memory);
+    registered.release(memory);
+  }
+
+  function counts(): [regions: number, bytes: number, inDomain: number] {
+    return [registered.regions, registered.bytes, domain.users];
+  }
+
+  it('registers a memory once, and keeps it while it is idle', () => {
+    const region = registered.hold(first);
+    assert.equal(region.memory, first);
+    assert.equal(registered.hold(first), region);
+    registered.release(first);
+    registered.release(first);
+    assert.deepEqual(counts(), [1, 1000, 1]);
+    assert.equal(registered.hold(first), region);
+    registered.release(first);
+  });
+
+  it('gives no peer any right by itself', () => {
+    const region = registered.hold(first);
+    assert.equal(region.access, AccessFlag.LOCAL_WRITE | AccessFlag.WINDOW_BIND);
+    assert.equal(region.remoteKey, 0);
+    assert.equal(domain.keys.count, 0);
+    registered.release(first);
+  });
+
+  it('lets go of what is idle, the oldest first, when there is too much', () => {
+    use(first);
+    use(second);
+    const kept = registered.hold(second);
+    registered.release(second);
+    use(third);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    assert.equal(registered.hold(second), kept, 'the younger one stays');
+    registered.release(second);
+    use(first);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    assert.notEqual(registered.hold(second), kept, 'then it is the oldest');
+    registered.release(second);
+  });
+
+  it('never lets go of what is held, even if that is too much', () => {
+    const regions = [first, second, third, fourth].map((memory) => registered.hold(memory));
+    assert.deepEqual(counts(), [4, 4000, 4]);
+    for (const [i, memory] of [first, second, third, fourth].entries()) {
+      assert.equal(registered.hold(memory), regions[i]);
+      registered.release(memory);
+    }
+    // What is released while there is too much does not stay.
+    registered.release(second);
+    assert.deepEqual(counts(), [3, 3000, 3]);
+    registered.release(third);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    registered.release(first);
+    registered.release(fourth);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    assert.equal(registered.hold(first), regions[0]);
+    registered.release(first);
+  });
+
+  it('passes over the held ones for older and younger idle ones', () => {
+    const held = registered.hold(first);
+    use(second);
+    use(third);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    assert.equal(registered.hold(first), held);
+    registered.release(first);
+    registered.release(first);
+  });
+
+  it('lets go of what is spent when nobody holds it any more', () => {
+    use(second);
+    registered.hold(first);
+    registered.hold(first);
+    registered.releaseSpent(first);
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    registered.release(first);
+    assert.deepEqual(counts(), [1, 1000, 1]);
+    registered.hold(first);
+    registered.releaseSpent(first);
+    assert.deepEqual(counts(), [1, 1000, 1]);
+  });
+
+  it('registers what is larger than the limit for as long as it is held', () => {
+    const large = Memory.allocate(5000);
+    use(first);
+    registered.hold(large);
+    assert.deepEqual(counts(), [1, 5000, 1]);
+    registered.release(large);
+    assert.deepEqual(counts(), [0, 0, 0]);
+  });
+});
