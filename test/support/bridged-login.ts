@@ -22,6 +22,8 @@ const OF_RDMA: readonly TextPair[] = [
   { key: 'MaxOutstandingUnexpectedPDUs', value: String(offer.initiatorMaxOutstandingUnexpectedPDUs) },
   { key: 'TaggedBufferForSolicitedDataOnly', value: 'Yes' },
 ];
+/** What the bridge takes in one data segment, bytes; the target takes less. */
+const CLIENT_DATA_SEGMENT = 262144;
 const DIGESTS = ['HeaderDigest', 'DataDigest'] as const;
 
 export class BridgedLogin {
@@ -61,7 +63,7 @@ export class BridgedLogin {
     const isFirst =
       stageOf(header) === LoginStage.OPERATIONAL && !this.#answered.has('MaxRecvDataSegmentLength');
     if (isFirst && !this.#isDiscovery)
-      pairs.push({ key: 'MaxRecvDataSegmentLength', value: String(offer.targetRecvDataSegmentLength) });
+      pairs.push({ key: 'MaxRecvDataSegmentLength', value: String(CLIENT_DATA_SEGMENT) });
     for (const { key, value } of pairs) this.#answered.set(key, value);
     return buildText(pairs);
   }
@@ -86,6 +88,9 @@ export class BridgedLogin {
     );
   }
 
+  /** The most that a command carries itself to the target, bytes. */
+  readonly immediateLimit = offer.targetRecvDataSegmentLength;
+
   /** Of the client's connection. */
   get clientParameters(): ConnectionParameters {
     const { maxBurstLength, maxOutstandingR2T, initiatorMaxRecvDataSegmentLength } = DEFAULT_PARAMETERS;
@@ -95,7 +100,7 @@ export class BridgedLogin {
       maxSendDataSegmentLength: Number(
         this.#asked.get('MaxRecvDataSegmentLength') ?? initiatorMaxRecvDataSegmentLength,
       ),
-      maxRecvDataSegmentLength: offer.targetRecvDataSegmentLength,
+      maxRecvDataSegmentLength: CLIENT_DATA_SEGMENT,
       maxBurstLength: Number(this.#answered.get('MaxBurstLength') ?? maxBurstLength),
       maxOutstandingR2T: Number(this.#answered.get('MaxOutstandingR2T') ?? maxOutstandingR2T),
       helloRequired: false,

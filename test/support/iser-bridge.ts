@@ -29,13 +29,13 @@ import {
   ResponseFlag,
 } from '../../src/iscsi/wire/opcodes.js';
 import { openStream } from '../../src/stream/index.js';
-import { BufferPool, ScatterList } from '../../src/util/memory.js';
+import { Memory, ScatterList } from '../../src/util/memory.js';
 import { BridgedLogin } from './bridged-login.js';
 
 const CONNECT_TIMEOUT_MS = 30_000;
-/** Of all commands together, and of one. */
-const BUFFERS = 512 << 20;
+/** The most that one command may transfer, bytes. */
 const LONGEST_COMMAND = 64 << 20;
+const SMALLEST_BUFFER = 4096;
 
 export class IserBridge {
   readonly #server: Server;
@@ -49,14 +49,14 @@ export class IserBridge {
   static async start(targetPort: number): Promise<IserBridge> {
     const server = createServer();
     const bridge = new IserBridge(server);
-    const pool = new BufferPool(BUFFERS);
+    const buffers = new Buffers();
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     server.on('connection', (socket) => {
       socket.setNoDelay(true);
       const stream = openStream<DataTransfer>(socket);
       const link: Link = new Link(
-        pool,
+        buffers,
         bridge.port,
         (events) => acceptTcp(stream, events),
         () => {
@@ -91,6 +91,27 @@ export class IserBridge {
     this.#server.close();
     for (const link of [...this.#links]) link.end(new Error('the bridge is closed'));
     await closed;
+  }
+}
+
+/** Memory for commands, in one piece each, so that the target reaches it where it lies; used again and again. */
+class Buffers {
+  /** By their size, a power of two. */
+  readonly #free = new Map<number, Memory[]>();
+
+  fill(list: ScatterList, length: number): void {
+    if (length === 0) return;
+    const size = Math.max(SMALLEST_BUFFER, 2 ** Math.ceil(Math.log2(length)));
+    list.add(this.#free.get(size)?.pop() ?? Memory.allocate(size), 0, length);
+  }
+
+  release(list: ScatterList): void {
+    const memory = list.count > 0 ? list.regions[0]! : null;
+    list.clear();
+    if (memory === null) return;
+    const free = this.#free.get(memory.length);
+    if (free === undefined) this.#free.set(memory.length, [memory]);
+    else free.push(memory);
   }
 }
 
@@ -137,7 +158,7 @@ interface Waiting {
 
 /** One session: its two connections. */
 class Link implements Numbering, InitiatorTasks {
-  readonly #pool: BufferPool;
+  readonly #buffers: Buffers;
   readonly #login: BridgedLogin;
   readonly #closed: () => void;
   readonly #client: TargetDatamover;
@@ -173,12 +194,12 @@ class Link implements Numbering, InitiatorTasks {
   };
 
   constructor(
-    pool: BufferPool,
+    buffers: Buffers,
     port: number,
     accept: (events: Parameters<typeof acceptTcp>[1]) => TargetDatamover,
     closed: () => void,
   ) {
-    this.#pool = pool;
+    this.#buffers = buffers;
     this.#login = new BridgedLogin(port);
     this.#closed = closed;
     this.#client = accept({
@@ -222,8 +243,8 @@ class Link implements Numbering, InitiatorTasks {
   #cleanUp(): void {
     if (!this.#isClientGone || !this.#isTargetGone) return;
     for (const { command } of this.#waiting.splice(0))
-      if (command !== null) this.#pool.release(command.buffer);
-    for (const command of this.#commands.values()) this.#pool.release(command.buffer);
+      if (command !== null) this.#buffers.release(command.buffer);
+    for (const command of this.#commands.values()) this.#buffers.release(command.buffer);
     this.#commands.clear();
     this.#closed();
   }
@@ -261,17 +282,19 @@ class Link implements Numbering, InitiatorTasks {
     // More than is expected is the target's to refuse.
     const length = Math.max(expected, dataLength);
     const command = new Command();
-    if (length > LONGEST_COMMAND || !this.#pool.fill(command.buffer, length)) {
-      this.end(new Error(`no memory for a command of ${length} bytes`));
+    if (length > LONGEST_COMMAND) {
+      this.end(new Error(`a command that transfers ${length} bytes`));
       return;
     }
+    this.#buffers.fill(command.buffer, length);
     const { client, target, buffer } = command;
     client.initiatorTaskTag = target.initiatorTaskTag = Bhs.initiatorTaskTag.get(header);
     client.lunHigh = target.lunHigh = Bhs.lunHigh.get(header);
     client.lunLow = target.lunLow = Bhs.lunLow.get(header);
     target.isWrite = isWrite;
     target.isRead = isRead;
-    target.immediateLength = target.unsolicitedLength = dataLength;
+    // What is more than the target takes at once it asks for.
+    target.immediateLength = target.unsolicitedLength = Math.min(dataLength, this.#login.immediateLimit);
     buffer.writeFrom(0, pdu.region, pdu.dataOffset, dataLength);
     const isFetched = isWrite && (flags & FINAL) !== 0 && dataLength < expected;
     this.#waiting.push({
@@ -377,7 +400,7 @@ class Link implements Numbering, InitiatorTasks {
 
   /** Nothing more happens to its buffer, if that is so. */
   #release(command: Command): void {
-    if (command.isOver && command.target.queuedParts === 0) this.#pool.release(command.buffer);
+    if (command.isOver && command.target.queuedParts === 0) this.#buffers.release(command.buffer);
   }
 
   // ---- Numbering: what the Datamover makes for the client carries the target's numbers ----

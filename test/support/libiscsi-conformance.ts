@@ -21,8 +21,8 @@ const SIZE = 100 * 1024 * 1024;
 const FAMILY_TIMEOUT_MS = 120_000;
 
 /** The LUNs in order of their numbers. */
-const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e'] as const;
-type Lun = (typeof LUNS)[number];
+export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e'] as const;
+export type Lun = (typeof LUNS)[number];
 
 const ALL_KINDS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
 const WRITABLE = ['thin', 'full', 'thin4096'] as const;
@@ -111,9 +111,20 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
 
 const tool = peer('iscsi-test-cu', 'libiscsi-bin');
 
-/** The suite's tests against a target that is reached by `transport`, but for the families that are `left` out. */
-export function libiscsiConformance(transport: Transport, left: readonly string[] = []): void {
-  const families = Object.entries(FAMILIES).filter(([family]) => !left.includes(family));
+/** What of the suite is run. */
+export interface Selection {
+  /** All by default. */
+  luns?: readonly Lun[];
+  /** Families that are left out. */
+  without?: readonly string[];
+}
+
+/** The suite's tests against a target that is reached by `transport`. */
+export function libiscsiConformance(
+  transport: Transport,
+  { luns: wanted = LUNS, without = [] }: Selection = {},
+): void {
+  const families = Object.entries(FAMILIES).filter(([family]) => !without.includes(family));
 
   describe(`libiscsi conformance suite over ${transport}`, { skip: tool.skip }, () => {
     const folder = temporaryFolder();
@@ -140,7 +151,7 @@ export function libiscsiConformance(transport: Transport, left: readonly string[
     after(() => target.close());
 
     for (const [family, luns] of families) {
-      for (const lun of luns) {
+      for (const lun of luns.filter((kind) => wanted.includes(kind))) {
         test(`${family} on ${lun}`, async (t) => {
           const args = ['--dataloss', '-v', '-V', '-t', `ALL.${family}`, target.url(LUNS.indexOf(lun))];
           const { status, stdout, stderr } = await runProgram(tool.path, args, FAMILY_TIMEOUT_MS);
