@@ -53,7 +53,7 @@ export class Grants {
     const { length } = buffer;
     this.#locate(grant, transfer);
     const { memory, offset, remote } = grant;
-    const region = this.#registered.hold(memory);
+    const region = this.#registered.hold(memory, !grant.isCopy);
     remote.readKey = 0;
     remote.writeKey = 0;
     if (transfer.isRead) {
