@@ -4,6 +4,7 @@ import type { BlockDevice } from '../../src/block/index.js';
 import { type TargetLimits, TargetServer } from '../../src/target/index.js';
 import { silentLogger, type Logger } from '../../src/util/logger.js';
 import { Initiator } from './initiator.js';
+import { IserBridge } from './iser-bridge.js';
 import type { Keys, LoginOptions } from './login.js';
 
 export const TARGET_NAME = 'iqn.2026-01.example.test:target';
@@ -20,22 +21,40 @@ export interface TestLun {
 export interface TestTargetOptions {
   log?: Logger;
   limits?: Partial<TargetLimits>;
+  /** With `iser`, initiators over TCP reach the target by a bridge, as sessions over iSER. */
+  transport?: Transport;
 }
+
+export type Transport = 'tcp' | 'iser';
 
 export class TestTarget {
   readonly server: TargetServer;
+  /** Where initiators over TCP find it. */
   readonly port: number;
+  /** Of the sessions that there have been. */
+  readonly transports = new Set<Transport>();
   readonly #devices: readonly BlockDevice[];
+  readonly #bridge: IserBridge | null;
 
-  private constructor(server: TargetServer, port: number, devices: readonly BlockDevice[]) {
+  private constructor(
+    server: TargetServer,
+    port: number,
+    devices: readonly BlockDevice[],
+    bridge: IserBridge | null,
+  ) {
     this.server = server;
-    this.port = port;
+    this.port = bridge?.port ?? port;
     this.#devices = devices;
+    this.#bridge = bridge;
+    server.events = {
+      sessionOpened: ({ transport }) => this.transports.add(transport),
+      sessionClosed: () => undefined,
+    };
   }
 
   /** Serve `luns` as LUN 0, 1, ... of the target {@link TARGET_NAME}; the devices are closed with it. */
   static async start(luns: readonly TestLun[], options: TestTargetOptions = {}): Promise<TestTarget> {
-    const { log = silentLogger, limits = {} } = options;
+    const { log = silentLogger, limits = {}, transport = 'tcp' } = options;
     const server = new TargetServer({ log, limits });
     const target = server.addTarget({ name: TARGET_NAME });
     luns.forEach(
@@ -48,6 +67,7 @@ export class TestTarget {
       server,
       port,
       luns.map((lun) => lun.device),
+      transport === 'iser' ? await IserBridge.start(port) : null,
     );
   }
 
@@ -66,6 +86,7 @@ export class TestTarget {
   }
 
   async close(): Promise<void> {
+    await this.#bridge?.close();
     await this.server.close({ graceMs: 0 });
     for (const device of this.#devices) await device.close();
   }

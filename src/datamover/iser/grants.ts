@@ -53,7 +53,7 @@ export class Grants {
     const { length } = buffer;
     this.#locate(grant, transfer);
     const { memory, offset, remote } = grant;
-    const region = this.#registered.hold(memory);
+    const region = this.#registered.hold(memory, !grant.isCopy);
     remote.readKey = 0;
     remote.writeKey = 0;
     if (transfer.isRead) {
@@ -88,8 +88,7 @@ export class Grants {
     this.#giveBack(writeWindow, invalidatedKey);
     grant.readWindow = null;
     grant.writeWindow = null;
-    if (grant.isCopy) this.#registered.releaseSpent(grant.memory);
-    else this.#registered.release(grant.memory);
+    this.#registered.release(grant.memory);
     grant.transfer!.grant = null;
     grant.transfer = null;
     grant.isInUse = false;

@@ -101,16 +101,13 @@ describe('RegisteredMemory', () => {
     registered.release(first);
   });
 
-  it('lets go of what is spent when nobody holds it any more', () => {
+  it('lets go of what is not to be kept when nobody holds it any more', () => {
     use(second);
-    registered.hold(first);
-    registered.hold(first);
-    registered.releaseSpent(first);
+    registered.hold(first, false);
+    registered.hold(first, false);
+    registered.release(first);
     assert.deepEqual(counts(), [2, 2000, 2]);
     registered.release(first);
-    assert.deepEqual(counts(), [1, 1000, 1]);
-    registered.hold(first);
-    registered.releaseSpent(first);
     assert.deepEqual(counts(), [1, 1000, 1]);
   });
 

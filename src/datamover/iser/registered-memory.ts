@@ -11,8 +11,8 @@ interface Entry {
   readonly region: MemoryRegion;
   /** Transfers that move data of it. */
   users: number;
-  /** It will not be used again. */
-  isSpent: boolean;
+  /** It may be used again. */
+  readonly isKept: boolean;
 }
 
 export class RegisteredMemory {
@@ -40,9 +40,12 @@ export class RegisteredMemory {
     return this.#entries.size;
   }
 
-  /** The region of `memory`, which stays until it is released as often as it was held. */
-  hold(memory: Memory): MemoryRegion {
-    const entry = this.#entries.get(memory) ?? this.#register(memory);
+  /**
+   * The region of `memory`, which stays until it is released as often as it was held, and longer if it may be used again
+   * (`isKept`, of whoever is the first).
+   */
+  hold(memory: Memory, isKept = true): MemoryRegion {
+    const entry = this.#entries.get(memory) ?? this.#register(memory, isKept);
     entry.users++;
     return entry.region;
   }
@@ -50,13 +53,7 @@ export class RegisteredMemory {
   release(memory: Memory): void {
     const entry = this.#entries.get(memory)!;
     entry.users--;
-    if (entry.users === 0 && (entry.isSpent || this.bytes > this.#limit)) this.#deregister(memory, entry);
-  }
-
-  /** The same for memory that nobody will use again. */
-  releaseSpent(memory: Memory): void {
-    this.#entries.get(memory)!.isSpent = true;
-    this.release(memory);
+    if (entry.users === 0 && (!entry.isKept || this.bytes > this.#limit)) this.#deregister(memory, entry);
   }
 
   /** Let go of everything; nothing must be held. */
@@ -65,12 +62,12 @@ export class RegisteredMemory {
     this.domain.close();
   }
 
-  #register(memory: Memory): Entry {
+  #register(memory: Memory, isKept: boolean): Entry {
     for (const [old, entry] of this.#entries) {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const entry = { region: this.domain.registerMemory(memory, this.#access), users: 0, isSpent: false };
+    const entry = { region: this.domain.registerMemory(memory, this.#access), users: 0, isKept };
     this.#entries.set(memory, entry);
     this.bytes += memory.length;
     return entry;
