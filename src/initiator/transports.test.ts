@@ -222,7 +222,10 @@ describe('iser://', { timeout: 120_000 }, () => {
       for (const transport of ['iser', 'tcp'] as const)
         said.push(
           await Session.open({ ...options(port, { transport }), portal: { host, port } }).catch(
-            ({ code, message, remedy }: RiserError) => ({ code, message, remedy }),
+            (error: unknown) => {
+              const { code, message, remedy } = error as RiserError;
+              return { code, message, remedy };
+            },
           ),
         );
       assert.deepEqual(said[0], said[1]);
