@@ -139,7 +139,7 @@ describe('the table of a comparison', () => {
   test('says which LUNs are different, and what a signal cut off', () => {
     const whole = comparison({ iops: [[1000], []], isSameLun: false, interruptedBy: 'SIGINT' });
     const text = describeComparison(whole);
-    assert.match(text, /\nB +iser +- +- +- +- +- +- +- +- +- +-\n/);
+    assert.match(text, /\nB +iSER +- +- +- +- +- +- +- +- +- +-\n/);
     assert.match(text, /\nThese are different LUNs: A, B: naa of 1 GiB\.\n/);
     assert.match(text, /medians of 0 to 1 run of/);
     assert.match(text, /\nSIGINT ended it early\.\n$/);
