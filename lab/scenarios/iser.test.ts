@@ -40,7 +40,7 @@ scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
     disk = await loginOverIser(guest, { portal, target: TARGET, lun: 0 });
     assert.match(await guest.sh('iscsiadm -m session'), /^iser: /);
     assert.match(await connectionsOf(guest, SIW), new RegExp(`state CONNECT .* dst-addr ${portal}`));
-    assert.match(lab.read('riser.log').toString(), /over iser/);
+    assert.match(lab.read('riser.log').toString(), /over iSER/);
   });
 
   test('partition, file system, files', async () => {

@@ -32,6 +32,8 @@ after(() => target.close());
 describe('riser discover, ls, info', () => {
   test('discover lists targets with their portals', async () => {
     assert.deepEqual(await json('discover', `iscsi://${portal}`), {
+      transport: 'tcp',
+      whyNotIser: null,
       targets: [
         { name: TARGET_NAME, portals: [{ host: '127.0.0.1', port: target.port, portalGroupTag: 1 }] },
       ],
@@ -73,8 +75,11 @@ describe('riser discover, ls, info', () => {
       'readOnly',
       'serialNumber',
       'target',
+      'transport',
       'vpdPages',
+      'whyNotIser',
     ]);
+    assert.deepEqual([info['transport'], info['whyNotIser']], ['tcp', null]);
     assert.deepEqual(info['capacity'], {
       blocks: 1024,
       blockSize: 4096,

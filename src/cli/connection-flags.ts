@@ -25,13 +25,16 @@ export interface ClientFlags extends ConnectionFlags {
   json?: boolean;
 }
 
+const URLS =
+  '\nA URL begins with iscsi:// for TCP, iser:// for iSER, or auto:// for iSER where the target has it, else TCP.';
+
 /** Add the options; `--json` where `result` says what is printed as JSON. */
 export function addConnectionOptions(command: Command, result?: string): Command {
   if (result !== undefined) command.option('--json', `print ${result} as JSON`);
   return command
     .option('--initiator-name <iqn>', 'who to be (default: made from the name of this host)', parseName)
-    .option('--header-digest', 'ask for CRC32C header digests')
-    .option('--data-digest', 'ask for CRC32C data digests')
+    .option('--header-digest', 'ask for CRC32C header digests; over TCP only')
+    .option('--data-digest', 'ask for CRC32C data digests; over TCP only')
     .option(
       '--timeout <seconds>',
       'how long to wait for a connection, a login, and a target that went away (default: 10, 15, 120)',
@@ -47,7 +50,8 @@ export function addConnectionOptions(command: Command, result?: string): Command
       '--chap-target-secret-file <file>',
       'what it proves it by, mode 0600 (default: the environment, RISER_CHAP_TARGET_SECRET)',
     )
-    .addOption(logLevel('warn'));
+    .addOption(logLevel('warn'))
+    .addHelpText('after', URLS);
 }
 
 /** Add the option of commands that move a LUN's data. */

@@ -33,7 +33,10 @@ export function parsePortalOrUrl(text: string): IscsiUrl {
  */
 export function parseUrl(text: string): IscsiUrl {
   if (!isIscsiUrl(text))
-    throw usageError('this is no iSCSI URL', 'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0');
+    throw usageError(
+      'this is no iSCSI URL',
+      'Example: iscsi://192.0.2.7/iqn.2026-11.com.example:disk/0; or iser:// for iSER, or auto:// for either.',
+    );
   const url = parseIscsiUrl(text);
   if (url.secret !== null) {
     throw usageError(

@@ -66,7 +66,7 @@ export async function openDevice(
     const scheme = where.slice(0, where.indexOf(':'));
     throw usageError(
       `there are no ${scheme}:// devices`,
-      'Name a file, a LUN as iscsi://HOST/TARGET/LUN, or an export as nbd://HOST/EXPORT.',
+      'Name a file, a LUN as iscsi://HOST/TARGET/LUN (or iser://, auto://), or an export as nbd://HOST/EXPORT.',
     );
   }
   const device = await FileDevice.open(where, { readOnly });

@@ -7,6 +7,7 @@ import type { Configuration } from './configuration.js';
 import { ExitCode, messageOf } from './failure.js';
 import type { Portal } from './portal.js';
 import { Service } from './service.js';
+import { transportName } from './transport.js';
 
 /** How long sessions may take to log out after they were asked to, milliseconds. */
 const GRACE = 3000;
@@ -65,10 +66,10 @@ export async function serve(
   return ExitCode.SUCCESS;
 }
 
-/** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) as alice on iqn.2001-04.com.example:disk over tcp` */
+/** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) as alice on iqn.2001-04.com.example:disk over TCP` */
 function describe({ initiatorName, user, peer, targetName, transport }: SessionInfo): string {
   const as = user === null ? '' : ` as ${user}`;
-  return `${initiatorName} (${peer})${as} ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transport}`;
+  return `${initiatorName} (${peer})${as} ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transportName(transport)}`;
 }
 
 /** What tools look for in the JSON log. */

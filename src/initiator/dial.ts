@@ -9,6 +9,7 @@ import {
   RegisteredMemory,
 } from '../datamover/index.js';
 import { IwarpDevice } from '../rdma/iwarp/device.js';
+import type { RdmaConnection } from '../rdma/verbs.js';
 import { dial } from '../stream/index.js';
 import { RiserError } from '../util/errors.js';
 import type { PortalAddress } from './url.js';
@@ -30,7 +31,7 @@ function useRdma(): NonNullable<typeof rdma> {
 /**
  * A Datamover that is connected; `events` are told from now on.
  *
- * @throws RiserError `CONNECT`, `RDMA_REJECTED` and others of connecting; the signal's reason when it is aborted
+ * @throws RiserError `CONNECT`, `NO_ISER` where somebody is there who does not speak it; the signal's reason when it is aborted
  */
 export async function openDatamover(
   portal: PortalAddress,
@@ -41,12 +42,52 @@ export async function openDatamover(
 ): Promise<InitiatorDatamover> {
   if (transport === 'tcp') return connectTcp(await dialPortal(portal, timeoutMs, signal), events);
   const { device, registered } = useRdma();
-  const connection = await device.resolve({
-    ...portal,
-    timeout: timeoutMs,
-    ...(signal !== null && { signal }),
+  let connection: RdmaConnection | null = null;
+  try {
+    connection = await device.resolve({
+      ...portal,
+      timeout: timeoutMs,
+      ...(signal !== null && { signal }),
+    });
+    return await connectIser(connection, registered, events);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!(error instanceof RiserError)) throw error;
+    // With a connection of TCP there is an address.
+    const isReached = connection !== null && connection.localAddress !== '';
+    throw withoutIser(portal, error, isReached, timeoutMs);
+  }
+}
+
+/** What stands in the way of iSER, in terms of iSCSI: what went wrong in MPA means nothing to who wants a disk. */
+function withoutIser(
+  { host, port }: PortalAddress,
+  cause: RiserError,
+  isReached: boolean,
+  timeoutMs: number,
+): RiserError {
+  if (cause.code === 'RDMA_UNREACHABLE') return unreached(host, port, cause.cause as NodeJS.ErrnoException);
+  if (cause.code === 'RDMA_TIMEOUT' && !isReached) return silent(host, port, timeoutMs, cause);
+  return new RiserError('NO_ISER', `${host} port ${port} ${saidToIwarp(cause, timeoutMs)}`, {
+    by: 'peer',
+    costs: 'session',
+    cause,
+    remedy:
+      'Use iscsi:// for TCP, or auto://, which takes what there is; or switch iSER on at the target (targetcli: enable_iser).',
   });
-  return connectIser(connection, registered, events);
+}
+
+function saidToIwarp({ code, message }: RiserError, timeoutMs: number): string {
+  switch (code) {
+    case 'RDMA_REJECTED':
+      return 'speaks iWARP, but rejects iSER';
+    case 'RDMA_CLOSED':
+      return 'does not speak iSER (it closed the connection when it was asked for iWARP)';
+    case 'RDMA_TIMEOUT':
+      return `does not speak iSER (it did not answer within ${timeoutMs / 1000} s when it was asked for iWARP)`;
+    default:
+      return `does not speak iSER (asked for iWARP: ${message})`;
+  }
 }
 
 /**
@@ -61,10 +102,16 @@ function dialPortal(
   signal: AbortSignal | null,
 ): Promise<Socket> {
   return dial(host, port, timeoutMs, signal, (cause) => {
-    if (cause === null)
-      return refused(`${host} port ${port} does not answer within ${timeoutMs / 1000} s`, null);
-    return refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause);
+    return cause === null ? silent(host, port, timeoutMs, null) : unreached(host, port, cause);
   });
+}
+
+function silent(host: string, port: number, timeoutMs: number, cause: unknown): RiserError {
+  return refused(`${host} port ${port} does not answer within ${timeoutMs / 1000} s`, cause);
+}
+
+function unreached(host: string, port: number, cause: NodeJS.ErrnoException): RiserError {
+  return refused(`cannot connect to ${host} port ${port}: ${reasonOf(cause)}`, cause);
 }
 
 function refused(message: string, cause: unknown): RiserError {

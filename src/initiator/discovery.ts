@@ -2,6 +2,7 @@
 
 import { receiveIscsiName, type TextPair } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
+import type { Session } from './session.js';
 import type { SessionOptions } from './session-options.js';
 import { ISCSI_PORT, type PortalAddress } from './url.js';
 import { withSession } from './with-session.js';
@@ -23,9 +24,12 @@ export interface DiscoveredTarget {
  * @throws RiserError as `Session.open` does
  */
 export async function discover(options: Omit<SessionOptions, 'targetName'>): Promise<DiscoveredTarget[]> {
-  return withSession({ ...options, targetName: null }, async (session) =>
-    targetsOf(await session.text([{ key: 'SendTargets', value: 'All' }]), session.portal),
-  );
+  return withSession({ ...options, targetName: null }, discoverBy);
+}
+
+/** The same by a discovery session that is open. */
+export async function discoverBy(session: Session): Promise<DiscoveredTarget[]> {
+  return targetsOf(await session.text([{ key: 'SendTargets', value: 'All' }]), session.portal);
 }
 
 /**

@@ -20,7 +20,7 @@ export {
   sessionOptions,
 } from './connect.js';
 export { LunDevice } from './device.js';
-export { discover, type DiscoveredTarget, type TargetPortal, targetsOf } from './discovery.js';
+export { discover, type DiscoveredTarget, discoverBy, type TargetPortal, targetsOf } from './discovery.js';
 export { type Abortable, Lun, type StreamOptions, type WriteOptions } from './lun.js';
 export { Session, type SessionWatcher } from './session.js';
 export { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
@@ -29,4 +29,12 @@ export { withSession } from './with-session.js';
 export type { TaskPath } from './task.js';
 export { ClientTask } from './task.js';
 export type { UnitDescription, UnitTraits } from './traits.js';
-export { ISCSI_PORT, type IscsiUrl, isIscsiUrl, parseIscsiUrl, type PortalAddress } from './url.js';
+export {
+  ISCSI_PORT,
+  type IscsiUrl,
+  isIscsiUrl,
+  parseIscsiUrl,
+  type PortalAddress,
+  schemeOf,
+  type Transport,
+} from './url.js';

@@ -104,6 +104,9 @@ export class SessionLogin {
         ? await this.#negotiateBest(portal, signal)
         : { found: await this.#negotiate(portal, transport, signal), whyNotIser: null };
     await this.#recheck(found, signal);
+    const { headerDigest, dataDigest } = this.#options;
+    if (found.phase.datamover.kind === 'iser' && (headerDigest === true || dataDigest === true))
+      this.#log.warn('digests were asked for, and have no effect: over iSER there are none (RFC 7145 6.1)');
     return { ...found, portal, whyNotIser };
   }
 

@@ -19,6 +19,11 @@ export type Transport = 'tcp' | 'iser' | 'auto';
 
 const SCHEMES: Readonly<Record<string, Transport>> = { iscsi: 'tcp', iser: 'iser', auto: 'auto' };
 
+/** The scheme of URLs that ask for a transport: `iscsi`, `iser`, `auto`. */
+export function schemeOf(transport: Transport): string {
+  return Object.keys(SCHEMES).find((scheme) => SCHEMES[scheme] === transport)!;
+}
+
 export interface IscsiUrl {
   readonly transport: Transport;
   readonly portal: PortalAddress;
@@ -30,7 +35,7 @@ export interface IscsiUrl {
   readonly secret: string | null;
 }
 
-const FORM = 'iscsi://[USER[%SECRET]@]HOST[:PORT]/TARGET-NAME/LUN';
+const FORM = 'iscsi://[USER[%SECRET]@]HOST[:PORT]/TARGET-NAME/LUN, or that with iser:// or auto://';
 
 /** Whether `text` is meant to be a URL of this form, right or wrong. */
 export function isIscsiUrl(text: string): boolean {

@@ -41,6 +41,8 @@ describe('tgtd', { skip: skipTgtd }, () => {
 
   test('discover tells the target and where it is', async () => {
     assert.deepEqual(await json('discover', portal), {
+      transport: 'tcp',
+      whyNotIser: null,
       targets: [{ name: NAME, portals: [{ host: '127.0.0.1', port: tgtd.port, portalGroupTag: 1 }] }],
     });
   });

@@ -2,6 +2,7 @@
 
 import { table } from '../output.js';
 import { formatSize } from '../size.js';
+import { transportName } from '../transport.js';
 import { formatMicroseconds } from './results.js';
 import type { Comparison, Spread, SubjectResults } from './summary.js';
 
@@ -25,7 +26,7 @@ function rowOf({ letter, transport, ratio, summary }: SubjectResults): string[] 
   const { iops } = summary;
   return [
     letter,
-    transport,
+    transportName(transport),
     ...[iops?.median, iops?.minimum, iops?.maximum].map((value) => shown(value, whole)),
     shown(ratio, (value) => value.toFixed(2)),
     shown(summary.bytesPerSecond?.median, (value) => (value / 2 ** 20).toFixed(1)),

@@ -109,8 +109,8 @@ describe('riser bench of several URLs', () => {
     assert.equal(stderr, '');
     const [head, ...lines] = stdout.split('\n');
     assert.match(head!, /^ +TRANSPORT +IOPS /);
-    assert.match(lines[0]!, /^A +tcp +\d+ +\d+ +\d+ +1\.00 +[\d.]+ +[\d.]+ [um]s /);
-    assert.match(lines[1]!, /^B +tcp +\d+ +\d+ +\d+ +\d+\.\d\d +[\d.]+ +[\d.]+ [um]s /);
+    assert.match(lines[0]!, /^A +TCP +\d+ +\d+ +\d+ +1\.00 +[\d.]+ +[\d.]+ [um]s /);
+    assert.match(lines[1]!, /^B +TCP +\d+ +\d+ +\d+ +\d+\.\d\d +[\d.]+ +[\d.]+ [um]s /);
     assert.match(
       stdout,
       /\nsequential reads of 4 KiB, 32 in flight in 1 session; medians of 1 run of 0\.2 s\./,
@@ -163,7 +163,7 @@ describe('riser bench of several URLs', () => {
     const { exitCode, stdout, stderr } = await running.stop('SIGINT');
     assert.equal(exitCode, 0, stderr);
     assert.match(stderr, /\nSIGINT: stopping; once more/);
-    assert.match(stdout, /\nB +tcp +\d+ /);
+    assert.match(stdout, /\nB +TCP +\d+ /);
     assert.match(stdout, /\nSIGINT ended it early\.\n$/);
     assert.match(parseXml(readFileSync(svg, 'utf8')).text, /SIGINT ended it early/);
   });

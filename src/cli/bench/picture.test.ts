@@ -97,7 +97,7 @@ describe('the table of a comparison', () => {
     assert.deepEqual(cells, [
       [
         'A',
-        'tcp',
+        'TCP',
         '2000',
         '1000',
         '3000',
@@ -109,10 +109,10 @@ describe('the table of a comparison', () => {
         '11.3 us',
         '7.5 us',
       ],
-      ['B', 'iser', '4200', '4000', '4400', '2.10', '16.4', '150 us', '2.50 ms', '12.0 ms', '11.3 us', '-'],
+      ['B', 'iSER', '4200', '4000', '4400', '2.10', '16.4', '150 us', '2.50 ms', '12.0 ms', '11.3 us', '-'],
       [
         'C',
-        'tcp',
+        'TCP',
         '2000',
         '2000',
         '2000',
@@ -139,7 +139,7 @@ describe('the table of a comparison', () => {
   test('says which LUNs are different, and what a signal cut off', () => {
     const whole = comparison({ iops: [[1000], []], isSameLun: false, interruptedBy: 'SIGINT' });
     const text = describeComparison(whole);
-    assert.match(text, /\nB +iser +- +- +- +- +- +- +- +- +- +-\n/);
+    assert.match(text, /\nB +iSER +- +- +- +- +- +- +- +- +- +-\n/);
     assert.match(text, /\nThese are different LUNs: A, B: naa of 1 GiB\.\n/);
     assert.match(text, /medians of 0 to 1 run of/);
     assert.match(text, /\nSIGINT ended it early\.\n$/);

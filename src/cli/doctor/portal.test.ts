@@ -8,8 +8,10 @@ import { after, before, describe, test } from 'node:test';
 import { CliProcess } from '../../../test/support/cli-process.js';
 import { fakeMachine } from '../../../test/support/fake-machine.js';
 import { freePort } from '../../../test/support/free-port.js';
+import { PortalRelay } from '../../../test/support/portal-relay.js';
 import { TARGET_NAME, TestTarget } from '../../../test/support/target.js';
 import { temporaryFolder } from '../../../test/support/temporary.js';
+import { skipTgtd, Tgtd } from '../../../test/support/tgtd.js';
 import { MemoryDevice } from '../../block/index.js';
 import { IwarpProvider, type RdmaConnection } from '../../rdma/index.js';
 import { parsePortalOrUrl } from '../connection-options.js';
@@ -102,38 +104,83 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
   });
   after(() => target.close());
 
-  test('a target answers iSCSI over TCP, and no iWARP', async () => {
+  /** The target's portal as one that has iSCSI over TCP only. */
+  async function tcpOnly<T>(iser: 'close' | 'wait', use: (portal: string) => Promise<T>): Promise<T> {
+    const relay = await PortalRelay.start(() => target.port, { iser });
+    try {
+      return await use(`127.0.0.1:${relay.port}`);
+    } finally {
+      await relay.close();
+    }
+  }
+
+  test('a target answers iSER, and TCP is left alone', async () => {
     const report = await inspect(`127.0.0.1:${target.port}`);
-    const [path, tcp, iser, ...rest] = said(report);
+    const [path, tcp, startup, iser, ...rest] = said(report);
     assert.deepEqual(rest, []);
     assert.equal(path, `good: 127.0.0.1:${target.port} is reached within this machine`);
+    assert.match(tcp!, /^notice: iSCSI over TCP: not asked, for the port speaks iWARP/);
+    assert.match(startup!, /^good: iSER: the portal answers over iWARP; connecting took [\d.]+ ms$/);
+    assert.match(iser!, /^good: iSER: answers; round trips took [\d.]+ ms \([\d.]+ to [\d.]+\)$/);
+    assert.deepEqual(report.answered, ['iSER']);
+    assert.match(verdictOf([], report), /answers iSER, through software iWARP/);
+  });
+
+  for (const iser of ['close', 'wait'] as const) {
+    test(`a target answers iSCSI over TCP, and no iWARP (${iser})`, async () => {
+      const report = await tcpOnly(iser, (portal) => inspect(portal, 500));
+      isTcpOnly(report);
+    });
+  }
+
+  test('tgtd answers iSCSI over TCP, and no iWARP', { skip: skipTgtd }, async () => {
+    const tgtd = await Tgtd.start(folder);
+    try {
+      await tgtd.addTarget(1, TARGET_NAME, []);
+      isTcpOnly(await inspect(`127.0.0.1:${tgtd.port}`));
+    } finally {
+      await tgtd.stop();
+    }
+  });
+
+  function isTcpOnly(report: PortalReport): void {
+    const [, tcp, iser, ...rest] = said(report);
+    assert.deepEqual(rest, []);
     assert.match(tcp!, /^good: iSCSI over TCP: answers; round trips took [\d.]+ ms \([\d.]+ to [\d.]+\)$/);
     assert.equal(iser, 'notice: iSER: does not answer: the portal speaks iSCSI over TCP only on this port');
     assert.match(report.findings[2]!.remedy!, /enable_iser/);
     assert.deepEqual(report.answered, ['iSCSI over TCP']);
     assert.match(verdictOf([], report), /answers iSCSI over TCP, and does not offer iSER/);
-  });
+  }
 
-  test('with a LUN its bandwidth is measured, too', async () => {
-    const findings = said(await inspect(target.url(0)));
-    assert.equal(findings.length, 4);
-    assert.match(
-      findings[2]!,
+  test('with a LUN the bandwidth of both transports is measured, too', async () => {
+    const report = await inspect(target.url(0));
+    const expected = [
+      /^good: .* is reached within this machine$/,
+      /^good: iSCSI over TCP: answers; round trips took /,
       /^good: iSCSI over TCP: [\d.]+ [KMG]iB\/s, by 2 s of reads of 128 KiB, 16 at a time$/,
-    );
+      /^good: iSER: the portal answers over iWARP; connecting took /,
+      /^good: iSER: answers; round trips took /,
+      /^good: iSER: [\d.]+ [KMG]iB\/s, by 2 s of reads of 128 KiB, 16 at a time$/,
+    ];
+    const findings = said(report);
+    assert.equal(findings.length, expected.length);
+    for (const [i, finding] of findings.entries()) assert.match(finding, expected[i]!);
+    assert.match(verdictOf([], report), /answers iSCSI over TCP and iSER, through software iWARP/);
   });
 
   test('what was asked for and is not there is a problem', async () => {
-    const iser = await inspect(`iser://127.0.0.1:${target.port}/${TARGET_NAME}`);
+    const iser = await tcpOnly('close', (portal) => inspect(`iser://${portal}/${TARGET_NAME}`));
     assert.match(said(iser)[2]!, /^problem: iSER: does not answer/);
     const elsewhere = await inspect(`iscsi://127.0.0.1:${target.port}/iqn.2001-04.com.example:none`);
     assert.match(said(elsewhere)[1]!, /^problem: iSCSI over TCP: answers, but .*not found/);
     assert.match(elsewhere.findings[1]!.remedy!, /riser discover/);
     const lun = await inspect(`${target.url(0)}7`);
     assert.match(said(lun)[2]!, /^problem: iSCSI over TCP: the LUN could not be read: /);
+    assert.match(said(lun)[5]!, /^problem: iSER: the LUN could not be read: /);
   });
 
-  test("who accepts iWARP is asked with iSER's private data, and left at once", async () => {
+  test("who accepts iWARP is asked with iSER's private data, then to log in, and left", async () => {
     const got: Buffer[] = [];
     const server = await iwarpServer((request, privateData) => {
       got.push(Buffer.from(privateData));
@@ -149,7 +196,7 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
     // Would not resolve if the connection were still there.
     await server.close();
     proxy.close();
-    assert.equal(connections, 1);
+    assert.equal(connections, 2);
     assert.deepEqual([...got[0]!.subarray(0, 4)], [0xc0, 0, 0, 0]);
     assert.match(said(report)[1]!, /^notice: iSCSI over TCP: not asked, for the port speaks iWARP/);
     assert.match(said(report)[2]!, /^good: iSER: the portal answers over iWARP; connecting took [\d.]+ ms$/);

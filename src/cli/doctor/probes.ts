@@ -1,7 +1,6 @@
 /** How a portal is asked whether it speaks a transport, and measured by it. */
 
-import { Session } from '../../initiator/index.js';
-import type { IscsiUrl } from '../../initiator/url.js';
+import { type IscsiUrl, schemeOf, Session } from '../../initiator/index.js';
 import type { RdmaConnection, RdmaDevice } from '../../rdma/index.js';
 import { Load } from '../bench/load.js';
 import { RiserError } from '../../util/errors.js';
@@ -106,9 +105,8 @@ export class SessionProbe implements TransportProbe {
 }
 
 function urlText({ transport, portal, targetName, lun, user }: IscsiUrl): string {
-  const scheme = transport === 'iser' ? 'iser' : 'iscsi';
   const where = formatPortal({ address: portal.host, port: portal.port });
-  return `${scheme}://${user === null ? '' : `${user}@`}${where}/${targetName ?? ''}/${lun ?? ''}`;
+  return `${schemeOf(transport)}://${user === null ? '' : `${user}@`}${where}/${targetName ?? ''}/${lun ?? ''}`;
 }
 
 /**

@@ -1,21 +1,30 @@
 /** `riser discover`: which targets are behind a portal. */
 
-import { discover, type DiscoveredTarget, type TargetPortal } from '../../initiator/index.js';
+import { type DiscoveredTarget, discoverBy, type TargetPortal, withSession } from '../../initiator/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode } from '../failure.js';
 import type { Interruption } from '../interruption.js';
-import { print, printJson, table } from '../output.js';
+import { note, print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
+import { describeTransport } from '../transport.js';
 
 export async function runDiscover(
   portal: string,
   flags: ClientFlags,
   { signal }: Interruption,
 ): Promise<number> {
-  const targets = await discover(sessionOptionsOf(parsePortalOrUrl(portal), flags, signal));
-  if (flags.json === true) await printJson({ targets });
-  else await print(describeTargets(targets));
+  const url = parsePortalOrUrl(portal);
+  const options = { ...sessionOptionsOf(url, flags, signal), targetName: null };
+  const { targets, ...answered } = await withSession(options, async (session) => {
+    const { transport, whyNotIser } = session;
+    return { transport, whyNotIser, targets: await discoverBy(session) };
+  });
+  if (flags.json === true) await printJson({ ...answered, targets });
+  else {
+    if (url.transport !== 'tcp') note(`answered over ${describeTransport(answered)}`);
+    await print(describeTargets(targets));
+  }
   return ExitCode.SUCCESS;
 }
 

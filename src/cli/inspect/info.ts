@@ -11,6 +11,7 @@ import type { Interruption } from '../interruption.js';
 import { print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
 import { formatSize } from '../size.js';
+import { describeTransport } from '../transport.js';
 import { associationName, designatorName, deviceTypeName, hex, modePageName, vpdPageName } from './names.js';
 
 const MODE_LENGTH = 4096;
@@ -148,11 +149,6 @@ function negotiatedKeys(p: OperationalParameters): Record<string, string | numbe
   };
 }
 
-function transportName(transport: 'tcp' | 'iser', whyNotIser: string | null): string {
-  if (transport === 'iser') return 'iSER';
-  return whyNotIser === null ? 'TCP' : `TCP, as iSER was not to be had: ${whyNotIser}`;
-}
-
 function describe(info: Info): string {
   const { inquiry, capacity, limits, provisioning } = info;
   const portal = formatPortal({ address: info.portal.host, port: info.portal.port });
@@ -178,7 +174,7 @@ function describe(info: Info): string {
         ['longest unmap', blocks(limits.maximumUnmapBlocks)],
         ['longest write same', blocks(limits.maximumWriteSame)],
         ['longest compare and write', `${limits.maximumCompareAndWrite} blocks`],
-        ['transport', transportName(info.transport, info.whyNotIser)],
+        ['transport', describeTransport(info)],
       ],
     ],
     [

@@ -6,6 +6,7 @@ import {
   type IscsiUrl,
   openLun,
   type PortalAddress,
+  schemeOf,
   sendCommand,
   type Session,
   withSession,
@@ -60,7 +61,7 @@ export async function runLs(text: string, flags: ClientFlags, { signal }: Interr
       ? await listPortal(url, flags, signal)
       : [await listTarget(url, { name: url.targetName, portal: url.portal }, flags, signal)];
   if (flags.json === true) await printJson({ targets });
-  else await print(describe(targets));
+  else await print(describe(url, targets));
   const isWhole = targets.every(
     ({ error, luns }) => error === null && luns.every((lun) => lun.error === null),
   );
@@ -101,11 +102,16 @@ async function listTarget(
     const luns: ListedLun[] = [];
     for (const lun of url.lun === null ? await reportLuns(session) : [url.lun]) {
       signal.throwIfAborted();
-      luns.push(await look(session, lun, portal));
+      luns.push(await look(session, lun, urlOf(url, portal, name)));
     }
     signal.throwIfAborted();
     return { name, portal, luns, error: null };
   });
+}
+
+/** With the transport that was asked for. */
+function urlOf({ transport }: IscsiUrl, { host, port }: PortalAddress, name: string): string {
+  return `${schemeOf(transport)}://${formatPortal({ address: host, port })}/${name}`;
 }
 
 async function reportLuns(session: Session): Promise<number[]> {
@@ -122,17 +128,17 @@ async function reportLuns(session: Session): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-async function look(session: Session, lun: number, portal: PortalAddress): Promise<ListedLun> {
+/** `url` is that of the target. */
+async function look(session: Session, lun: number, url: string): Promise<ListedLun> {
   const address = Buffer.alloc(8);
   encodeLun(lun, address, 0);
   const cdb = Buffer.alloc(16);
   cdbs.inquiry(cdb, null, INQUIRY_LENGTH);
   const answer = await sendCommand(session, address, cdb, { readLength: INQUIRY_LENGTH, isIdempotent: true });
   const inquiry = answer.status === Status.GOOD ? parseStandardInquiry(answer.data) : null;
-  const where = formatPortal({ address: portal.host, port: portal.port });
   const listed: ListedLun = {
     lun,
-    url: `iscsi://${where}/${session.targetName!}/${lun}`,
+    url: `${url}/${lun}`,
     type: inquiry === null ? 'unknown' : deviceTypeName(inquiry.deviceType),
     vendor: inquiry?.vendor ?? '',
     product: inquiry?.product ?? '',
@@ -158,11 +164,11 @@ async function look(session: Session, lun: number, portal: PortalAddress): Promi
   return listed;
 }
 
-function describe(targets: readonly ListedTarget[]): string {
+function describe(asked: IscsiUrl, targets: readonly ListedTarget[]): string {
   if (targets.length === 0) return 'no targets for this initiator\n';
   const rows = [['URL', 'SIZE', 'TYPE', 'VENDOR', 'PRODUCT', 'SERIAL NUMBER']];
   for (const { name, portal, luns, error } of targets) {
-    const where = `iscsi://${formatPortal({ address: portal.host, port: portal.port })}/${name}`;
+    const where = urlOf(asked, portal, name);
     if (error !== null) rows.push([where, `error: ${error}`]);
     else if (luns.length === 0) rows.push([where, 'no LUNs for this initiator']);
     for (const lun of luns) {
