@@ -21,6 +21,8 @@ import { type IscsiUrl, parseIscsiUrl, type PortalAddress } from './url.js';
 export interface ConnectOptions {
   /** iSCSI name of this initiator; made from the name of the host by default. */
   initiatorName?: string;
+  /** With `iser://`: see {@link SessionOptions.streamingMode}. */
+  streamingMode?: boolean;
   /** Ask for CRC32C digests. */
   headerDigest?: boolean;
   dataDigest?: boolean;

@@ -8,6 +8,7 @@ import {
   type InitiatorDatamover,
   RegisteredMemory,
 } from '../datamover/index.js';
+import { infoOf } from '../rdma/index.js';
 import { IwarpDevice } from '../rdma/iwarp/device.js';
 import type { RdmaConnection } from '../rdma/verbs.js';
 import { dial } from '../stream/index.js';
@@ -57,6 +58,49 @@ export async function openDatamover(
     const isReached = connection !== null && connection.localAddress !== '';
     throw withoutIser(portal, error, isReached, timeoutMs);
   }
+}
+
+/** A login in TCP's streaming mode. */
+export interface StreamingMode {
+  readonly datamover: InitiatorDatamover;
+  /** When it is over: let RDMA take the connection over. @throws RiserError `NO_ISER` */
+  enterRdma(): Promise<InitiatorDatamover>;
+}
+
+/**
+ * A Datamover over TCP, on a connection that RDMA can take over behind the login (RFC 7145 5.1); both tell `events`.
+ *
+ * @throws RiserError `CONNECT`; the signal's reason when it is aborted
+ */
+export async function openStreamingMode(
+  portal: PortalAddress,
+  events: DatamoverEvents,
+  timeoutMs: number,
+  signal: AbortSignal | null,
+): Promise<StreamingMode> {
+  const socket = await dialPortal(portal, timeoutMs, signal);
+  const info = infoOf(socket);
+  const datamover = connectTcp(socket, events);
+  return {
+    datamover,
+    enterRdma: async () => {
+      const stream = datamover.handOver();
+      const { device, registered } = useRdma();
+      // It has told its end.
+      if (stream === null)
+        throw new RiserError('NO_ISER', 'the target has sent more behind the login', {
+          by: 'peer',
+          costs: 'session',
+        });
+      const options = { timeout: timeoutMs, ...(signal !== null && { signal }) };
+      try {
+        return await connectIser(device.connectStream(stream, info, options), registered, events);
+      } catch (error) {
+        signal?.throwIfAborted();
+        throw error instanceof RiserError ? withoutIser(portal, error, true, timeoutMs) : error;
+      }
+    },
+  };
 }
 
 /** What stands in the way of iSER, in terms of iSCSI: what went wrong in MPA means nothing to who wants a disk. */

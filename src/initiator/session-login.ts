@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import type { InitiatorDatamover } from '../datamover/index.js';
 import {
   type AsyncNotice,
   InitiatorConnection,
@@ -16,7 +17,7 @@ import {
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { ConnectionPath } from './connection-path.js';
-import { openDatamover } from './dial.js';
+import { openDatamover, openStreamingMode } from './dial.js';
 import { parseTargetAddress } from './discovery.js';
 import type { SessionLimits, SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
@@ -199,7 +200,24 @@ export class SessionLogin {
       );
       let timer: NodeJS.Timeout | undefined;
       let isOver = false;
-      openDatamover(portal, transport, connection, timeoutMs, signal).then((datamover) => {
+      const open = async (): Promise<[InitiatorDatamover, (() => void) | null]> => {
+        const { streamingMode = false } = this.#options;
+        if (!isRdma || !streamingMode)
+          return [await openDatamover(portal, transport, connection, timeoutMs, signal), null];
+        const { datamover, enterRdma } = await openStreamingMode(portal, connection, timeoutMs, signal);
+        const enter = (): void => {
+          enterRdma().then(
+            (successor) => {
+              connection.enteredRdma(successor);
+            },
+            (error: unknown) => {
+              connection.connectionTerminateNotify(error as Error);
+            },
+          );
+        };
+        return [datamover, enter];
+      };
+      open().then(([datamover, enterRdma]) => {
         if (isOver) return;
         timer = setInterval(() => {
           const now = performance.now();
@@ -207,7 +225,7 @@ export class SessionLogin {
           this.#owner.ticked(connection, now);
         }, TICK_MS);
         signal?.addEventListener('abort', onAbort, { once: true });
-        connection.start(datamover);
+        connection.start(datamover, enterRdma);
         if (signal?.aborted === true) onAbort();
       }, reject);
     });

@@ -27,6 +27,11 @@ export interface SessionOptions {
   portal: PortalAddress;
   /** TCP by default. */
   transport?: Transport;
+  /**
+   * With `iser`: log in over TCP, then let RDMA take the connection over (RFC 7145 5.1), instead of beginning with RDMA as
+   * everybody else does. Discovery sessions stay on TCP.
+   */
+  streamingMode?: boolean;
   /** Null: a discovery session. */
   targetName: string | null;
   initiatorName: string;

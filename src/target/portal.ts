@@ -1,9 +1,9 @@
 /** A portal: one TCP port on which initiators arrive (RFC 7143 4.2.6), whatever they speak. */
 
 import net from 'node:net';
-import { acceptIser, acceptTcp, type DataTransfer } from '../datamover/index.js';
+import { acceptIser, acceptTcp, type DataTransfer, type TargetDatamover } from '../datamover/index.js';
 import { formatPortal, plainAddress, TargetConnection } from '../iscsi/index.js';
-import { infoOf, type StreamInfo } from '../rdma/index.js';
+import { type Established, infoOf, type RdmaConnection, type StreamInfo } from '../rdma/index.js';
 import { type ByteStream, openStream } from '../stream/index.js';
 import type { Logger } from '../util/logger.js';
 import type { MonotonicClock } from './clock.js';
@@ -107,23 +107,35 @@ export class Portal {
   #begin(connection: TargetConnection, stream: ByteStream<DataTransfer>, info: StreamInfo): void {
     const first = stream.peekByte();
     if (first < 0) return;
-    if (first !== FIRST_OF_MPA) {
-      connection.attach(acceptTcp(stream, connection));
+    if (first === FIRST_OF_MPA) {
+      this.#enterRdma(connection, stream, info, (datamover) => {
+        connection.attach(datamover);
+      });
       return;
     }
+    const datamover = acceptTcp(stream, connection);
+    connection.attach(datamover, () => {
+      if (datamover.handOver() === null) return;
+      this.#enterRdma(connection, stream, info, (successor) => {
+        connection.enteredRdma(successor);
+      });
+    });
+  }
+
+  /** Await an MPA Request; `entered` gets the Datamover that has answered it. */
+  #enterRdma(
+    connection: TargetConnection,
+    stream: ByteStream<DataTransfer>,
+    info: StreamInfo,
+    entered: (datamover: TargetDatamover) => void,
+  ): void {
     const { device, registered } = this.#rdma;
-    device.acceptStream(
-      stream,
-      info,
-      {
-        requested: (request, asked) => {
-          if (connection.isClosed) request.close();
-          else connection.attach(acceptIser(request, asked, registered, connection));
-        },
-      },
-      (error) => {
-        connection.connectionTerminateNotify(error);
-      },
-    );
+    const requested = (request: RdmaConnection, asked: Established): void => {
+      if (connection.isClosed) request.close();
+      else entered(acceptIser(request, asked, registered, connection));
+    };
+    device.acceptStream(stream, info, { requested }, (error) => {
+      connection.connectionTerminateNotify(error);
+    });
   }
 }

@@ -142,6 +142,10 @@ export class SessionRegistry implements PortalHost {
     return this.#lastHandle;
   }
 
+  giveHandleBack(handle: number): void {
+    this.#usedHandles.delete(handle);
+  }
+
   open(connection: TargetConnection, session: Session): void {
     // Session reinstatement (RFC 7143 6.3.5): the new session ends the old one before it begins.
     for (const old of [...this.#sessions.values()]) {
@@ -166,6 +170,7 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   readonly #portal: Portal;
   readonly #localAddress: string;
   #session: Session | null = null;
+  #handle: number | null = null;
 
   constructor(
     registry: SessionRegistry,
@@ -208,7 +213,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
         reason: `${this.#options.limits.sessions} sessions are open`,
       };
     }
-    return { tsih: this.#registry.takeHandle() };
+    this.#handle = this.#registry.takeHandle();
+    return { tsih: this.#handle };
   }
 
   sessionOpened(connection: TargetConnection, login: LoginResult): Session {
@@ -231,6 +237,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   }
 
   connectionClosed(connection: TargetConnection, error: Error | null): void {
+    // Between the login and RDMA there is a handle, and no session yet.
+    if (this.#session === null && this.#handle !== null) this.#registry.giveHandleBack(this.#handle);
     this.#registry.connectionClosed(connection, error);
   }
 

@@ -316,6 +316,20 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     this.stream.destroy(reason);
   }
 
+  /**
+   * The login is over, and RDMA takes the byte stream over (RFC 7145 5.1); what is queued is sent. Null when the peer has not
+   * waited for that: the connection has ended.
+   */
+  handOver(): ByteStream | null {
+    if (this.#end > this.#start) {
+      this.violation('STREAMING_MODE', 'more behind its login before the other side went over to RDMA');
+      return null;
+    }
+    this.isTerminated = true;
+    this.stream.flush();
+    return this.stream;
+  }
+
   /** The peer broke a rule after which nothing that follows can be understood, or trusted. */
   protected violation(code: string, what: string): void {
     this.stream.destroy(new RiserError(code, `the peer sent ${what}`, { by: 'peer', costs: 'connection' }));

@@ -45,6 +45,8 @@ export class InitiatorConnection implements DatamoverEvents {
   readonly #limits: InitiatorLimits;
   readonly #login: InitiatorLogin;
   #datamover!: InitiatorDatamover;
+  #enterRdma: (() => void) | null = null;
+  #result: InitiatorLoginResult | null = null;
   #deadline: number;
   /** When something was heard last, and when the ping that is under way was sent; of the clock of `tick`. */
   #heardAt = 0;
@@ -66,9 +68,14 @@ export class InitiatorConnection implements DatamoverEvents {
     this.#deadline = now + limits.loginTimeoutMs;
   }
 
-  /** Begin the login. */
-  start(datamover: InitiatorDatamover): void {
+  /**
+   * Begin the login.
+   *
+   * @param enterRdma over TCP: lets RDMA take over, now that the login is over; {@link enteredRdma} follows, or the end
+   */
+  start(datamover: InitiatorDatamover, enterRdma: (() => void) | null = null): void {
     this.#datamover = datamover;
+    this.#enterRdma = enterRdma;
     this.#send(this.#login.start());
     datamover.flush();
   }
@@ -131,9 +138,22 @@ export class InitiatorConnection implements DatamoverEvents {
     if ('request' in outcome) this.#send(outcome.request);
     else if ('refused' in outcome) this.drop(outcome.refused);
     else {
-      this.fullFeature = new InitiatorFullFeature(this.#datamover, outcome.result, this.#host);
-      this.#host.loggedIn(this.fullFeature, outcome.result);
+      this.#result = outcome.result;
+      if (outcome.result.parameters.rdmaExtensions && this.#enterRdma !== null) this.#enterRdma();
+      else this.#beginFullFeature(outcome.result);
     }
+  }
+
+  /** RDMA has taken over, and the full feature phase begins. */
+  enteredRdma(datamover: InitiatorDatamover): void {
+    this.#datamover = datamover;
+    this.#beginFullFeature(this.#result!);
+    datamover.flush();
+  }
+
+  #beginFullFeature(result: InitiatorLoginResult): void {
+    this.fullFeature = new InitiatorFullFeature(this.#datamover, result, this.#host);
+    this.#host.loggedIn(this.fullFeature, result);
   }
 
   #send({ header, data }: LoginRequestPdu): void {

@@ -38,6 +38,8 @@ export type Received = { readonly answers: readonly TextPair[] } | { readonly vi
 export interface NegotiationOptions {
   role: Role;
   offer: Offer;
+  /** What takes its place once RDMAExtensions=Yes is agreed on; the same by default. */
+  rdmaOffer?: Offer;
   sessionType: SessionType;
   /** On the first connection of a session: keys for leading logins are allowed. */
   leading: boolean;
@@ -51,7 +53,8 @@ export class Negotiation {
 
   readonly #role: Role;
   readonly #peer: Role;
-  readonly #offer: Offer;
+  readonly #tcpOffer: Offer;
+  readonly #rdmaOffer: Offer;
   readonly #leading: boolean;
   readonly #state: { sessionType: SessionType; parameters: OperationalParameters };
   /** Keys received, with the stage they came in first. */
@@ -62,12 +65,17 @@ export class Negotiation {
   constructor(options: NegotiationOptions) {
     this.#role = options.role;
     this.#peer = options.role === 'target' ? 'initiator' : 'target';
-    this.#offer = options.offer;
+    this.#tcpOffer = options.offer;
+    this.#rdmaOffer = options.rdmaOffer ?? options.offer;
     this.#leading = options.leading;
     this.#state = {
       sessionType: options.sessionType,
       parameters: { ...(options.parameters ?? DEFAULT_PARAMETERS) },
     };
+  }
+
+  get #offer(): Offer {
+    return this.#state.parameters.rdmaExtensions ? this.#rdmaOffer : this.#tcpOffer;
   }
 
   /** Take all pairs of one complete text. After a violation the negotiation has failed. */

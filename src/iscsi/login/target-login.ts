@@ -36,8 +36,10 @@ export interface TargetLoginOptions {
    * will do, and an initiator that never looks at the first one (libiscsi) expects this.
    */
   initialStatSN?: number;
-  /** {@link TARGET_OFFER} by default. */
+  /** {@link TARGET_OFFER} by default, and {@link ISER_TARGET_OFFER} over RDMA. */
   offer?: Offer;
+  /** Over TCP: RDMA can take over when the login is over (RFC 7145 5.1). */
+  mayEnterRdma?: boolean;
   /** The connection is over RDMA: a normal session must agree to that (RFC 7145 5.1). */
   isRdma?: boolean;
 }
@@ -147,7 +149,9 @@ export class TargetLogin {
 
   constructor(options: TargetLoginOptions) {
     this.#options = options;
-    this.#offer = options.offer ?? (options.isRdma === true ? ISER_TARGET_OFFER : TARGET_OFFER);
+    const { isRdma = false, mayEnterRdma = false } = options;
+    this.#offer =
+      options.offer ?? (isRdma ? ISER_TARGET_OFFER : { ...TARGET_OFFER, rdmaExtensions: mayEnterRdma });
   }
 
   /**
@@ -305,9 +309,12 @@ export class TargetLogin {
       negotiation: new Negotiation({
         role: 'target',
         offer: this.#offer,
+        ...(this.#options.mayEnterRdma === true && { rdmaOffer: ISER_TARGET_OFFER }),
         sessionType,
         leading: identity.tsih === 0,
-        ...(this.#options.isRdma === true && { parameters: ISER_DEFAULTS }),
+        ...((this.#options.isRdma === true || this.#options.mayEnterRdma === true) && {
+          parameters: ISER_DEFAULTS,
+        }),
       }),
       security,
       greeting: greetingOf(identity),

@@ -50,6 +50,7 @@ export class TargetConnection implements TargetDatamoverEvents {
   readonly #closeEarly: (error: Error | null) => void;
   /** Null until it is known what the initiator speaks. */
   #datamover: TargetDatamover | null = null;
+  #enterRdma: (() => void) | null = null;
   readonly #initiatorAddress: string;
   #login: TargetLogin | null = null;
   #keepalive: Keepalive | null = null;
@@ -72,10 +73,16 @@ export class TargetConnection implements TargetDatamoverEvents {
     this.#initiatorAddress = initiatorAddress;
   }
 
-  /** Must be called before the first input. */
-  attach(datamover: TargetDatamover): void {
+  /**
+   * Must be called before the first input.
+   *
+   * @param enterRdma over TCP: lets RDMA take over, now that the login is over; {@link enteredRdma} follows, or the end. Null when
+   *   that cannot be.
+   */
+  attach(datamover: TargetDatamover, enterRdma: (() => void) | null = null): void {
     const host = this.#host;
     this.#datamover = datamover;
+    this.#enterRdma = enterRdma;
     this.#login = new TargetLogin({
       policy: host,
       authenticator: host.authenticator,
@@ -83,7 +90,14 @@ export class TargetConnection implements TargetDatamoverEvents {
       initialStatSN: 1,
       commandWindow: host.limits.commandWindow,
       isRdma: datamover.kind === 'iser',
+      mayEnterRdma: enterRdma !== null,
     });
+  }
+
+  /** RDMA has taken over, and the full feature phase begins. */
+  enteredRdma(datamover: TargetDatamover): void {
+    this.#datamover = datamover;
+    this.#beginFullFeature(this.login!);
   }
 
   /** How its commands and data travel. */
@@ -160,12 +174,13 @@ export class TargetConnection implements TargetDatamoverEvents {
       }
     } else if (outcome.result !== null) {
       this.#login = null;
-      this.#beginFullFeature(outcome.result);
+      this.login = outcome.result;
+      if (outcome.result.parameters.rdmaExtensions && this.transport === 'tcp') this.#enterRdma!();
+      else this.#beginFullFeature(outcome.result);
     }
   }
 
   #beginFullFeature(login: LoginResult): void {
-    this.login = login;
     const host = this.#host.sessionOpened(this, login);
     this.fullFeature = new FullFeature({
       datamover: this.#datamover!,
