@@ -126,9 +126,9 @@ describe('commands over iSER', { timeout: 300_000 }, () => {
     const server = new CliProcess(['serve', '--memory', '16M', '--portal', '127.0.0.1:0']);
     const [, port] = await server.printed(/listening on \S+:(\d+)\n/);
     await succeed('ls', `iser://127.0.0.1:${port}`);
-    await server.printed(/session opened: .* on iqn.* over iSER/);
+    await server.printed(/session opened: .* on iqn.* over iSER\n/);
     await succeed('ls', `iscsi://127.0.0.1:${port}`);
-    await server.printed(/session opened: .* on iqn.* over TCP/);
+    await server.printed(/session opened: .* on iqn.* over TCP\n/);
     assert.equal((await server.stop()).exitCode, 0);
   });
 

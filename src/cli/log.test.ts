@@ -34,14 +34,15 @@ describe('log for people', () => {
   test('fields are appended unless the message tells them already', () => {
     const fields = {
       port: 3260,
+      transport: 'tcp',
       reason: 'two words',
       error: new Error('broken'),
       none: null,
       absent: undefined,
     };
     assert.deepEqual(
-      lines('info', (log) => log.info('listening on 127.0.0.1:3260', fields)),
-      ['info  listening on 127.0.0.1:3260 reason="two words" error=broken'],
+      lines('info', (log) => log.info('listening on 127.0.0.1:3260 over TCP', fields)),
+      ['info  listening on 127.0.0.1:3260 over TCP reason="two words" error=broken'],
     );
   });
 

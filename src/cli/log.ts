@@ -66,11 +66,13 @@ async function jsonLog(level: LogLevel): Promise<Logger> {
 
 function formatFields(message: string, fields: object): string {
   let text = '';
+  // A transport is `tcp` for programs and TCP for people.
+  const told = message.toLowerCase();
   for (const [key, value] of Object.entries(fields) as [string, unknown][]) {
     if (value === undefined || value === null) continue;
     const shown =
       value instanceof Error ? value.message : typeof value === 'string' ? value : JSON.stringify(value);
-    if (!message.includes(shown))
+    if (!told.includes(shown.toLowerCase()))
       text += ` ${key}=${printable(/\s/.test(shown) ? JSON.stringify(shown) : shown)}`;
   }
   return text;
