@@ -204,9 +204,9 @@ export class SessionLogin {
         const { streamingMode = false } = this.#options;
         if (!isRdma || !streamingMode)
           return [await openDatamover(portal, transport, connection, timeoutMs, signal), null];
-        const { datamover, enterRdma } = await openStreamingMode(portal, connection, timeoutMs, signal);
+        const streaming = await openStreamingMode(portal, connection, timeoutMs, signal);
         const enter = (): void => {
-          enterRdma().then(
+          streaming.enterRdma().then(
             (successor) => {
               connection.enteredRdma(successor);
             },
@@ -215,7 +215,7 @@ export class SessionLogin {
             },
           );
         };
-        return [datamover, enter];
+        return [streaming.datamover, enter];
       };
       open().then(([datamover, enterRdma]) => {
         if (isOver) return;

@@ -71,8 +71,11 @@ describe('iSER from streaming mode', () => {
     assert.equal(sockets.length, 1);
     const isid = sockets[0]!.isid;
     // A login with the same ISID takes the session's place (RFC 7143 6.3.5), and ends its connection.
-    const rival = await loggedIn({ ...KEYS, InitiatorName: sockets[0]!.initiatorName }, Buffer.from(isid, 'hex'));
-    rival.close();
+    const rival = await loggedIn(
+      { ...KEYS, InitiatorName: sockets[0]!.initiatorName },
+      Buffer.from(isid, 'hex'),
+    );
+    rival.destroy();
     assert.ok((await lun.read(0, 8192)).equals(data));
     await lun.close();
   });
@@ -100,10 +103,10 @@ describe('iSER from streaming mode', () => {
       socket.send(Buffer.alloc(48), Buffer.alloc(0));
     },
     'nothing but the end': (socket) => {
-      socket.close();
+      socket.destroy();
     },
     rubbish: (socket) => {
-      socket.sendRaw(randomBytes(600));
+      socket.sendBytes(randomBytes(600));
     },
   })) {
     test(`${what} ends the connection, and nothing is left of it`, async () => {
@@ -124,7 +127,7 @@ describe('iSER from streaming mode', () => {
     const keys = encodeKeys(KEYS);
     header.writeUIntBE(keys.length, 5, 3);
     const padding = Buffer.alloc(-keys.length & 3);
-    socket.sendRaw(Buffer.concat([header, keys, padding, Buffer.from('MPA ID Req Frame')]));
+    socket.sendBytes(Buffer.concat([header, keys, padding, Buffer.from('MPA ID Req Frame')]));
     await assert.rejects(async () => {
       for (;;) await socket.inbox.next();
     }, ConnectionClosed);
@@ -148,6 +151,6 @@ describe('iSER from streaming mode', () => {
       target.server.sessions().map(({ transport }) => transport),
       ['tcp'],
     );
-    socket.close();
+    socket.destroy();
   });
 });

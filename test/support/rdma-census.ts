@@ -18,14 +18,16 @@ export interface Census {
   buffers: number;
 }
 
+/* eslint-disable @typescript-eslint/unbound-method -- what is replaced here is called with its `this` */
+
 let held = 0;
 let buffers = 0;
 const tables = new Set<KeyTable>();
 
 const { hold, release } = RegisteredMemory.prototype;
-RegisteredMemory.prototype.hold = function (memory) {
+RegisteredMemory.prototype.hold = function (memory, isKept) {
   held++;
-  return hold.call(this, memory);
+  return hold.call(this, memory, isKept);
 };
 RegisteredMemory.prototype.release = function (memory) {
   held--;

@@ -26,13 +26,13 @@ export function putControlHeader(bytes: Uint8Array, at: number, remote: RemoteBu
   bytes[at] = IserOpcode.CONTROL << 4;
   if (remote === null) return;
   if (remote.writeKey !== 0) {
-    bytes[at]! |= IserFlag.WRITE_STAG;
+    bytes[at] |= IserFlag.WRITE_STAG;
     putU32(bytes, at + 4, remote.writeKey);
     putU32(bytes, at + 8, remote.writeHigh);
     putU32(bytes, at + 12, remote.writeLow);
   }
   if (remote.readKey !== 0) {
-    bytes[at]! |= IserFlag.READ_STAG;
+    bytes[at] |= IserFlag.READ_STAG;
     putU32(bytes, at + 16, remote.readKey);
     putU32(bytes, at + 20, remote.readHigh);
     putU32(bytes, at + 24, remote.readLow);

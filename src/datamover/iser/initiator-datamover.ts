@@ -18,7 +18,7 @@ import type {
   InitiatorTasks,
   InitiatorTransfer,
 } from '../datamover.js';
-import { Grant, Grants } from './grants.js';
+import { type Grant, Grants } from './grants.js';
 import { helloMessage, IserOpcode, isHelloAccepted } from './header.js';
 import { HEADERS, IserDatamover, Work, workId } from './iser-datamover.js';
 import type { OutgoingMessage } from './message-buffers.js';
@@ -113,7 +113,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     transfer.dataSN = 0;
     transfer.transferred = 0;
     const grant = buffer.length > 0 ? this.#grants.open(transfer) : null;
-    if (this.isTerminated) return;
+    if (this.hasEnded()) return;
     const ahsLength = ahs === null ? 0 : ahs.length;
     Bhs.totalAHSLength.set(header, ahsLength >>> 2);
     Bhs.dataSegmentLength.set(header, immediateLength);

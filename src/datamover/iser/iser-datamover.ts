@@ -73,7 +73,7 @@ export abstract class IserDatamover implements Datamover {
   protected readonly messages: OutgoingMessages;
   protected parameters = LOGIN_PARAMETERS;
   protected isEnabled = false;
-  isTerminated = false;
+  protected isTerminated = false;
   /** Work is posted by this one, again and again. */
   protected readonly request = new SendRequest();
   readonly #events: DatamoverEvents;
@@ -175,7 +175,12 @@ export abstract class IserDatamover implements Datamover {
       this.#finish(error instanceof Error ? error : new Error(String(error)));
     }
     this.#isHandling = false;
-    if (!this.isTerminated) this.queuePair.flush();
+    if (!this.hasEnded()) this.queuePair.flush();
+  }
+
+  /** What is called in between may end the connection. */
+  protected hasEnded(): boolean {
+    return this.isTerminated;
   }
 
   #handleSome(): boolean {

@@ -125,7 +125,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       return;
     }
     this.#write(transfer, length);
-    if (this.isTerminated) {
+    if (this.hasEnded()) {
       this.messageLeft(transfer);
       return;
     }
