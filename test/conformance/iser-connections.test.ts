@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { MemoryDevice } from '../../src/block/index.js';
 import { IMMEDIATE, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import { Memory } from '../../src/util/memory.js';
 import { Bystander } from '../support/bystander.js';
@@ -18,6 +17,7 @@ import { RawIwarp } from '../support/raw-iwarp.js';
 import { assertCensus, census, type Census } from '../support/rdma-census.js';
 import { TestTarget } from '../support/target.js';
 import { until } from '../support/verbs-pair.js';
+import { VolatileDevice } from '../support/volatile-device.js';
 
 const LBA = 64;
 const BLOCKS = 16;
@@ -35,7 +35,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
   const open: { close(): void }[] = [];
 
   before(async () => {
-    target = await TestTarget.start([{ device: new MemoryDevice({ size: 8 << 20 }) }], {
+    target = await TestTarget.start([{ device: new VolatileDevice(8 << 20) }], {
       limits: { loginTimeoutMs: 1000 },
     });
     bystander = await Bystander.arrive(target, 8192);
