@@ -18,6 +18,8 @@ export interface Census {
   buffers: number;
 }
 
+/* eslint-disable @typescript-eslint/unbound-method -- they are called with the right `this` below */
+
 let held = 0;
 let buffers = 0;
 const tables = new Set<KeyTable>();
