@@ -209,6 +209,9 @@ export interface Datamover {
 
 /** The target's primitives. */
 export interface TargetDatamover extends Datamover {
+  /** Whether {@link abandon} takes effect at once, always: then Data-Out may go where others will write soon. */
+  readonly abandonsAtOnce: boolean;
+
   /** Enable_Datamover: from now on `parameters` hold and tasks may move data. */
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void;
 

@@ -24,11 +24,10 @@ class TargetTask extends Task {
   readonly command: TargetCommand;
   readonly #pool: BufferPool;
 
-  constructor(command: TargetCommand, pool: BufferPool, mayLend: boolean) {
+  constructor(command: TargetCommand, pool: BufferPool) {
     super();
     this.command = command;
     this.#pool = pool;
-    this.mayLend = mayLend;
   }
 
   allocate(length: number): boolean {
@@ -72,8 +71,7 @@ export class TargetCommand extends Command {
 
   constructor(phase: FullFeature, pool: BufferPool, view: LogicalUnitView, nexus: Nexus) {
     super(phase, pool);
-    // A digest is made of bytes that must not change before they are sent, nor land before it is checked.
-    this.task = new TargetTask(this, pool, !phase.parameters.dataDigest);
+    this.task = new TargetTask(this, pool);
     this.#view = view;
     this.#nexus = nexus;
   }
@@ -86,6 +84,10 @@ export class TargetCommand extends Command {
   protected begin(pdu: ControlPdu): void {
     const task = this.task;
     task.aim(this.#nexus, attributeOf(this.attribute), this.readLength, this.writeLength);
+    // A digest is made of bytes that must not change before they are sent, nor land before it is checked. And what an
+    // aborted task has written must not come behind what others write then.
+    const { parameters, datamover } = this.phase;
+    task.mayLend = !parameters.dataDigest && (this.writeLength === 0 || datamover.abandonsAtOnce);
     const cdb = task.cdb;
     for (let i = 0; i < CDB_LENGTH; i++) cdb[i] = pdu.header[CDB_OFFSET + i]!;
     task.cdbLength = CDB_LENGTH;

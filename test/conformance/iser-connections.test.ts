@@ -18,6 +18,7 @@ import { RawIwarp } from '../support/raw-iwarp.js';
 import { assertCensus, census, type Census } from '../support/rdma-census.js';
 import { TestTarget } from '../support/target.js';
 import { until } from '../support/verbs-pair.js';
+import { VolatileDevice } from '../support/volatile-device.js';
 
 const LBA = 64;
 const BLOCKS = 16;
@@ -35,7 +36,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
   const open: { close(): void }[] = [];
 
   before(async () => {
-    target = await TestTarget.start([{ device: new MemoryDevice({ size: 8 << 20 }) }], {
+    target = await TestTarget.start([{ device: new VolatileDevice(8 << 20) }], {
       limits: { loginTimeoutMs: 1000 },
     });
     bystander = await Bystander.arrive(target, 8192);
@@ -254,5 +255,24 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     }
     await until(() => target.server.sessions().length === 1, 'the end of the sessions');
     await assertCensus(idle);
+  });
+
+  it('answers reads of a task that it has aborted, on a disk that lends its memory', async () => {
+    const lending = await TestTarget.start([{ device: new MemoryDevice({ size: 1 << 20 }) }]);
+    const initiator = await IserFpdus.connect(lending.port);
+    await initiator.logIn();
+    const aborted = write(initiator);
+    const late = await initiator.channel.read();
+    await abort(initiator, aborted);
+    const other = await lending.login();
+    assert.equal((await other.write(0, LBA, original)).status, 0);
+    initiator.channel.answer(late, 0, Buffer.alloc(LENGTH, 0xee), true);
+    initiator.ping();
+    await initiator.channel.next();
+    const { data } = await other.read(0, LBA, BLOCKS);
+    other.destroy();
+    initiator.channel.raw.destroy();
+    await lending.close();
+    assert.ok(data.equals(original), 'data of the aborted write is on the medium, over that of a later one');
   });
 });

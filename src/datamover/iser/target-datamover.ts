@@ -34,6 +34,8 @@ interface Read {
 }
 
 export class TargetIserDatamover extends IserDatamover implements TargetDatamover {
+  /** An RDMA Read that is posted cannot be taken back. */
+  readonly abandonsAtOnce = false;
   readonly #events: TargetDatamoverEvents;
   /** The initiator lets its keys be invalidated by Sends. */
   readonly #mayInvalidate: boolean;

@@ -17,6 +17,7 @@ import { type R2T, R2TTable } from './r2t-table.js';
 import { TcpDatamover } from './tcp-datamover.js';
 
 export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatamover {
+  readonly abandonsAtOnce = true;
   readonly #events: TargetDatamoverEvents;
   readonly #r2ts = new R2TTable();
 

@@ -65,6 +65,7 @@ export class FakeDatamover implements TargetDatamover {
     transfer.outstandingR2Ts = 1;
     this.solicited.push({ transfer, from: transfer.solicitOffset, to: transfer.solicitEnd });
   }
+  readonly abandonsAtOnce = true;
   sendResponse(_transfer: TargetTransfer, header: Buffer, data: Uint8Array | null, length: number): void {
     this.sendControl(header, data, length);
   }
