@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import type { Guest } from './guest.js';
 
 /** Where writes begin, so that a partition table survives them, and how many there are: 4 s of them at least. */
-const OFFSET = '16M';
+const OFFSET = '64M';
 const SIZE = '2M';
 const RATE = '512k';
 /** Sectors that are written before the disturbance. */

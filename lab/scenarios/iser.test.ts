@@ -48,7 +48,10 @@ const CONFLICT = 24;
 const COMMAND_TIMEOUT = 3;
 const STOPPED = 7;
 
-scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
+/** How the kernel reports the RESERVE(6) that conflicts; other commands it does not report. */
+const expected = /FAILED Result: hostbyte=DID_OK driverbyte=DRIVER_OK/;
+
+scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
   /** The same LUN over iSER and over TCP. */
   let iser: string;
   let tcp: string;
@@ -124,10 +127,10 @@ scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
 
   test('partition, file system, files', async () => {
     await lab.guest.sh(`
-      echo 'start=2048, size=64MiB' | sfdisk -q ${iser}
+      echo 'start=2048, size=32MiB' | sfdisk -q ${iser}
       udevadm settle
       mkfs.ext4 -q ${iser}1; mount ${iser}1 /mnt
-      dd if=/dev/urandom of=/mnt/a bs=1M count=8 status=none; cp /mnt/a /mnt/b; sync
+      dd if=/dev/urandom of=/mnt/a bs=1M count=4 status=none; cp /mnt/a /mnt/b; sync
       echo 3 >/proc/sys/vm/drop_caches
       cmp /mnt/a /mnt/b; umount /mnt; e2fsck -fn ${iser}1`);
   });
@@ -146,7 +149,7 @@ scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
     assert.match(log, /as alice on .*over TCP/);
     assert.doesNotMatch(log, /session closed/);
     await guest.sh(`mount -o ro ${tcp}1 /mnt; cmp /mnt/a /mnt/b; umount /mnt`);
-    await guest.sh(`cmp -n ${16 * MIB} ${iser} ${tcp}`);
+    await guest.sh(`cmp -n ${4 * MIB} ${iser} ${tcp}`);
   });
 
   test('what one session reserves, the other may not write, until it is released', async () => {
@@ -211,13 +214,14 @@ scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
     const { guest, riser } = lab;
     const timeout = `/sys/block/${iser.replace('/dev/', '')}/device/timeout`;
     const before = await taskManagement(iser);
-    await guest.sh(`echo ${COMMAND_TIMEOUT} >${timeout}`);
+    // What udev reads ahead is not done again: it would be an error.
+    await guest.sh(`udevadm settle; udevadm control --stop-exec-queue; echo ${COMMAND_TIMEOUT} >${timeout}`);
     await verifiedWrites(guest, iser, async () => {
       process.kill(riser.pid, 'SIGSTOP');
       await delay(STOPPED * 1000);
       process.kill(riser.pid, 'SIGCONT');
     });
-    await guest.sh(`echo 30 >${timeout}`);
+    await guest.sh(`echo 30 >${timeout}; udevadm control --start-exec-queue`);
     assert.ok((await taskManagement(iser)) > before, 'nothing was aborted');
   });
 
@@ -233,7 +237,8 @@ scenario('iser', { capture: true, protocol: 'iWARP' }, (lab) => {
     const { guest, riser } = lab;
     await logoutOverIser(guest, lun());
     assert.equal(await connectionsOf(guest, SIW), '');
-    assert.deepEqual(await statuses(write(tcp)), [0]);
+    // It is told of the resets first.
+    assert.deepEqual(await statuses(`(sg_turs ${tcp} || true)`, write(tcp)), [0, 0]);
     await guest.sh(`iscsiadm -m node -T ${TARGET} -p ${riser.portal()} -I default --logout >/dev/null`);
     const log = lab.read('riser.log').toString();
     for (const secret of [...Object.values(SECRETS), WRONG]) assert.ok(!log.includes(secret));
