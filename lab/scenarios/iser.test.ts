@@ -76,6 +76,20 @@ scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
   /** Where the LUN is. */
   const lun = () => ({ portal: lab.riser.portal(), target: TARGET, lun: 0 });
 
+  /**
+   * Log in; once more where the kernel takes iscsid's next Login Request for one too many, as it does at times: it
+   * has told iscsid of the response before it is done with the request. That session never gets anywhere.
+   */
+  async function login(): Promise<string> {
+    await lab.guest.sh('dmesg --clear');
+    try {
+      return await loginOverIser(lab.guest, lun());
+    } catch (error) {
+      if (!(await lab.guest.sh('dmesg')).includes('Login/Text in progress')) throw error;
+      return loginOverIser(lab.guest, lun());
+    }
+  }
+
   /** Do each of `commands` in turn; the status of each. A disk is opened for reading only: udev takes no notice. */
   async function statuses(...commands: string[]): Promise<number[]> {
     const each = commands.map((command) => `${command} >&2 && echo 0 || echo $?`);
@@ -107,6 +121,7 @@ scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
       ...SESSION,
       'node.conn[0].timeo.noop_out_interval': '0',
       'node.conn[0].timeo.noop_out_timeout': '0',
+      'node.session.initial_login_retry_max': '1',
     });
     for (const [name, secret] of [
       ['node.session.auth.password', SECRETS.alice],
@@ -117,7 +132,7 @@ scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
       assert.equal((await guest.run('iscsiadm -m session')).stdout, '');
       await configure(guest, { [name]: secret });
     }
-    iser = await loginOverIser(guest, lun());
+    iser = await login();
     assert.match(await guest.sh('iscsiadm -m session'), /^iser: /);
     assert.match(await connectionsOf(guest, SIW), new RegExp(`state CONNECT .* dst-addr ${riser.portal()}`));
     const log = lab.read('riser.log').toString();
