@@ -10,12 +10,20 @@ export interface IserLun {
   readonly lun: number;
 }
 
+/** By what open-iscsi reaches a portal: its names of iSER and of TCP. */
+export type Interface = 'iser' | 'default';
+
+/** Load the modules of `iface`, and start iscsid. */
+export async function startInitiator(guest: Guest, iface: Interface = 'iser'): Promise<void> {
+  await guest.sh(`
+    modprobe ${iface === 'iser' ? 'ib_iser' : 'iscsi_tcp'}
+    pidof -q iscsid || iscsid`);
+}
+
 /** Start iscsid, and discover over iSER what is at `portal`; a line for each portal of each target. */
 export async function discoverOverIser(guest: Guest, portal: string): Promise<string> {
-  return guest.sh(`
-    modprobe ib_iser
-    pidof -q iscsid || iscsid
-    iscsiadm -m discovery -t st -p ${portal} -I iser`);
+  await startInitiator(guest);
+  return guest.sh(`iscsiadm -m discovery -t st -p ${portal} -I iser`);
 }
 
 /** Log in at the portal of `lun`, which was discovered, and wait for its disk, such as `/dev/sda`. */
@@ -25,6 +33,20 @@ export async function loginOverIser(guest: Guest, { portal, target, lun }: IserL
     disk=/dev/disk/by-path/ip-${portal}-iscsi-${target}-lun-${lun}
     udevadm wait --timeout=60 $disk
     readlink -e $disk`);
+}
+
+/**
+ * The disk that the session through `iface` has for `lun`. With two sessions to one portal that is the way to tell
+ * them apart: both have the same name in /dev/disk/by-path.
+ */
+export async function diskThrough(guest: Guest, iface: Interface, lun = 0): Promise<string> {
+  return guest.sh(`
+    session=$(dirname $(grep -lx ${iface} /sys/class/iscsi_session/session*/ifacename))
+    until disk=$(ls -d $session/device/target*/*:${lun}/block/*/size 2>/dev/null); do sleep 0.1; done
+    disk=/dev/$(basename $(dirname $disk))
+    udevadm wait --timeout=60 $disk
+    udevadm settle
+    echo $disk`);
 }
 
 /** The initiator's connections through `device`, a line for each with their state and addresses. */
@@ -37,12 +59,15 @@ export async function logoutOverIser(guest: Guest, { portal, target }: IserLun):
   // udev looks at a disk anew whenever a program that wrote to it has closed it, and may not find it gone.
   await guest.sh(`
     udevadm settle
-    iscsiadm -m node -T ${target} -p ${portal} --logout >/dev/null`);
+    iscsiadm -m node -T ${target} -p ${portal} -I iser --logout >/dev/null`);
 }
 
 /** Know a portal of `target` that discovery does not tell, since its machine knows it by another address. */
-export async function addPortal(guest: Guest, portal: string, target: string, iface = 'iser'): Promise<void> {
-  await guest.sh(`
-    iscsiadm -m node -o delete -T ${target} >/dev/null 2>&1 || true
-    iscsiadm -m node -o new -T ${target} -p ${portal} -I ${iface} >/dev/null`);
+export async function addPortal(
+  guest: Guest,
+  portal: string,
+  target: string,
+  iface: Interface = 'iser',
+): Promise<void> {
+  await guest.sh(`iscsiadm -m node -o new -T ${target} -p ${portal} -I ${iface} >/dev/null`);
 }

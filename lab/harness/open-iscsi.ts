@@ -2,36 +2,38 @@
 
 import type { Guest } from './guest.js';
 import { type HostRiser, TARGET } from './host-riser.js';
+import { type Interface, startInitiator } from './iser-initiator.js';
 
 /** Names of a record, such as `node.x`, and values. */
 export type Settings = Record<string, string>;
 
 /** Start iscsid, and let it discover what `riser` serves; every node record gets `settings`. */
 export async function discover(guest: Guest, riser: HostRiser, settings: Settings = {}): Promise<string> {
+  await startInitiator(guest, 'default');
   return guest.sh(`
-    ${START}
     iscsiadm -m discovery -t st -p ${riser.portal()}
     ${updates(`node -T ${TARGET}`, settings)}`);
 }
 
 /** The same, with `settings` for the discovery itself, such as `discovery.sendtargets.auth.authmethod`. */
-export async function discoverWith(guest: Guest, riser: HostRiser, settings: Settings): Promise<string> {
+export async function discoverWith(
+  guest: Guest,
+  riser: HostRiser,
+  settings: Settings,
+  iface: Interface = 'default',
+): Promise<string> {
   const record = `discoverydb -t st -p ${riser.portal()}`;
+  await startInitiator(guest, iface);
   return guest.sh(`
-    ${START}
     iscsiadm -m ${record} -o show >/dev/null 2>&1 || iscsiadm -m ${record} -o new >/dev/null
     ${updates(record, settings)}
-    iscsiadm -m ${record} --discover`);
+    iscsiadm -m ${record} -I ${iface} --discover`);
 }
 
 /** Change the node record of the target. */
 export async function configure(guest: Guest, settings: Settings): Promise<void> {
   await guest.sh(updates(`node -T ${TARGET}`, settings));
 }
-
-const START = `
-    modprobe iscsi_tcp
-    pidof -q iscsid || iscsid`;
 
 function updates(record: string, settings: Settings): string {
   return Object.entries(settings)

@@ -1,0 +1,125 @@
+/**
+ * The kernel's iSER initiator over siw, and Riser on the host: much I/O, a server that goes away and comes back, and many
+ * logins. Without a capture: tshark loses the borders of FPDUs in this much.
+ */
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { TARGET } from '../harness/host-riser.js';
+import {
+  addPortal,
+  connectionsOf,
+  discoverOverIser,
+  loginOverIser,
+  logoutOverIser,
+} from '../harness/iser-initiator.js';
+import { addRdmaDevices, SIW } from '../harness/rdma.js';
+import { scenario } from '../harness/scenario.js';
+import { verifiedWrites } from '../harness/verified-writes.js';
+
+/** How fio accesses the disk: direction, range of block sizes, queue depth, MiB. */
+const ACCESSES = [
+  { rw: 'write', bs: '4k-4k', iodepth: 128, size: 4 },
+  { rw: 'write', bs: '4m-4m', iodepth: 8, size: 16 },
+  { rw: 'randwrite', bs: '4k-4k', iodepth: 128, size: 4 },
+  { rw: 'randrw', bs: '4k-4m', iodepth: 32, size: 16 },
+  { rw: 'randrw', bs: '16k-16k', iodepth: 128, size: 8 },
+] as const;
+
+/** Rounds of login and logout: all, and those after which memory should have grown as far as it does. */
+const ROUNDS = Number(process.env['RISER_LAB_ROUNDS'] ?? 15);
+const FIRST_ROUNDS = Math.floor(ROUNDS / 5);
+/**
+ * MiB by which Riser's memory may be more after the others. The buffers of ended sessions are garbage until the
+ * collector looks: over 300 quick sessions memory rises by some 90 MiB in the first hundred, and then no more.
+ */
+const MOST_GROWTH = 96;
+
+scenario('iser-io', {}, (lab) => {
+  let disk: string;
+  const lun = () => ({ portal: lab.riser.portal(), target: TARGET, lun: 0 });
+
+  before(async () => {
+    const { guest } = lab;
+    await addRdmaDevices(guest);
+    const riser = await lab.serveWith({ rdma: true }, { image: 'disk.img', create: '256M' });
+    await discoverOverIser(guest, riser.portal());
+    await addPortal(guest, riser.portal(), TARGET);
+    disk = await loginOverIser(guest, lun());
+  });
+
+  for (const { rw, bs, iodepth, size } of ACCESSES) {
+    test(`${rw}, blocks of ${bs}, depth ${iodepth}`, async () => {
+      await lab.guest.sh(
+        `
+        fio --name=io --filename=${disk} --rw=${rw} --bsrange=${bs} --iodepth=${iodepth} --size=${size}m \\
+          --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
+        { limit: 180 },
+      );
+    });
+  }
+
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    test(`writes go on after the server was ended by ${signal} and started anew`, async () => {
+      const { guest, riser } = lab;
+      await verifiedWrites(guest, disk, () => riser.restart(signal, 1000));
+      assert.match(await guest.sh('iscsiadm -m session'), /^iser: /);
+    });
+  }
+
+  /** What Riser has on the host: open descriptors, sessions, and memory of its own in MiB. */
+  function held(): { descriptors: number; sessions: number; memory: number } {
+    const { pid } = lab.riser;
+    const log = lab.read('riser.log').toString();
+    const ofLastStart = log.slice(log.lastIndexOf('"listening on'));
+    const count = (pattern: RegExp): number => [...ofLastStart.matchAll(pattern)].length;
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return {
+      descriptors: readdirSync(`/proc/${pid}/fd`).length,
+      sessions: count(/"session opened/g) - count(/"session closed/g),
+      memory: Number(/RssAnon:\s+(\d+) kB/.exec(status)![1]) / 1024,
+    };
+  }
+
+  /** Log in, read, and log out, again and again. */
+  async function rounds(count: number): Promise<void> {
+    await lab.guest.sh(
+      `
+      # udev would look at every new disk for longer than it is there.
+      udevadm control --stop-exec-queue
+      node="iscsiadm -m node -T ${TARGET} -p ${lab.riser.portal()} -I iser"
+      for _ in $(seq ${count}); do
+        $node --login >/dev/null
+        until disk=$(ls -d /sys/class/iscsi_session/session*/device/target*/*/block/* 2>/dev/null); do sleep 0.05; done
+        dd if=/dev/$(basename $disk) of=/dev/null bs=64k count=1 iflag=direct status=none
+        $node --logout >/dev/null
+      done`,
+      { limit: 300 },
+    );
+  }
+
+  test(`${ROUNDS} rounds of login and logout leave nothing behind`, async (t) => {
+    const { guest } = lab;
+    await logoutOverIser(guest, lun());
+    await delay(1000);
+    const before = held();
+    await rounds(FIRST_ROUNDS);
+    const first = held();
+    await rounds(ROUNDS - FIRST_ROUNDS);
+    const after = held();
+    t.diagnostic(
+      `before, after ${FIRST_ROUNDS} and ${ROUNDS} rounds: ${JSON.stringify([before, first, after])}`,
+    );
+    assert.equal(before.sessions, 0);
+    assert.equal(after.sessions, 0);
+    assert.equal(after.descriptors, before.descriptors);
+    assert.ok(
+      after.memory - first.memory <= MOST_GROWTH,
+      `memory grew from ${first.memory} to ${after.memory} MiB`,
+    );
+    assert.equal(await connectionsOf(guest, SIW), '');
+  });
+});
