@@ -87,20 +87,6 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ memory: write, blocks of 4m[^]*verify: bad/,
   },
   {
-    scenario: 'iser',
-    what: 'RDMA Writes of a large read all go to the same place',
-    file: 'datamover/iser/target-datamover.js',
-    from: 'this.#aim(remote.readHigh, remote.readLow, offset);',
-    to: 'this.#aim(remote.readHigh, remote.readLow, 0);',
-    says: /✖ partition, file system, files/,
-  },
-  {
-    scenario: 'iser-io',
-    what: 'some writes go astray',
-    ...ASTRAY,
-    says: /✖ write, blocks of[^]*verify: bad/,
-  },
-  {
     scenario: 'commands',
     what: 'all blocks compare equal',
     ...EVERYTHING_IS_EQUAL,

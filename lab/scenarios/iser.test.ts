@@ -77,8 +77,8 @@ scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
   const lun = () => ({ portal: lab.riser.portal(), target: TARGET, lun: 0 });
 
   /**
-   * Log in; once more where the kernel takes iscsid's next Login Request for one too many, as it does at times: it
-   * has told iscsid of the response before it is done with the request. That session never gets anywhere.
+   * Log in; once more where the kernel takes iscsid's next Login Request for one too many, as was seen once (docs/PEERS.md): that
+   * session never gets anywhere.
    */
   async function login(): Promise<string> {
     await lab.guest.sh('dmesg --clear');
