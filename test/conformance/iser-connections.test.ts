@@ -37,7 +37,8 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
 
   before(async () => {
     target = await TestTarget.start([{ device: new VolatileDevice(8 << 20) }], {
-      limits: { loginTimeoutMs: 1000 },
+      // Long enough for a login on a machine with other things to do.
+      limits: { loginTimeoutMs: 5000 },
     });
     bystander = await Bystander.arrive(target, 8192);
     const initiator = await login();

@@ -425,14 +425,6 @@ describe('a target over RDMA', { timeout: 120_000 }, () => {
     await until(() => channel.messages.length > 0 || channel.ended !== undefined, 'an answer or the end');
   });
 
-  it('takes RDMAExtensions=Yes over TCP for nothing', async () => {
-    const initiator = await target.login({ keys: { RDMAExtensions: 'Yes' } });
-    assert.equal(initiator.answers['RDMAExtensions'], 'No');
-    assert.equal((await initiator.read(0, LBA, BLOCKS)).status, 0);
-    await initiator.logout();
-    initiator.destroy();
-  });
-
   it('takes padding, and none', async () => {
     const initiator = await login();
     for (const padding of [0, 3]) {
