@@ -1,14 +1,14 @@
 /**
  * Runs the tests: all of them, or those whose path contains one of the arguments.
  *
- *     npm test                      everything, the lab's scenarios last
+ *     npm test                      everything but scenarios on demand; the lab's last
  *     npm test -- src/scsi cli      only files with `src/scsi` or `cli` in their path
  *
  * Node 20 has no globs for `--test`, so the files are collected here. With RISER_REQUIRE_PEERS=1 a
  * skipped test fails the run.
  */
 
-import { runScenarios, SCENARIOS } from '../lab/run-scenarios.js';
+import { ON_DEMAND, runScenarios, scenarioName, SCENARIOS } from '../lab/run-scenarios.js';
 import { build } from './support/build.js';
 import { filesBelow, ROOT } from './support/files.js';
 import { peersRequired } from './support/peers.js';
@@ -27,8 +27,9 @@ if (files.length === 0) {
   process.exit(1);
 }
 
-const scenarios = files.filter((file) => file.startsWith(SCENARIOS));
-const others = files.filter((file) => !scenarios.includes(file));
+const isWanted = (file: string): boolean => wanted.length > 0 || !ON_DEMAND.has(scenarioName(file));
+const scenarios = files.filter((file) => file.startsWith(SCENARIOS) && isWanted(file));
+const others = files.filter((file) => !file.startsWith(SCENARIOS));
 const results: Results[] = [];
 await build();
 if (others.length > 0) results.push(await runFiles(others, 2, LONGEST_RUN));
