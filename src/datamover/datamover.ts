@@ -31,6 +31,22 @@ export interface ConnectionParameters {
   maxReceivePDUs: number;
 }
 
+/** Before login is over a peer may send this much in a data segment (RFC 7143 13.12). */
+export const LOGIN_DATA_SEGMENT = 8192;
+
+/** What holds before Enable_Datamover. */
+export const LOGIN_PARAMETERS: Readonly<ConnectionParameters> = {
+  headerDigest: false,
+  dataDigest: false,
+  maxSendDataSegmentLength: LOGIN_DATA_SEGMENT,
+  maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
+  maxBurstLength: 262144,
+  maxOutstandingR2T: 1,
+  helloRequired: false,
+  taggedBufferForSolicitedDataOnly: false,
+  maxReceivePDUs: 1,
+};
+
 /** Numbers that PDUs made by the Datamover carry; the iSCSI layer gives them at the moment of queueing. */
 export interface Numbering {
   /** StatSN of a PDU that carries status; advances. */
@@ -52,6 +68,20 @@ export class RemoteBuffers {
   writeKey = 0;
   writeHigh = 0;
   writeLow = 0;
+
+  /** `address`: a whole number below 2^53. */
+  setRead(key: number, address: number): void {
+    this.readKey = key;
+    this.readHigh = Math.floor(address / 0x1_0000_0000);
+    this.readLow = address >>> 0;
+  }
+
+  /** See {@link setRead}. */
+  setWrite(key: number, address: number): void {
+    this.writeKey = key;
+    this.writeHigh = Math.floor(address / 0x1_0000_0000);
+    this.writeLow = address >>> 0;
+  }
 
   copyFrom(other: RemoteBuffers): void {
     this.readKey = other.readKey;

@@ -59,19 +59,13 @@ export class Grants {
     if (transfer.isRead) {
       const window = (grant.readWindow = this.#window());
       this.#bind(window, region, offset, length, AccessFlag.REMOTE_WRITE);
-      remote.readKey = window.remoteKey;
-      const address = region.address + offset;
-      remote.readHigh = Math.floor(address / 0x1_0000_0000);
-      remote.readLow = address >>> 0;
+      remote.setRead(window.remoteKey, region.address + offset);
     }
     if (transfer.isWrite && unsolicitedLength < length) {
       const window = (grant.writeWindow = this.#window());
       const from = offset + unsolicitedLength;
       this.#bind(window, region, from, length - unsolicitedLength, AccessFlag.REMOTE_READ);
-      remote.writeKey = window.remoteKey;
-      const address = region.address + from;
-      remote.writeHigh = Math.floor(address / 0x1_0000_0000);
-      remote.writeLow = address >>> 0;
+      remote.setWrite(window.remoteKey, region.address + from);
     }
     return grant;
   }

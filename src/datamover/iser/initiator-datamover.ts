@@ -3,11 +3,10 @@
  * Response the data has been moved (RFC 7145 7.3.1, 7.3.2).
  */
 
-import { Bhs, DataOut, ScsiResponse } from '../../iscsi/wire/headers.js';
-import { FINAL, Opcode, OPCODE_MASK, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
+import { Bhs, ScsiResponse } from '../../iscsi/wire/headers.js';
+import { Opcode, OPCODE_MASK, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
 import type { RdmaConnection } from '../../rdma/verbs.js';
 import { SendOpcode } from '../../rdma/work.js';
-import { putU32 } from '../../util/fields.js';
 import { copyBytes } from '../../util/memory.js';
 import type {
   ConnectionParameters,
@@ -18,6 +17,7 @@ import type {
   InitiatorTasks,
   InitiatorTransfer,
 } from '../datamover.js';
+import { putDataOut } from '../data-out.js';
 import { type Grant, Grants } from './grants.js';
 import { helloMessage, IserOpcode, isHelloAccepted } from './header.js';
 import { HEADERS, IserDatamover, Work, workId } from './iser-datamover.js';
@@ -141,15 +141,8 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     for (let dataSN = 0; offset < end && !this.isTerminated; dataSN++) {
       const part = Math.min(end - offset, this.parameters.maxSendDataSegmentLength);
       const isLast = offset + part === end;
-      putU32(header, 0, (Opcode.DATA_OUT << 24) | (isLast ? FINAL << 16 : 0));
-      putU32(header, 4, part);
-      putU32(header, 8, transfer.lunHigh);
-      putU32(header, 12, transfer.lunLow);
-      putU32(header, 16, transfer.initiatorTaskTag);
-      putU32(header, 20, RESERVED_TAG);
-      putU32(header, DataOut.expStatSN.offset, this.#tasks!.expectedStatSN());
-      putU32(header, DataOut.dataSN.offset, dataSN);
-      putU32(header, DataOut.bufferOffset.offset, offset);
+      const expStatSN = this.#tasks!.expectedStatSN();
+      putDataOut(header, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
       const message = this.beginPdu(header, null, 0);
       this.#append(message, transfer, offset, part);
       this.postMessage(message);

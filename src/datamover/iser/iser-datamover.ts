@@ -23,6 +23,8 @@ import {
   type Datamover,
   type DatamoverEvents,
   type DataTransfer,
+  LOGIN_DATA_SEGMENT,
+  LOGIN_PARAMETERS,
   type RemoteBuffers,
 } from '../datamover.js';
 import { getControlHeader, ISER_HEADER_LENGTH, IserOpcode, iserOpcode, putControlHeader } from './header.js';
@@ -31,8 +33,6 @@ import type { RegisteredMemory } from './registered-memory.js';
 
 /** iSER header and basic header segment. */
 export const HEADERS = ISER_HEADER_LENGTH + BHS_LENGTH;
-/** Before login is over a peer may send this much in a data segment (RFC 7143 13.12). */
-const LOGIN_DATA_SEGMENT = 8192;
 /** The longest additional header segments, MaxAHSLength by default (RFC 7145 6.8), and padding. */
 const AHS_ROOM = 256 + 3;
 /** Messages that are no longer than this wait in memory that is used again and again: all but texts and pings. */
@@ -52,18 +52,6 @@ export function workId(kind: number, index: number): number {
   return index * WORK_KINDS + kind;
 }
 
-const LOGIN_PARAMETERS: ConnectionParameters = {
-  headerDigest: false,
-  dataDigest: false,
-  maxSendDataSegmentLength: LOGIN_DATA_SEGMENT,
-  maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
-  maxBurstLength: 262144,
-  maxOutstandingR2T: 1,
-  helloRequired: false,
-  taggedBufferForSolicitedDataOnly: false,
-  maxReceivePDUs: 1,
-};
-
 export abstract class IserDatamover implements Datamover {
   readonly kind = 'iser';
   protected readonly connection: RdmaConnection;
@@ -71,8 +59,7 @@ export abstract class IserDatamover implements Datamover {
   protected readonly queuePair: QueuePair;
   protected readonly sges: number;
   protected readonly messages: OutgoingMessages;
-  protected parameters = LOGIN_PARAMETERS;
-  protected isEnabled = false;
+  protected parameters: Readonly<ConnectionParameters> = LOGIN_PARAMETERS;
   protected isTerminated = false;
   /** Work is posted by this one, again and again. */
   protected readonly request = new SendRequest();
@@ -80,6 +67,7 @@ export abstract class IserDatamover implements Datamover {
   readonly #queue: CompletionQueue;
   readonly #completions: WorkCompletion[] = completionRecords(COMPLETIONS_AT_ONCE);
   readonly #incoming: IncomingMessages;
+  readonly #maxReceives: number;
   readonly #pdu = new ControlPdu();
   #isHandling = false;
 
@@ -101,6 +89,7 @@ export abstract class IserDatamover implements Datamover {
     this.#incoming = new IncomingMessages(domain);
     const maxSendRequests = Math.min(SEND_REQUESTS, attributes.maxSendRequests);
     const maxReceiveRequests = Math.min(RECEIVE_REQUESTS, attributes.maxReceiveRequests);
+    this.#maxReceives = maxReceiveRequests;
     this.#queue = device.createCompletionQueue(maxSendRequests + maxReceiveRequests, {
       completed: () => {
         this.#complete();
@@ -144,7 +133,6 @@ export abstract class IserDatamover implements Datamover {
 
   protected enable(parameters: ConnectionParameters): void {
     this.parameters = parameters;
-    this.isEnabled = true;
     this.#postReceives(parameters.maxReceivePDUs, parameters.maxRecvDataSegmentLength);
   }
 
@@ -153,8 +141,7 @@ export abstract class IserDatamover implements Datamover {
   }
 
   #postReceives(count: number, dataLength: number): void {
-    const limit = Math.min(RECEIVE_REQUESTS, this.connection.device.attributes.maxReceiveRequests);
-    const most = limit - this.#incoming.all.length;
+    const most = this.#maxReceives - this.#incoming.all.length;
     const added = this.#incoming.add(Math.min(count, most), HEADERS + AHS_ROOM + dataLength, (index) =>
       workId(Work.RECEIVE, index),
     );
@@ -226,7 +213,7 @@ export abstract class IserDatamover implements Datamover {
     const { bytes } = memory;
     const opcode = length < ISER_HEADER_LENGTH ? 0 : iserOpcode(bytes, offset);
     const isHello = opcode === IserOpcode.HELLO || opcode === IserOpcode.HELLO_REPLY;
-    if (isHello !== this.awaitsHello && (isHello || this.awaitsHello)) {
+    if (isHello !== this.awaitsHello) {
       this.violation('ISER_HELLO', isHello ? 'a Hello that was not agreed on' : 'something before its Hello');
     } else if (opcode === this.helloOpcode && length === ISER_HEADER_LENGTH) {
       this.hello(bytes.subarray(offset, offset + length));

@@ -4,7 +4,7 @@
  * made here.
  */
 
-import { Bhs, BHS_LENGTH, DataIn, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
+import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
 import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { putU32 } from '../../util/fields.js';
 import { copyBytes } from '../../util/memory.js';
@@ -15,6 +15,7 @@ import type {
   Numbering,
   TargetTransfer,
 } from '../datamover.js';
+import { putDataOut } from '../data-out.js';
 import { appendDigest, listDigest } from './digest.js';
 import type { R2T } from './r2t-table.js';
 import type { SendQueue } from './byte-stream.js';
@@ -159,18 +160,7 @@ export class PduWriter {
       queue.reserve(BHS_LENGTH + digest);
       const bytes = queue.region.bytes;
       const at = queue.offset;
-      putU32(bytes, at, (Opcode.DATA_OUT << 24) | (isLast ? FINAL << 16 : 0));
-      putU32(bytes, at + 4, part);
-      putU32(bytes, at + 8, transfer.lunHigh);
-      putU32(bytes, at + 12, transfer.lunLow);
-      putU32(bytes, at + 16, transfer.initiatorTaskTag);
-      putU32(bytes, at + 20, targetTransferTag);
-      putU32(bytes, at + 24, 0);
-      putU32(bytes, at + DataOut.expStatSN.offset, expStatSN);
-      putU32(bytes, at + 32, 0);
-      putU32(bytes, at + DataOut.dataSN.offset, dataSN);
-      putU32(bytes, at + DataOut.bufferOffset.offset, offset);
-      putU32(bytes, at + 44, 0);
+      putDataOut(bytes, at, transfer, offset, part, isLast, targetTransferTag, expStatSN, dataSN);
       if (digest > 0) appendDigest(bytes, at, BHS_LENGTH);
       this.#pushPart(transfer, offset, part, isLast);
       offset += part;

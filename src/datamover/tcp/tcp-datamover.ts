@@ -14,31 +14,19 @@ import {
   type Datamover,
   type DatamoverEvents,
   type DataTransfer,
+  LOGIN_DATA_SEGMENT,
+  LOGIN_PARAMETERS,
 } from '../datamover.js';
 import type { ByteStream, ByteStreamEvents } from './byte-stream.js';
 import { digestMatches } from './digest.js';
 import { PduWriter } from './pdu-writer.js';
 
-/** Before login is over a peer may send this much in a data segment (RFC 7143 13.12). */
-const LOGIN_DATA_SEGMENT = 8192;
 /** Header, the longest additional header segments, padding and both digests. */
 const PDU_OVERHEAD = BHS_LENGTH + 255 * 4 + 3 + 2 * DIGEST_LENGTH;
 /** A full-feature receive buffer has room for one whole PDU and a batch of commands behind it. */
 const BATCH = 64 * 1024;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
-
-const LOGIN_PARAMETERS: ConnectionParameters = {
-  headerDigest: false,
-  dataDigest: false,
-  maxSendDataSegmentLength: LOGIN_DATA_SEGMENT,
-  maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
-  maxBurstLength: 262144,
-  maxOutstandingR2T: 1,
-  helloRequired: false,
-  taggedBufferForSolicitedDataOnly: false,
-  maxReceivePDUs: 1,
-};
 
 /** Why a data PDU is welcome: its data goes to the transfer's buffer, at the offset that the PDU names. */
 export interface Placement {
@@ -49,7 +37,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   readonly kind = 'tcp';
   protected readonly stream: ByteStream;
   protected readonly writer: PduWriter;
-  protected parameters = LOGIN_PARAMETERS;
+  protected parameters: Readonly<ConnectionParameters> = LOGIN_PARAMETERS;
   protected isTerminated = false;
   readonly #events: DatamoverEvents;
   /** Data PDUs that this role receives; Data-In and Data-Out have the buffer offset in the same place. */
