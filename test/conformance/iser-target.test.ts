@@ -319,16 +319,19 @@ describe('a target over RDMA', { timeout: 120_000 }, () => {
       assert.equal(await initiator.status(tag), CHECK_CONDITION);
     });
 
-    it('unsolicited Data-Out where InitialR2T=Yes', async () => {
-      const initiator = await login();
-      const write = grant(initiator, 'read');
-      const tag = initiator.command(WRITE, {
+    /** The tag of a WRITE that says that Data-Out follows. */
+    const writeAndMore = (initiator: IserInitiator): number =>
+      initiator.command(WRITE, {
         length: LENGTH,
-        write,
+        write: grant(initiator, 'read'),
         set: (header) => {
           header[1]! &= ~FINAL;
         },
       });
+
+    it('unsolicited Data-Out where InitialR2T=Yes', async () => {
+      const initiator = await login();
+      const tag = writeAndMore(initiator);
       const header = initiator.header(Opcode.DATA_OUT);
       header.writeUInt32BE(tag, 16);
       header.writeUInt32BE(RESERVED_TAG, 20);
@@ -338,14 +341,7 @@ describe('a target over RDMA', { timeout: 120_000 }, () => {
 
     it('Data-Out as if it had been asked for by an R2T', async () => {
       const initiator = await login();
-      const write = grant(initiator, 'read');
-      const tag = initiator.command(WRITE, {
-        length: LENGTH,
-        write,
-        set: (header) => {
-          header[1]! &= ~FINAL;
-        },
-      });
+      const tag = writeAndMore(initiator);
       const header = initiator.header(Opcode.DATA_OUT | IMMEDIATE);
       header.writeUInt32BE(tag, 16);
       header.writeUInt32BE(7, 20);

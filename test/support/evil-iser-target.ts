@@ -1,13 +1,13 @@
 /** A target over RDMA that logs in as it should and serves a disk of zeroes, until a script tells it to misbehave. */
 
-import { LoginStatus, TargetLogin } from '../../src/iscsi/index.js';
+import { TargetLogin } from '../../src/iscsi/index.js';
 import { Bhs, BHS_LENGTH, ScsiCommand, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import { FINAL, IMMEDIATE, Opcode, RESERVED_TAG } from '../../src/iscsi/wire/opcodes.js';
 import { IwarpDevice } from '../../src/rdma/iwarp/device.js';
 import type { RdmaConnection, RdmaListener } from '../../src/rdma/verbs.js';
 import { Memory } from '../../src/util/memory.js';
+import { LONE_TARGET } from './lone-target.js';
 import { controlHeader, MAY_INVALIDATE, RawIser, type RawMessage } from './raw-iser.js';
-import { TARGET_NAME } from './target.js';
 
 /** Handles a message by its own rules, and returns true; or leaves it to the honest target. */
 export type EvilIserScript = (connection: EvilIserConnection, message: RawMessage) => boolean;
@@ -37,15 +37,7 @@ export class EvilIserConnection {
     this.raw = new RawIser(request);
     this.index = index;
     this.#login = new TargetLogin({
-      policy: {
-        findTarget: (name) =>
-          name === TARGET_NAME
-            ? { name, portalGroupTag: 1, alias: null }
-            : { refusal: LoginStatus.NOT_FOUND, reason: 'no such target' },
-        admit: () => null,
-        findSession: () => null,
-        openSession: () => ({ tsih: 1 }),
-      },
+      policy: LONE_TARGET,
       authenticator: null,
       initiatorAddress: '127.0.0.1',
       commandWindow: 32,

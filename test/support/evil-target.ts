@@ -5,7 +5,7 @@
 
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { LoginStatus, TargetLogin } from '../../src/iscsi/index.js';
+import { TargetLogin } from '../../src/iscsi/index.js';
 import { Bhs, BHS_LENGTH, DataIn, R2T, ScsiCommand, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import {
   CommandFlag,
@@ -15,8 +15,8 @@ import {
   Opcode,
   RESERVED_TAG,
 } from '../../src/iscsi/wire/opcodes.js';
+import { LONE_TARGET } from './lone-target.js';
 import { type Pdu, PduSocket } from './pdu-socket.js';
-import { TARGET_NAME } from './target.js';
 
 /** Handles a PDU by its own rules, and returns true; or leaves it to the honest target. */
 export type EvilScript = (connection: EvilConnection, pdu: Pdu) => boolean;
@@ -52,15 +52,7 @@ export class EvilConnection {
     this.index = index;
     this.#script = script;
     this.#login = new TargetLogin({
-      policy: {
-        findTarget: (name) =>
-          name === TARGET_NAME
-            ? { name, portalGroupTag: 1, alias: null }
-            : { refusal: LoginStatus.NOT_FOUND, reason: 'no such target' },
-        admit: () => null,
-        findSession: () => null,
-        openSession: () => ({ tsih: 1 }),
-      },
+      policy: LONE_TARGET,
       authenticator: null,
       initiatorAddress: '127.0.0.1',
       commandWindow: this.window,
