@@ -15,10 +15,10 @@ import { agree, depthsFor, measure, meet, type Result, sendDepth } from './sessi
 const ATTEMPTS = 50;
 const PAUSE_MS = 100;
 /**
- * After writes to and fro nothing more is exchanged. The peer's last write is here before the peer knows that it is
- * complete, and an end of ours that comes first would take that from it (siw: local QP operation error).
+ * The peer's last message is here before the peer knows that it is complete, and an end of ours that comes first would
+ * take that from it (siw: local QP operation error). perftest ends when it knows.
  */
-const SETTLE_MS = 200;
+const SETTLE_MS = 500;
 const TOO_EARLY: ReadonlySet<string | undefined> = new Set([
   'RDMA_UNREACHABLE',
   'RDMA_REJECTED',
@@ -64,7 +64,7 @@ export async function runClient(device: RdmaDevice, options: ClientOptions): Pro
     });
     await meet(control);
     const result = await measure(control, end, 'client', hasCredits);
-    if (plan.operation === 'write' && plan.isLatency) await end.ended(SETTLE_MS);
+    await end.ended(SETTLE_MS);
     await end.disconnect();
     return result!;
   } finally {
