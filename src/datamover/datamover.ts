@@ -9,7 +9,8 @@
  * A Datamover flushes by itself after every batch of input that it has delivered.
  */
 
-import type { Memory, ScatterList } from '../util/memory.js';
+import { BHS_LENGTH } from '../iscsi/wire/headers.js';
+import { Memory, type ScatterList } from '../util/memory.js';
 
 /** What iSCSI has negotiated that the Datamover must obey (RFC 5047 8.1.8, Notice_Key_Values). */
 export interface ConnectionParameters {
@@ -96,7 +97,8 @@ export class RemoteBuffers {
 /** A control-type PDU that arrived. One object is aimed anew for every PDU: it is valid during the call only. */
 export class ControlPdu {
   /** A copy of the basic header segment, 48 bytes. */
-  readonly header = Buffer.alloc(48);
+  readonly headerMemory = Memory.allocate(BHS_LENGTH);
+  readonly header = this.headerMemory.bytes;
   /** Where the additional header segments and the data segment are. */
   region!: Memory;
   ahsOffset = 0;

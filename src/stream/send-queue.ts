@@ -1,6 +1,6 @@
 /**
  * What a connection has to send: a ring of parts of memory regions in order, and a slab for the headers
- * among them, used from its start again whenever the queue has run empty.
+ * among them, used from its start again whenever the queue has run empty. Headers that follow one another are one part.
  */
 
 import { Memory, type ScatterList } from '../util/memory.js';
@@ -17,10 +17,14 @@ export class SendQueue<Owner extends object> {
   #regions: (Memory | null)[] = new Array<Memory | null>(FIRST_CAPACITY).fill(null);
   #offsets = new Int32Array(FIRST_CAPACITY);
   #lengths = new Int32Array(FIRST_CAPACITY);
-  /** Set at the last segment of what belongs to an owner. */
-  #owners: (Owner | null)[] = new Array<Owner | null>(FIRST_CAPACITY).fill(null);
   #first = 0;
   #mask = FIRST_CAPACITY - 1;
+  /** The last segment is of the slab, and what is reserved next may be part of it. */
+  #isOpen = false;
+
+  readonly #owners = new OwnerRing<Owner>();
+  /** Bytes that were ever consumed. */
+  #position = 0;
 
   #slab = Memory.allocate(HEADER_SLAB);
   #slabUsed = 0;
@@ -37,17 +41,27 @@ export class SendQueue<Owner extends object> {
     if (length > HEADER_SLAB) {
       this.region = Memory.allocate(length);
       this.offset = 0;
-    } else {
-      if (this.#slabUsed + length > HEADER_SLAB) {
-        // The peer reads slowly: the queue has not been empty for a slab's worth of headers.
-        this.#slab = Memory.allocate(HEADER_SLAB);
-        this.#slabUsed = 0;
-      }
-      this.region = this.#slab;
-      this.offset = this.#slabUsed;
-      this.#slabUsed += length;
+      this.push(this.region, 0, length, owner);
+      return;
     }
-    this.push(this.region, this.offset, length, owner);
+    if (this.#slabUsed + length > HEADER_SLAB) {
+      // The peer reads slowly: the queue has not been empty for a slab's worth of headers.
+      this.#slab = Memory.allocate(HEADER_SLAB);
+      this.#slabUsed = 0;
+      this.#isOpen = false;
+    }
+    this.region = this.#slab;
+    this.offset = this.#slabUsed;
+    this.#slabUsed += length;
+    if (this.#isOpen) {
+      const last = (this.#first + this.count - 1) & this.#mask;
+      this.#lengths[last] = this.#lengths[last]! + length;
+      this.bytes += length;
+      if (owner !== null) this.#owners.push(owner, this.#position + this.bytes);
+    } else {
+      this.push(this.region, this.offset, length, owner);
+      this.#isOpen = true;
+    }
   }
 
   /** Queue `length` bytes of `list` from `skip` on; `owner` is told when the last of them is gone. */
@@ -71,14 +85,15 @@ export class SendQueue<Owner extends object> {
     this.#regions[at] = region;
     this.#offsets[at] = offset;
     this.#lengths[at] = length;
-    this.#owners[at] = owner;
     this.count++;
     this.bytes += length;
+    this.#isOpen = false;
+    if (owner !== null) this.#owners.push(owner, this.#position + this.bytes);
   }
 
   /** Whether somebody is to be told of what is queued. */
   get hasOwners(): boolean {
-    return this.#owners.some((owner) => owner !== null);
+    return this.#owners.count > 0;
   }
 
   /** Aim `vector` at the first segments, as many as it has room for. Returns how many. */
@@ -91,8 +106,9 @@ export class SendQueue<Owner extends object> {
     return n;
   }
 
-  /** Views of segments from the `from`-th on, at most so many, for Node's own sockets. */
+  /** Views of segments from the `from`-th on, at most so many, for Node's own sockets. They stay as they are. */
   views(from: number, most = Infinity): Buffer[] {
+    this.#isOpen = false;
     const views: Buffer[] = [];
     const end = Math.min(this.count, from + most);
     for (let i = from; i < end; i++) {
@@ -106,51 +122,91 @@ export class SendQueue<Owner extends object> {
   /** `sent` bytes are gone from the front; tells each owner whose last byte was among them. */
   consume(sent: number, released: (owner: Owner) => void): void {
     this.bytes -= sent;
+    this.#position += sent;
     while (sent > 0) {
       const at = this.#first;
       const length = this.#lengths[at]!;
       if (sent < length) {
         this.#offsets[at] = this.#offsets[at]! + sent;
         this.#lengths[at] = length - sent;
-        return;
+        break;
       }
       sent -= length;
-      this.#pop(at, released);
+      this.#regions[at] = null;
+      this.#first = (at + 1) & this.#mask;
+      this.count--;
     }
+    if (this.count === 0) this.#startAnew();
+    this.#owners.release(this.#position, released);
   }
 
   /** Drop everything; owners are told. */
   clear(released: (owner: Owner) => void): void {
-    while (this.count > 0) this.#pop(this.#first, released);
-    this.bytes = 0;
+    this.consume(this.bytes, released);
   }
 
-  #pop(at: number, released: (owner: Owner) => void): void {
-    const owner = this.#owners[at] ?? null;
-    this.#regions[at] = null;
-    this.#owners[at] = null;
-    this.#first = (at + 1) & this.#mask;
-    if (--this.count === 0) this.#slabUsed = 0;
-    if (owner !== null) released(owner);
+  #startAnew(): void {
+    this.#slabUsed = 0;
+    this.#isOpen = false;
   }
 
   #grow(): void {
     const size = this.#mask + 1;
     const regions = new Array<Memory | null>(2 * size).fill(null);
-    const owners = new Array<Owner | null>(2 * size).fill(null);
     const offsets = new Int32Array(2 * size);
     const lengths = new Int32Array(2 * size);
     for (let i = 0; i < this.count; i++) {
       const at = (this.#first + i) & this.#mask;
       regions[i] = this.#regions[at]!;
-      owners[i] = this.#owners[at]!;
       offsets[i] = this.#offsets[at]!;
       lengths[i] = this.#lengths[at]!;
     }
     this.#regions = regions;
-    this.#owners = owners;
     this.#offsets = offsets;
     this.#lengths = lengths;
+    this.#first = 0;
+    this.#mask = 2 * size - 1;
+  }
+}
+
+/** Who is to be told, and when: at which byte of all that were ever queued. */
+class OwnerRing<Owner extends object> {
+  count = 0;
+  #owners: (Owner | null)[] = new Array<Owner | null>(FIRST_CAPACITY).fill(null);
+  #ends = new Float64Array(FIRST_CAPACITY);
+  #first = 0;
+  #mask = FIRST_CAPACITY - 1;
+
+  push(owner: Owner, end: number): void {
+    if (this.count > this.#mask) this.#grow();
+    const at = (this.#first + this.count++) & this.#mask;
+    this.#owners[at] = owner;
+    this.#ends[at] = end;
+  }
+
+  /** Tell all whose bytes end at `position` or before. What is told may queue more. */
+  release(position: number, released: (owner: Owner) => void): void {
+    while (this.count > 0 && this.#ends[this.#first]! <= position) {
+      const at = this.#first;
+      const owner = this.#owners[at]!;
+      this.#owners[at] = null;
+      this.#first = (at + 1) & this.#mask;
+      this.count--;
+      released(owner);
+    }
+  }
+
+  #grow(): void {
+    const size = this.#mask + 1;
+    const owners = new Array<Owner | null>(2 * size).fill(null);
+    const ends = new Float64Array(2 * size);
+    for (let i = 0; i < this.count; i++) {
+      const at = (this.#first + i) & this.#mask;
+      owners[i] = this.#owners[at]!;
+      ends[i] = this.#ends[at]!;
+    }
+    this.#owners = owners;
+    this.#ends = ends;
     this.#first = 0;
     this.#mask = 2 * size - 1;
   }

@@ -17,6 +17,8 @@ export class Memory {
   readonly address: number;
   /** Read and write access for multi-byte fields. */
   readonly view: DataView;
+  /** Its first bytes as 32-bit words in the machine's order; empty where it does not begin at a multiple of 4. */
+  readonly words: Int32Array;
   /** The pool that this region was carved by, and the size class of its buffers; null for all others. */
   readonly pool: BufferPool | null;
   readonly sizeClass: number;
@@ -27,6 +29,7 @@ export class Memory {
     this.bytes = bytes;
     this.address = addressOf(bytes);
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.words = new Int32Array(bytes.buffer, bytes.byteOffset & ~3, (bytes.byteOffset & 3) === 0 ? bytes.byteLength >>> 2 : 0);
   }
 
   /** A zero-filled region of `length` bytes with a backing store of its own. */
@@ -105,16 +108,6 @@ export class ScatterList {
    * Copies no further than the list reaches.
    */
   write(offset: number, source: Uint8Array, sourceOffset: number, length: number): void {
-    this.#copyIn(offset, source, 0, sourceOffset, length);
-  }
-
-  /** {@link write} from a region, without an allocation. */
-  writeFrom(offset: number, source: Memory, sourceOffset: number, length: number): void {
-    this.#copyIn(offset, source.bytes, source.address, sourceOffset, length);
-  }
-
-  /** `address` of the source's first byte, 0 if unknown. */
-  #copyIn(offset: number, source: Uint8Array, address: number, sourceOffset: number, length: number): void {
     for (let i = 0; i < this.count && length > 0; i++) {
       const have = this.lengths[i]!;
       if (offset >= have) {
@@ -122,13 +115,23 @@ export class ScatterList {
         continue;
       }
       const part = Math.min(have - offset, length);
-      const at = this.offsets[i]! + offset;
-      const region = this.regions[i]!;
-      // What would reach beyond either end is left to the typed arrays, which know their ends.
-      const isWithin = at + part <= region.length && sourceOffset + part <= source.length;
-      if (part >= SMALL_COPY && address > 0 && region.address > 0 && isWithin)
-        libc!.memmove(region.address + at, address + sourceOffset, part);
-      else copyBytes(source, sourceOffset, region.bytes, at, part);
+      copyBytes(source, sourceOffset, this.regions[i]!.bytes, this.offsets[i]! + offset, part);
+      sourceOffset += part;
+      length -= part;
+      offset = 0;
+    }
+  }
+
+  /** {@link write} from a region, without an allocation. */
+  writeFrom(offset: number, source: Memory, sourceOffset: number, length: number): void {
+    for (let i = 0; i < this.count && length > 0; i++) {
+      const have = this.lengths[i]!;
+      if (offset >= have) {
+        offset -= have;
+        continue;
+      }
+      const part = Math.min(have - offset, length);
+      copyMemory(source, sourceOffset, this.regions[i]!, this.offsets[i]! + offset, part);
       sourceOffset += part;
       length -= part;
       offset = 0;
@@ -145,6 +148,22 @@ export class ScatterList {
       }
       const part = Math.min(have - offset, length);
       copyBytes(this.regions[i]!.bytes, this.offsets[i]! + offset, target, targetOffset, part);
+      targetOffset += part;
+      length -= part;
+      offset = 0;
+    }
+  }
+
+  /** {@link read} to a region, without an allocation. */
+  readTo(offset: number, target: Memory, targetOffset: number, length: number): void {
+    for (let i = 0; i < this.count && length > 0; i++) {
+      const have = this.lengths[i]!;
+      if (offset >= have) {
+        offset -= have;
+        continue;
+      }
+      const part = Math.min(have - offset, length);
+      copyMemory(this.regions[i]!, this.offsets[i]! + offset, target, targetOffset, part);
       targetOffset += part;
       length -= part;
       offset = 0;
@@ -177,6 +196,34 @@ export class ScatterList {
 
 /** Below this many bytes a loop beats the set-up of a view and a memmove. */
 const SMALL_COPY = 80;
+
+/**
+ * Copy `length` bytes between regions. Short parts that begin at multiples of 4, as those of PDUs do, are copied by words: that
+ * takes a quarter of the time. Long ones that lie within both regions take `memmove`.
+ */
+export function copyMemory(
+  source: Memory,
+  sourceOffset: number,
+  target: Memory,
+  targetOffset: number,
+  length: number,
+): void {
+  const from = source.words;
+  const to = target.words;
+  if (length < SMALL_COPY && ((sourceOffset | targetOffset) & 3) === 0 && from.length > 0 && to.length > 0) {
+    let at = sourceOffset >>> 2;
+    let put = targetOffset >>> 2;
+    for (let left = length >>> 2; left > 0; left--) to[put++] = from[at++]!;
+    for (let i = length & ~3; i < length; i++)
+      target.bytes[targetOffset + i] = source.bytes[sourceOffset + i]!;
+    return;
+  }
+  // What would reach beyond either end is left to the typed arrays, which know their ends.
+  const isWithin = targetOffset + length <= target.length && sourceOffset + length <= source.length;
+  if (length >= SMALL_COPY && source.address > 0 && target.address > 0 && isWithin)
+    libc!.memmove(target.address + targetOffset, source.address + sourceOffset, length);
+  else copyBytes(source.bytes, sourceOffset, target.bytes, targetOffset, length);
+}
 
 /** Copy `length` bytes between arrays that do not overlap. */
 export function copyBytes(

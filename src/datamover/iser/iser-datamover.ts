@@ -16,7 +16,7 @@ import {
 } from '../../rdma/work.js';
 import type { CompletionQueue, QueuePair, RdmaConnection } from '../../rdma/verbs.js';
 import { RiserError } from '../../util/errors.js';
-import { copyBytes } from '../../util/memory.js';
+import { copyBytes, copyMemory } from '../../util/memory.js';
 import {
   type ConnectionParameters,
   ControlPdu,
@@ -229,7 +229,7 @@ export abstract class IserDatamover implements Datamover {
     const pdu = this.#pdu;
     const { header, remote } = pdu;
     const { bytes } = memory;
-    for (let i = 0; i < BHS_LENGTH; i++) header[i] = bytes[offset + ISER_HEADER_LENGTH + i]!;
+    copyMemory(memory, offset + ISER_HEADER_LENGTH, pdu.headerMemory, 0, BHS_LENGTH);
     const ahsLength = Bhs.totalAHSLength.get(header) * 4;
     const dataLength = Bhs.dataSegmentLength.get(header);
     const needed = HEADERS + ahsLength + dataLength;

@@ -91,6 +91,9 @@ export class OutgoingMessages {
   }
 }
 
+/** Bytes of a line in the processor's cache. What is at multiples of 4 is copied by words, too. */
+const ALIGNMENT = 64;
+
 /** A posted receive, posted again when what came is handled. */
 export interface IncomingMessage {
   readonly memory: Memory;
@@ -108,17 +111,18 @@ export class IncomingMessages {
   }
 
   /**
-   * `count` more, of `size` bytes each, to be posted.
+   * `count` more, of `length` bytes each, to be posted.
    *
    * @param idOf the request's id, from the index in `all`
    */
-  add(count: number, size: number, idOf: (index: number) => number): IncomingMessage[] {
+  add(count: number, length: number, idOf: (index: number) => number): IncomingMessage[] {
+    const size = Math.ceil(length / ALIGNMENT) * ALIGNMENT;
     const slab = this.#domain.registerMemory(Memory.allocate(count * size), AccessFlag.LOCAL_WRITE);
     this.#slabs.push(slab);
     const added = Array.from({ length: count }, (_, i) => {
       const request = new ReceiveRequest();
       request.id = idOf(this.all.length + i);
-      request.sges.add(slab, i * size, size);
+      request.sges.add(slab, i * size, length);
       return { memory: slab.memory, offset: i * size, request };
     });
     this.all.push(...added);

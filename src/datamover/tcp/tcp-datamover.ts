@@ -7,7 +7,7 @@
 import { BHS_LENGTH, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
 import { type Opcode, OPCODE_MASK } from '../../iscsi/wire/opcodes.js';
 import { RiserError } from '../../util/errors.js';
-import { copyBytes, Memory, ScatterList } from '../../util/memory.js';
+import { copyBytes, copyMemory, Memory, ScatterList } from '../../util/memory.js';
 import {
   type ConnectionParameters,
   ControlPdu,
@@ -60,8 +60,9 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   readonly #directList = new ScatterList();
 
   #isHandling = false;
-  /** Parts queued while a batch of input is handled, at which they leave before its end. */
+  /** PDUs of a batch of input after which what they cause leaves before its end. */
   readonly #flushAt: number;
+  #unanswered = 0;
 
   constructor(stream: ByteStream, events: DatamoverEvents, dataOpcode: Opcode, flushAt = Infinity) {
     this.stream = stream;
@@ -112,7 +113,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
       this.stream.destroy(error instanceof Error ? error : new Error(String(error)));
     }
     this.#isHandling = false;
-    if (this.stream.queue.count > 0 && !this.isTerminated) this.stream.flush();
+    this.#answer();
   }
 
   #receiveBatches(): void {
@@ -137,8 +138,13 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     this.#parse();
     if (n === room || this.#isDirect) return true;
     // The socket has been emptied: answer before asking it again.
-    if (this.stream.queue.count > 0) this.stream.flush();
+    this.#answer();
     return false;
+  }
+
+  #answer(): void {
+    this.#unanswered = 0;
+    if (this.stream.queue.count > 0 && !this.isTerminated) this.stream.flush();
   }
 
   closed(error: Error | null): void {
@@ -153,8 +159,8 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   /** Handle all whole PDUs in the receive buffer, then move what is left to its front. */
   #parse(): void {
     while (!this.isTerminated && this.#end - this.#start >= BHS_LENGTH) {
-      if (this.stream.queue.count >= this.#flushAt) this.stream.flush();
       if (!this.#parseOne()) break;
+      if (++this.#unanswered >= this.#flushAt) this.#answer();
     }
     const left = this.#end - this.#start;
     if (left === 0) {
@@ -198,7 +204,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
       return false;
     }
     const pdu = this.#pdu;
-    copyHeader(bytes, start, pdu.header);
+    copyMemory(this.#receive, start, pdu.headerMemory, 0, BHS_LENGTH);
     pdu.region = this.#receive;
     pdu.ahsOffset = ahsOffset;
     pdu.ahsLength = ahsLength;
@@ -322,8 +328,4 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
   protected violation(code: string, what: string): void {
     this.stream.destroy(new RiserError(code, `the peer sent ${what}`, { by: 'peer', costs: 'connection' }));
   }
-}
-
-function copyHeader(bytes: Uint8Array, offset: number, header: Uint8Array): void {
-  for (let i = 0; i < BHS_LENGTH; i++) header[i] = bytes[offset + i]!;
 }

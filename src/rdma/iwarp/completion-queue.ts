@@ -69,6 +69,8 @@ export class IwarpCompletionQueue implements CompletionQueue {
       this.#first = this.#first + 1 === this.capacity ? 0 : this.#first + 1;
     }
     this.#count -= n;
+    // The first records are in the processor's cache still.
+    if (this.#count === 0) this.#first = 0;
     return n;
   }
 

@@ -24,10 +24,20 @@ export interface Grant {
 }
 
 const DRAWN_AT_ONCE = 256;
+const FIRST_CAPACITY = 64;
 
 export class KeyTable {
   readonly placements = new Placements();
-  readonly #grants = new Map<number, Grant>();
+  /** Keys that are granted. */
+  count = 0;
+  /**
+   * A hash table with open addressing: keys are random, so that their lower bits are where they are looked for, and what finds its
+   * place taken is in the next one that is free. A key of 0 is none. A command comes with keys of its own: a `Map` would
+   * allocate for them.
+   */
+  #keys = new Uint32Array(FIRST_CAPACITY);
+  #grants = new Array<Grant | null>(FIRST_CAPACITY).fill(null);
+  #mask = FIRST_CAPACITY - 1;
   readonly #random = new Uint32Array(DRAWN_AT_ONCE);
   #drawn = DRAWN_AT_ONCE;
 
@@ -42,28 +52,67 @@ export class KeyTable {
   draw(): number {
     for (;;) {
       const key = this.#random32();
-      if (key !== 0 && !this.#grants.has(key)) return key;
+      if (key !== 0 && this.find(key) === null) return key;
     }
   }
 
+  /** `key` is not granted yet. */
   set(key: number, grant: Grant): void {
-    this.#grants.set(key, grant);
+    if (2 * ++this.count > this.#keys.length) this.#grow();
+    this.#put(key, grant);
   }
 
   find(key: number): Grant | null {
-    return this.#grants.get(key) ?? null;
+    return key === 0 ? null : this.#grants[this.#placeOf(key)]!;
   }
 
   remove(key: number): void {
-    const grant = this.#grants.get(key);
-    if (grant === undefined) return;
-    this.#grants.delete(key);
+    const grant = this.find(key);
+    if (grant === null) return;
+    this.#take(this.#placeOf(key));
+    this.count--;
     grant.invalidated();
     this.placements.rightsEnded();
   }
 
-  get count(): number {
-    return this.#grants.size;
+  /** Where `key` is, or would be. */
+  #placeOf(key: number): number {
+    const keys = this.#keys;
+    let at = key & this.#mask;
+    while (keys[at] !== key && keys[at] !== 0) at = (at + 1) & this.#mask;
+    return at;
+  }
+
+  #put(key: number, grant: Grant): void {
+    const at = this.#placeOf(key);
+    this.#keys[at] = key;
+    this.#grants[at] = grant;
+  }
+
+  /** Empty a place, and move what is behind it only because this one was taken. */
+  #take(at: number): void {
+    const keys = this.#keys;
+    const mask = this.#mask;
+    let free = at;
+    for (let next = (at + 1) & mask; keys[next] !== 0; next = (next + 1) & mask) {
+      const wanted = keys[next]! & mask;
+      if (((next - wanted) & mask) < ((next - free) & mask)) continue;
+      keys[free] = keys[next]!;
+      this.#grants[free] = this.#grants[next]!;
+      free = next;
+    }
+    keys[free] = 0;
+    this.#grants[free] = null;
+  }
+
+  #grow(): void {
+    const keys = this.#keys;
+    const grants = this.#grants;
+    const capacity = 2 * keys.length;
+    this.#keys = new Uint32Array(capacity);
+    this.#grants = new Array<Grant | null>(capacity).fill(null);
+    this.#mask = capacity - 1;
+    for (let i = 0; i < keys.length; i++) if (keys[i] !== 0) this.#put(keys[i]!, grants[i]!);
   }
 
   #random32(): number {

@@ -40,28 +40,33 @@ export class Notifier {
     this.#depth++;
   }
 
-  /** It has been: tell what it brought, and what the listeners' answers bring in turn. */
-  leave(): void {
-    if (this.#depth === 1) {
-      while (this.#count > 0) {
-        const handing = this.#waiting;
-        const count = this.#count;
-        this.#waiting = this.#handing;
-        this.#handing = handing;
-        this.#count = 0;
-        for (let i = 0; i < count; i++) {
-          const notified = handing[i]!;
-          handing[i] = null;
-          try {
-            notified.notify();
-          } catch (error) {
-            this.#soon(() => {
-              throw error;
-            });
-          }
+  /** A part of it has been: tell what it brought, and what the listeners' answers bring in turn. */
+  tell(): void {
+    // Input within a listener's call: the outer one tells.
+    if (this.#depth > 1) return;
+    while (this.#count > 0) {
+      const handing = this.#waiting;
+      const count = this.#count;
+      this.#waiting = this.#handing;
+      this.#handing = handing;
+      this.#count = 0;
+      for (let i = 0; i < count; i++) {
+        const notified = handing[i]!;
+        handing[i] = null;
+        try {
+          notified.notify();
+        } catch (error) {
+          this.#soon(() => {
+            throw error;
+          });
         }
       }
     }
+  }
+
+  /** All of it has been, and was told. */
+  leave(): void {
+    this.tell();
     this.#depth--;
   }
 }

@@ -58,8 +58,8 @@ export class IwarpMemoryRegion implements MemoryRegion, Grant {
   readonly isInvalidable = false;
   readonly remoteKey: number;
   isRegistered = true;
-  /** Windows that are bound to it. */
-  readonly windows = new Set<IwarpMemoryWindow>();
+  /** Windows that are bound to it; each knows its index. */
+  readonly windows: IwarpMemoryWindow[] = [];
 
   constructor(domain: IwarpProtectionDomain, memory: Memory, access: number) {
     this.domain = domain;
@@ -75,7 +75,7 @@ export class IwarpMemoryRegion implements MemoryRegion, Grant {
     this.isRegistered = false;
     this.domain.users--;
     this.domain.keys.remove(this.remoteKey);
-    for (const window of this.windows) window.invalidate();
+    while (this.windows.length > 0) this.windows.at(-1)!.invalidate();
     // It may have been memory of posted work, too.
     this.domain.keys.placements.rightsEnded();
   }
@@ -96,6 +96,8 @@ export class IwarpMemoryWindow implements MemoryWindow, Grant {
   access = 0;
   base = 0;
   #region: IwarpMemoryRegion | null = null;
+  /** Among the region's windows. */
+  #index = 0;
   /** By which it is reached now. */
   #boundKey = 0;
   #isOpen = true;
@@ -123,7 +125,7 @@ export class IwarpMemoryWindow implements MemoryWindow, Grant {
     this.list.add(region.memory, offset, length);
     this.#region = region;
     this.#boundKey = key;
-    region.windows.add(this);
+    this.#index = region.windows.push(this) - 1;
     this.domain.keys.set(key, this);
   }
 
@@ -132,7 +134,10 @@ export class IwarpMemoryWindow implements MemoryWindow, Grant {
   }
 
   invalidated(): void {
-    this.#region?.windows.delete(this);
+    if (this.#region !== null) {
+      const last = this.#region.windows.pop()!;
+      if (last !== this) this.#region.windows[(last.#index = this.#index)] = last;
+    }
     this.#region = null;
     this.queuePair = null;
     this.list.clear();

@@ -6,7 +6,7 @@
  */
 
 import { getU32 } from '../../util/fields.js';
-import { copyBytes, type Memory, ScatterList } from '../../util/memory.js';
+import { copyBytes, copyMemory, Memory, ScatterList } from '../../util/memory.js';
 import { AccessFlag } from '../verbs.js';
 import { CompletionFlag, CompletionOpcode, CompletionStatus, SendOpcode } from '../work.js';
 import { isAtomic, placeOriginal } from './atomics.js';
@@ -52,10 +52,14 @@ export interface ReceiverHost extends RequestHost {
   terminated(reason: TerminateReason): void;
   /** What else comes of the ULPDU that is being placed goes nowhere. */
   dropPlacement(): void;
+  /** All that one read brought has been handled. */
+  batchEnded(): void;
 }
 
 /** Room for the longest header that is looked at; what a peer's Terminate quotes is not. */
 const HEADER_ROOM = ATOMIC_REQUEST_HEADER;
+/** A ULPDU begins behind MPA's length field, FPDUs at multiples of 4 as a rule: kept so, a header is copied by words. */
+const HEADER_AT = 2;
 
 const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.INVALID_KEY]: Terminate.TAGGED_INVALID_STAG,
@@ -65,12 +69,20 @@ const TAGGED_FAULT: Record<Exclude<AccessFault, 0>, TerminateReason> = {
   [AccessFault.BOUNDS]: Terminate.TAGGED_BOUNDS,
 };
 
+/** All of it is in the DDP header: what comes behind is its payload. */
+function isPlainSend(header: Uint8Array): boolean {
+  const opcode = opcodeOf(header);
+  const isSend = opcode >= RdmapOpcode.SEND && opcode <= RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE;
+  return isSend && UntaggedHeader.queueNumber.get(header) === DdpQueue.SEND;
+}
+
 /** What a Send has begun with holds for all of its segments. */
 const NO_MESSAGE = -1;
 
 export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
-  /** The first bytes of the ULPDU that is handled, its DDP and RDMAP headers among them. */
-  readonly header = Buffer.alloc(HEADER_ROOM);
+  readonly #kept = Memory.allocate(HEADER_AT + HEADER_ROOM);
+  /** The first bytes of the ULPDU that is handled: its DDP header, and all of RDMAP's where there is more. */
+  readonly header = this.#kept.bytes.subarray(HEADER_AT);
   /** Of it, bytes in all. */
   ulpduLength = 0;
   /** {@link UlpduPlacement}: behind so many bytes of header the payload goes there. */
@@ -84,6 +96,9 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   /** Of a Write that is handled: what its key stood for at first. */
   #grant: Grant | null = null;
   #payload = 0;
+  /** Where the payload goes: to this list, so many bytes behind its first. */
+  #target: ScatterList | null = null;
+  #targetOffset = 0;
   placingIndex: number = NOT_PLACING;
 
   /** The Send that is being received. */
@@ -104,13 +119,15 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   // ---- UlpduHandler ----
 
   ulpdu(region: Memory, offset: number, length: number): void {
-    if (!this.#begin(region.bytes, offset, length, length)) return;
-    this.list.writeFrom(0, region, offset + this.headerLength, this.#payload);
+    if (!this.#begin(region, offset, length, length)) return;
+    this.#target!.writeFrom(this.#targetOffset, region, offset + this.headerLength, this.#payload);
     this.placed();
   }
 
   beginPlacement(region: Memory, offset: number, available: number, length: number): UlpduPlacement | null {
-    if (!this.#begin(region.bytes, offset, available, length)) return null;
+    if (!this.#begin(region, offset, available, length)) return null;
+    this.list.clear();
+    this.list.addFrom(this.#target!, this.#targetOffset, this.#payload);
     this.#host.domain.keys.placements.add(this);
     return this;
   }
@@ -131,6 +148,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
       requester.oldestRead!.received += this.#payload;
       if (isLast) requester.readAnswered();
     }
+  }
+
+  batchEnded(): void {
+    this.#host.batchEnded();
   }
 
   violation(error: MpaError): void {
@@ -174,17 +195,16 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   // ---- checks ----
 
   /**
-   * Look at a ULPDU's header: true when a payload is to be placed into {@link list}. Else it was dealt with, or it
+   * Look at a ULPDU's header: true when a payload is to be placed, where {@link #target} says. Else it was dealt with, or it
    * was a fault.
    */
-  #begin(bytes: Uint8Array, offset: number, available: number, length: number): boolean {
+  #begin(region: Memory, offset: number, available: number, length: number): boolean {
     const { header } = this;
-    const kept = Math.min(available, HEADER_ROOM);
-    copyBytes(bytes, offset, header, 0, kept);
-    header.fill(0, kept);
+    if ((offset & 3) === HEADER_AT && available >= UNTAGGED_HEADER)
+      copyMemory(region, offset - HEADER_AT, this.#kept, 0, HEADER_AT + UNTAGGED_HEADER);
+    else this.#keep(region, offset, available, UNTAGGED_HEADER);
     this.ulpduLength = length;
     this.hasReceived = true;
-    this.list.clear();
     // An FPDU of nothing is a peer's ready-to-receive message (RFC 6581 9).
     if (length === 0) return false;
     const isTagged = (header[0]! & DdpFlag.TAGGED) !== 0;
@@ -198,7 +218,15 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (rdmapVersionOf(header) !== RDMAP_VERSION)
       return this.#fault(Terminate.RDMAP_VERSION, `RDMAP version ${rdmapVersionOf(header)}`);
     this.#payload = length - this.headerLength;
-    return isTagged ? this.#beginTagged() : this.#beginUntagged();
+    if (isTagged) return this.#beginTagged();
+    if (!isPlainSend(header)) this.#keep(region, offset, available, HEADER_ROOM);
+    return this.#beginUntagged();
+  }
+
+  #keep(region: Memory, offset: number, available: number, most: number): void {
+    const kept = Math.min(available, most);
+    copyBytes(region.bytes, offset, this.header, 0, kept);
+    this.header.fill(0, kept);
   }
 
   #beginTagged(): boolean {
@@ -227,7 +255,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (fault !== AccessFault.NONE)
       return this.#fault(TAGGED_FAULT[fault], 'an RDMA Write that is not granted');
     this.#grant = grant;
-    this.list.addFrom(grant!.list, high * 2 ** 32 + low - grant!.base, this.#payload);
+    this.#target = grant!.list;
+    this.#targetOffset = high * 2 ** 32 + low - grant!.base;
     return true;
   }
 
@@ -248,7 +277,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (end > list.length || isLast !== (end === list.length))
       return this.#fault(Terminate.OPERATION, 'a Read Response of another length than was asked for');
     if (!read.memory.isUsable(this.#host.domain, true)) return this.#readUnusable();
-    this.list.addFrom(list, read.received, this.#payload);
+    this.#target = list;
+    this.#targetOffset = read.received;
     return true;
   }
 
@@ -298,7 +328,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
         `a Send longer than the ${memory.list.length} bytes posted for it`,
       );
     }
-    this.list.addFrom(memory.list, this.#sendOffset, this.#payload);
+    this.#target = memory.list;
+    this.#targetOffset = this.#sendOffset;
     return true;
   }
 

@@ -107,10 +107,13 @@ export class SendWork {
   }
 }
 
-/** A send queue: work from `oldest` to `next` is under way, from there on it waits. */
+/**
+ * A send queue: work from `oldest` to `next` is under way, from there on it waits. The record that was used last is used
+ * next: it is in the processor's cache still, where all that a queue may have at most would not be.
+ */
 export class SendRing implements RoomOwner {
-  /** Made when they are needed first: a queue is large for the peers that will use it all. */
-  readonly #slots: SendWork[] = [];
+  readonly #slots: (SendWork | null)[];
+  readonly #spare: SendWork[] = [];
   readonly #makeMessage: (work: SendWork) => Message;
   readonly #capacity: number;
   #first = 0;
@@ -120,6 +123,7 @@ export class SendRing implements RoomOwner {
 
   constructor(capacity: number, makeMessage: (work: SendWork) => Message) {
     this.#capacity = capacity;
+    this.#slots = new Array<SendWork | null>(capacity).fill(null);
     this.room = capacity;
     this.#makeMessage = makeMessage;
   }
@@ -128,7 +132,9 @@ export class SendRing implements RoomOwner {
   post(): SendWork {
     if (this.room === 0) throw misuse('the send queue is full: poll completions before posting more');
     this.room--;
-    return (this.#slots[(this.#first + this.#count++) % this.#capacity] ??= new SendWork(this.#makeMessage));
+    const work = this.#spare.pop() ?? new SendWork(this.#makeMessage);
+    this.#slots[(this.#first + this.#count++) % this.#capacity] = work;
+    return work;
   }
 
   /** The first that has not begun; null when all have. */
@@ -146,8 +152,10 @@ export class SendRing implements RoomOwner {
     return this.#count === 0 ? null : this.#slots[this.#first]!;
   }
 
-  /** Take the oldest away; its room comes back when its completion is polled. */
+  /** Take the oldest away: its record may be used again from the next {@link post} on. Its room comes back when its completion is polled. */
   shift(): void {
+    this.#spare.push(this.#slots[this.#first]!);
+    this.#slots[this.#first] = null;
     this.#first = this.#first + 1 === this.#capacity ? 0 : this.#first + 1;
     this.#count--;
     if (this.#begun > 0) this.#begun--;
@@ -169,10 +177,10 @@ export class ReceiveWork {
   }
 }
 
-/** A receive queue, of one queue pair or shared. */
+/** A receive queue, of one queue pair or shared. Records are used again as those of a {@link SendRing}. */
 export class ReceiveRing implements RoomOwner {
-  /** Made when they are needed first. */
-  readonly #slots: ReceiveWork[] = [];
+  readonly #slots: (ReceiveWork | null)[];
+  readonly #spare: ReceiveWork[] = [];
   readonly #capacity: number;
   #first = 0;
   #count = 0;
@@ -180,20 +188,24 @@ export class ReceiveRing implements RoomOwner {
 
   constructor(capacity: number) {
     this.#capacity = capacity;
+    this.#slots = new Array<ReceiveWork | null>(capacity).fill(null);
     this.room = capacity;
   }
 
   post(request: ReceiveRequest): void {
     if (this.room === 0) throw misuse('the receive queue is full: poll completions before posting more');
     this.room--;
-    (this.#slots[(this.#first + this.#count++) % this.#capacity] ??= new ReceiveWork()).set(request);
+    const work = this.#spare.pop() ?? new ReceiveWork();
+    work.set(request);
+    this.#slots[(this.#first + this.#count++) % this.#capacity] = work;
   }
 
   /** The oldest, for which the caller leaves a `spare` one. Null, and nothing is left, when none is posted. */
   take(spare: ReceiveWork): ReceiveWork | null {
     if (this.#count === 0) return null;
     const work = this.#slots[this.#first]!;
-    this.#slots[this.#first] = spare;
+    this.#slots[this.#first] = null;
+    this.#spare.push(spare);
     this.#first = this.#first + 1 === this.#capacity ? 0 : this.#first + 1;
     this.#count--;
     return work;

@@ -30,6 +30,8 @@ export interface UlpduHandler {
   beginPlacement(region: Memory, offset: number, available: number, length: number): UlpduPlacement | null;
   /** All of the FPDU has arrived, its ULPDU is in place. */
   placed(): void;
+  /** All that one read brought has been given on; the next one may bring more. */
+  batchEnded(): void;
   /**
    * The stream cannot be followed any further; nothing more comes (RFC 5044 8). The connection stays open for a
    * Terminate message with the error's code.
@@ -48,16 +50,18 @@ export interface UlpduPlacement {
 /** Where the bytes come from: see {@link ByteStream}. */
 export type FpduSource = Pick<ByteStream<object>, 'read' | 'readList'>;
 
-/** Bytes of a ULPDU that are here, at least, when it is asked where it goes: any DDP and RDMAP header. */
-export const PLACEMENT_PREFIX = 64;
+/** Bytes of a ULPDU that are here, at least, when it is asked where it goes: the DDP header of what can be long (RFC 5041 4.3). */
+export const PLACEMENT_PREFIX = 18;
 /** With fewer bytes missing, copying them costs less than the read of their own. */
-const PLACEMENT_FROM = 4096;
+const PLACEMENT_FROM = 2048;
+/** More is not read along with a placement's last bytes. */
+const LONGEST_AHEAD = 1024;
 /** The receive buffer has room for the longest FPDU with its markers, and for a batch behind it. */
 const LONGEST_FPDU = markedLength(MARKER_LENGTH, fpduLength(0xffff)) + MARKER_LENGTH;
 const BATCH = 64 * 1024;
 /** Where long ULPDUs go straight to their place, what of them comes along with a batch is copied: those are shorter. */
 const BATCH_BEFORE_PLACING = 32 * 1024;
-const BATCH_AFTER_PLACING = 4096;
+const BATCH_AFTER_PLACING = 512;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
 
@@ -87,6 +91,10 @@ export class FpduReader {
   #placeLeft = 0;
   #trailer = 0;
   readonly #placeList = new ScatterList();
+  /** Bytes that came behind the last FPDU that was placed. */
+  #sincePlacement = LONGEST_AHEAD;
+  /** So many came the last time until the next placement: as a rule all placements are alike. */
+  #ahead = LENGTH_FIELD + PLACEMENT_PREFIX;
   /** The FPDU at `#start` is to be collected. */
   #isDeclined = false;
 
@@ -117,13 +125,17 @@ export class FpduReader {
     for (let reads = 0; reads < READS_PER_EVENT && !this.#isStopped; reads++) {
       if (this.#isPlacing) {
         if (!this.#readPlacement()) return;
-        if (!this.#parse()) continue;
+        const isCollecting = this.#parse();
+        this.#handler.batchEnded();
+        if (!isCollecting) continue;
       }
       const room = Math.min(this.#receive.length - this.#end, this.#missing() + this.#batch);
       const n = this.#source.read(this.#receive, this.#end, room);
       if (n === 0) return;
       this.#end += n;
+      this.#sincePlacement += n;
       const isCollecting = this.#parse();
+      this.#handler.batchEnded();
       if (n === room && isCollecting) this.#batch = Math.min(this.#longestBatch, 2 * this.#batch);
       // The source has been emptied: let the answers leave before asking it again.
       if (n < room && isCollecting) return;
@@ -230,6 +242,8 @@ export class FpduReader {
     const { headerLength, list } = placement;
     const part = available - headerLength;
     list.writeFrom(0, this.#receive, at + headerLength, part);
+    const between = this.#sincePlacement - available + PLACEMENT_PREFIX;
+    if (between <= LONGEST_AHEAD) this.#ahead = between;
     this.#isPlacing = true;
     this.#batch = BATCH_AFTER_PLACING;
     this.#target = list;
@@ -253,6 +267,7 @@ export class FpduReader {
       this.#end += n;
     }
     this.#start = this.#trailer;
+    this.#sincePlacement = this.#end - this.#trailer;
     this.#isPlacing = false;
     this.#target = null;
     this.#handler.placed();
@@ -266,8 +281,8 @@ export class FpduReader {
     const list = this.#placeList;
     list.clear();
     list.addFrom(this.#target, this.#targetOffset, left);
-    // The next FPDU's first bytes come along, so that it can be asked at once where it goes.
-    list.add(this.#receive, 0, this.#trailer + LENGTH_FIELD + PLACEMENT_PREFIX);
+    // What is short up to the next FPDU that is long comes along, and its first bytes: it can be asked at once where it goes.
+    list.add(this.#receive, 0, this.#trailer + this.#ahead);
     const n = this.#source.readList(list);
     this.#end = Math.max(0, n - left);
     return n - this.#end;

@@ -18,6 +18,9 @@ import {
   paddingOf,
 } from './fpdu.js';
 
+/** A payload of so many bytes is copied behind its header: that costs less than a part of its own in a gathered write. */
+const COPIED = 192;
+
 /**
  * A writer on the queue of a connection in Full Operation. `Owner` as in {@link SendQueue}.
  *
@@ -78,18 +81,22 @@ export class FpduWriter<Owner extends object> {
       return;
     }
     let crc = 0;
-    if (this.#crc) crc = crc32c(bytes, 0, start, start + LENGTH_FIELD + headerLength);
-    const queue = this.#queue;
-    if (payload !== null && length > 0) {
-      queue.pushList(payload, skip, length, null);
-      if (this.#crc) crc = crc32cOfList(payload, crc, skip, length);
+    if (this.#crc) {
+      crc = crc32c(bytes, 0, start, start + LENGTH_FIELD + headerLength);
+      if (payload !== null && length > 0) crc = crc32cOfList(payload, crc, skip, length);
     }
-    queue.reserve(padding + CRC_LENGTH, owner);
-    const end = queue.offset + padding;
-    putU32(queue.region.bytes, queue.offset, 0);
+    const queue = this.#queue;
+    const copied = length <= COPIED ? length : 0;
+    if (length > copied) queue.pushList(payload!, skip, length, null);
+    queue.reserve(copied + padding + CRC_LENGTH, owner);
+    const tail = queue.region.bytes;
+    if (copied > 0) payload!.readTo(skip, queue.region, queue.offset, copied);
+    const at = queue.offset + copied;
+    const end = at + padding;
+    putU32(tail, at, 0);
     // Padding counts for the CRC (RFC 5044 4.4).
-    if (this.#crc && padding > 0) crc = crc32c(queue.region.bytes, crc, queue.offset, end);
-    putCrc(queue.region.bytes, end, crc);
+    if (this.#crc && padding > 0) crc = crc32c(tail, crc, at, end);
+    putCrc(tail, end, crc);
   }
 }
 

@@ -50,6 +50,7 @@ export class Collector implements UlpduHandler {
   readonly ulpdus: Buffer[] = [];
   error: MpaError | null = null;
   placements = 0;
+  batches = 0;
   /** Called with each ULPDU's number. */
   onUlpdu: (count: number) => void = () => undefined;
   readonly #headerLength: number | null;
@@ -87,6 +88,10 @@ export class Collector implements UlpduHandler {
       if (bytes[0] !== 0 || bytes.at(-1) !== 0) throw new Error('bytes beside the placement were written');
     }
     this.#keep(Buffer.concat([this.#header, this.#list.toBuffer()]));
+  }
+
+  batchEnded(): void {
+    this.batches++;
   }
 
   violation(error: MpaError): void {
