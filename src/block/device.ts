@@ -142,7 +142,9 @@ export interface BlockDevice {
    * Aim `data` at the device's own memory for the `length` bytes at `offset`, so that they move
    * without a copy: a READ sends from there; a WRITE receives into it and needs no `submit`.
    * False when the device cannot (files never can), then `data` is unchanged.
-   * The memory stays valid until the device is closed; with `forWriting` it is allocated first.
+   * With `forWriting` it is allocated first. The memory stays valid until the device is closed. When the device has no
+   * more use for a part of it, at the latest then, it retires it ({@link Memory.retire}): without that, a part that was
+   * read over RDMA stays registered, and so in memory.
    */
   lend(data: ScatterList, offset: number, length: number, forWriting: boolean): boolean;
 

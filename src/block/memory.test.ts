@@ -55,6 +55,28 @@ describe('MemoryDevice', () => {
     assert.deepEqual(await extentsOf(device, 0, size, 1), [{ offset: 0, length: size, mapped: false }]);
   });
 
+  it('retires the memory of what is unmapped or cut off, when it lets go of it', async () => {
+    const device = new MemoryDevice({ size: 3 << 20 });
+    const list = new ScatterList();
+    assert.ok(device.lend(list, 0, 3 << 20, true));
+    const areRetired = (): boolean[] => list.regions.map(({ isRetired }) => isRetired);
+    await operation(BlockOp.UNMAP, 0, (1 << 20) - 4096).on(device);
+    assert.deepEqual(areRetired(), [false, false, false], 'a page is still in use');
+    await operation(BlockOp.UNMAP, (1 << 20) - 4096, 4096).on(device);
+    assert.deepEqual(areRetired(), [true, false, false]);
+    device.resize(2 << 20);
+    assert.deepEqual(areRetired(), [true, false, true]);
+  });
+
+  it('never retires what it answers with where nobody has written, for other disks have it, too', async () => {
+    const device = new MemoryDevice({ size: 1 << 20 });
+    const list = new ScatterList();
+    assert.ok(device.lend(list, 0, 4096, false));
+    await operation(BlockOp.UNMAP, 0, 1 << 20).on(device);
+    await device.close();
+    assert.equal(list.regions[0]!.isRetired, false);
+  });
+
   it('maps what zeroes are written to without leave to unmap', async () => {
     const device = new MemoryDevice({ size: 1 << 20 });
     await operation(BlockOp.WRITE_ZEROES, 4096, 4096).on(device);

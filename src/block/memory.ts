@@ -161,7 +161,8 @@ export class MemoryDevice implements BlockDevice {
 
   close(): Promise<void> {
     this.#closed = true;
-    this.#directories = [];
+    for (const directory of this.#directories.splice(0))
+      for (const chunk of directory ?? []) chunk?.memory.retire();
     return Promise.resolve();
   }
 
@@ -235,8 +236,10 @@ export class MemoryDevice implements BlockDevice {
         // The last page of the disk may be a part of one: reaching the end covers it.
         const covered = offset + part === this.#size ? CHUNK : start + part;
         chunk.unmap(Math.ceil(start / this.#page), Math.floor(covered / this.#page));
-        if (chunk.mappedPages === 0) directory[index % DIRECTORY_CHUNKS] = null;
-        else chunk.memory.bytes.fill(0, start, start + part);
+        if (chunk.mappedPages === 0) {
+          directory[index % DIRECTORY_CHUNKS] = null;
+          chunk.memory.retire();
+        } else chunk.memory.bytes.fill(0, start, start + part);
       }
       offset += part;
     }

@@ -4,9 +4,10 @@ import { RegisteredMemory } from '../datamover/index.js';
 import { IwarpDevice } from '../rdma/iwarp/device.js';
 
 /**
- * Bytes that stay registered although nobody moves data of them. In software that costs nothing: no page is locked.
+ * Bytes that stay registered although nobody moves data of them. There need be no limit: what is registered is the buffer
+ * pool, which has one, and memory that devices have lent and not retired. In software no page is locked by it.
  */
-const KEPT_REGISTERED = 2 ** 40;
+const KEPT_REGISTERED = Infinity;
 
 /** Software iWARP, on the same ports as TCP. */
 export class TargetRdma {

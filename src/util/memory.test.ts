@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { BufferPool, copyBytes, LARGEST_BUFFER, Memory, ScatterList } from './memory.js';
+import { BufferPool, copyBytes, LARGEST_BUFFER, Memory, type MemoryWatcher, ScatterList } from './memory.js';
 import { libc, libcMissing } from './posix/libc.js';
 
 /** A list of segments of `lengths` whose bytes count up from 0, each with a margin of 0xff around it. */
@@ -27,6 +27,27 @@ function marginsIntact(list: ScatterList): boolean {
   }
   return true;
 }
+
+describe('a Memory that is retired', () => {
+  it('tells once who watches it, and nobody who no longer does', () => {
+    const told: string[] = [];
+    const watcher = (name: string): MemoryWatcher => ({
+      retired: (memory) => {
+        assert.equal(memory, region);
+        memory.unwatch(other);
+        told.push(name);
+      },
+    });
+    const region = Memory.allocate(8);
+    const [one, other, third] = [watcher('one'), watcher('other'), watcher('third')];
+    for (const each of [one, other, third]) region.watch(each);
+    assert.equal(region.isRetired, false);
+    region.retire();
+    region.retire();
+    assert.equal(region.isRetired, true);
+    assert.deepEqual(told, ['one', 'third']);
+  });
+});
 
 const segmentLengths = fc.array(fc.oneof(fc.nat(80), fc.nat(300)), { maxLength: 8 });
 

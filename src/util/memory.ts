@@ -9,6 +9,12 @@
 
 import { addressOf, libc } from './posix/libc.js';
 
+/** Who keeps something for a {@link Memory}, such as its registration with a device. */
+export interface MemoryWatcher {
+  /** Nobody will ask for it any more, but for what is under way. */
+  retired(memory: Memory): void;
+}
+
 /** A contiguous region of bytes that never moves while it is referenced. */
 export class Memory {
   /** The bytes themselves. */
@@ -22,6 +28,8 @@ export class Memory {
   /** The pool that this region was carved by, and the size class of its buffers; null for all others. */
   readonly pool: BufferPool | null;
   readonly sizeClass: number;
+  #isRetired = false;
+  #watchers: Set<MemoryWatcher> | null = null;
 
   constructor(bytes: Buffer, pool: BufferPool | null = null, sizeClass = -1) {
     this.pool = pool;
@@ -39,6 +47,32 @@ export class Memory {
 
   get length(): number {
     return this.bytes.length;
+  }
+
+  /** Its owner hands it out no more. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
+  /**
+   * For its owner: hand it out no more, so that it can be collected as garbage. Its bytes stay as long as somebody still
+   * reads or writes them.
+   */
+  retire(): void {
+    if (this.#isRetired) return;
+    this.#isRetired = true;
+    const watchers = this.#watchers ?? [];
+    for (const watcher of watchers) watcher.retired(this);
+    this.#watchers = null;
+  }
+
+  /** Tell `watcher` when it is retired. */
+  watch(watcher: MemoryWatcher): void {
+    (this.#watchers ??= new Set()).add(watcher);
+  }
+
+  unwatch(watcher: MemoryWatcher): void {
+    this.#watchers?.delete(watcher);
   }
 }
 

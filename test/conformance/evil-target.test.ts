@@ -5,29 +5,22 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { MemoryDevice } from '../../src/block/index.js';
 import { type CommandOptions, sendCommand, Session, type SessionOptions } from '../../src/initiator/index.js';
 import { Bhs, BHS_LENGTH, R2T, ScsiResponse } from '../../src/iscsi/wire/headers.js';
 import { AsyncEvent, DATA_IN_STATUS, FINAL, Opcode, ResponseFlag } from '../../src/iscsi/wire/opcodes.js';
 import { Status } from '../../src/scsi/index.js';
 import { RiserError } from '../../src/util/errors.js';
+import { readWriteCdb } from '../support/cdb.js';
 import { type EvilConnection, type EvilScript, EvilTarget, HONEST } from '../support/evil-target.js';
-import { pattern } from '../support/pattern.js';
+import { GoodSession } from '../support/good-session.js';
 import type { Pdu } from '../support/pdu-socket.js';
-import { TARGET_NAME, TestTarget } from '../support/target.js';
+import { TARGET_NAME } from '../support/target.js';
 
 const LUN = Buffer.alloc(8);
 const LENGTH = 8192;
 const INITIATOR = 'iqn.2026-01.example.test:client';
-
-function cdb(opcode: number, blocks = LENGTH / 512): Buffer {
-  const bytes = Buffer.alloc(16);
-  bytes[0] = opcode;
-  bytes.writeUInt32BE(blocks, 10);
-  return bytes;
-}
-const READ = cdb(0x88);
-const WRITE = cdb(0x8a);
+const READ = readWriteCdb(0x88, 0, LENGTH / 512, false);
+const WRITE = readWriteCdb(0x8a, 0, LENGTH / 512, false);
 const READING: CommandOptions = { readLength: LENGTH, isIdempotent: true };
 const WRITING: CommandOptions = { data: Buffer.alloc(LENGTH, 7), isIdempotent: true };
 
@@ -53,20 +46,11 @@ function atFirstCommand(act: (connection: EvilConnection, tag: number, pdu: Pdu)
 
 describe('an evil target', () => {
   let evil: EvilTarget;
-  let good: TestTarget;
-  let bystander: Session;
-  let round = 0;
+  let good: GoodSession;
   const open: Session[] = [];
 
   before(async () => {
-    good = await TestTarget.start([{ device: new MemoryDevice({ size: 1 << 20 }) }]);
-    bystander = await Session.open({
-      portal: { host: '127.0.0.1', port: good.port },
-      targetName: TARGET_NAME,
-      initiatorName: 'iqn.2026-01.example.test:bystander',
-    });
-    // The unit attention of a new nexus is passed over by the first command.
-    await sendCommand(bystander, LUN, READ, READING);
+    good = await GoodSession.open('tcp');
     evil = await EvilTarget.start();
   });
   afterEach(async () => {
@@ -74,13 +58,9 @@ describe('an evil target', () => {
     for (const { pdus } of evil.connections) pdus.destroy();
     evil.connections.length = 0;
     evil.script = HONEST;
-    assert.ok(bystander.isConnected, 'the good session was disturbed');
-    const data = pattern(LENGTH, ++round);
-    assert.equal((await sendCommand(bystander, LUN, WRITE, { data })).status, 0);
-    assert.ok((await sendCommand(bystander, LUN, READ, READING)).data.equals(data));
+    await good.assertUndisturbed();
   });
   after(async () => {
-    await bystander.close();
     await good.close();
     await evil.close();
   });

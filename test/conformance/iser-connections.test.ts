@@ -8,14 +8,14 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { MemoryDevice } from '../../src/block/index.js';
 import { IMMEDIATE, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import { Memory } from '../../src/util/memory.js';
-import { Bystander } from '../support/bystander.js';
 import { readWriteCdb } from '../support/cdb.js';
+import { GuardedTarget } from '../support/guarded-target.js';
 import { IserFpdus } from '../support/iser-fpdus.js';
 import { pattern } from '../support/pattern.js';
 import type { Advertised } from '../support/raw-iser.js';
 import { IserInitiator, readBlocks, writeBlocks } from '../support/raw-iser-initiator.js';
 import { RawIwarp } from '../support/raw-iwarp.js';
-import { assertCensus, census, type Census } from '../support/rdma-census.js';
+import { assertCensus, census } from '../support/rdma-census.js';
 import { TestTarget } from '../support/target.js';
 import { until } from '../support/verbs-pair.js';
 import { VolatileDevice } from '../support/volatile-device.js';
@@ -29,34 +29,24 @@ const ABORT_TASK = 1;
 const SOMEWHERE: Advertised = { key: 0x1234, address: 0n };
 
 describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
-  let target: TestTarget;
-  let bystander: Bystander;
-  let idle: Census;
+  let target: GuardedTarget;
   const original = pattern(LENGTH, 5);
   const open: { close(): void }[] = [];
 
   before(async () => {
-    target = await TestTarget.start([{ device: new VolatileDevice(8 << 20) }], {
+    target = await GuardedTarget.start(new VolatileDevice(8 << 20), {
       // Long enough for a login on a machine with other things to do.
       limits: { loginTimeoutMs: 5000 },
     });
-    bystander = await Bystander.arrive(target, 8192);
     const initiator = await login();
     await writeBlocks(initiator, LBA, original);
     leave();
-    await until(() => target.server.sessions().length === 1, 'the end of the session');
-    idle = census();
   });
   afterEach(async () => {
     leave();
-    await until(() => target.server.sessions().length === 1, 'the end of the session');
-    await assertCensus(idle);
-    await bystander.assertUndisturbed();
+    await target.assertUnharmed();
   });
-  after(async () => {
-    await bystander.leave();
-    await target.close();
-  });
+  after(() => target.close());
 
   function leave(): void {
     for (const end of open.splice(0)) end.close();
@@ -164,9 +154,9 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
       for (let i = 0; i < 8; i++) write(initiator);
       const read = await initiator.channel.read();
       if (answered > 0) initiator.channel.answer(read, 0, Buffer.alloc(answered, 0xee), false);
-      await until(() => census().buffers > idle.buffers, 'buffers for the writes');
+      await until(() => census().buffers > target.idle.buffers, 'buffers for the writes');
       initiator.channel.raw.destroy();
-      await until(() => target.server.sessions().length === 1, 'the end of the session');
+      await target.allLeave();
       await assertUnchanged();
     });
   }
@@ -177,7 +167,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     await initiator.channel.read();
     await abort(initiator, tag);
     initiator.channel.raw.destroy();
-    await until(() => target.server.sessions().length === 1, 'the end of the session');
+    await target.allLeave();
     await assertUnchanged();
   });
 
@@ -188,7 +178,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     const late = await channel.read();
     await abort(initiator, aborted);
     const withOne = census().buffers;
-    assert.ok(withOne > idle.buffers, 'the buffer is held');
+    assert.ok(withOne > target.idle.buffers, 'the buffer is held');
     // Another session has its data half way when the late answer comes.
     const other = await loginByHand();
     const tag = write(other);
@@ -196,7 +186,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     assert.ok(census().buffers > withOne, 'the other has a buffer of its own');
     const half = LENGTH / 2;
     other.channel.answer(read, 0, original.subarray(0, half), false);
-    await bystander.assertUndisturbed();
+    await target.bystander.assertUndisturbed();
     channel.answer(late, 0, Buffer.alloc(LENGTH, 0xee), true);
     await until(() => census().buffers < withOne + 1, 'the buffer of the aborted task');
     other.channel.answer(read, half, original.subarray(half), true);
@@ -254,8 +244,8 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
       if (round % 2 === 0) await abort(initiator, tag);
       initiator.channel.raw.destroy();
     }
-    await until(() => target.server.sessions().length === 1, 'the end of the sessions');
-    await assertCensus(idle);
+    await target.allLeave();
+    await assertCensus(target.idle);
   });
 
   it('answers reads of a task that it has aborted, on a disk that lends its memory', async () => {

@@ -9,14 +9,12 @@ import { MemoryDevice } from '../../src/block/index.js';
 import { Reject } from '../../src/iscsi/wire/headers.js';
 import { CommandFlag, FINAL, IMMEDIATE, Opcode, RESERVED_TAG } from '../../src/iscsi/wire/opcodes.js';
 import { Memory } from '../../src/util/memory.js';
-import { Bystander } from '../support/bystander.js';
 import { readWriteCdb } from '../support/cdb.js';
+import { GuardedTarget } from '../support/guarded-target.js';
 import { encodeKeys, type Keys, LoginRefused, loginHeader, Stage } from '../support/login.js';
 import { pattern } from '../support/pattern.js';
 import { type Advertised, controlHeader, First, hello, MAY_INVALIDATE } from '../support/raw-iser.js';
 import { IserInitiator, readBlocks, writeBlocks } from '../support/raw-iser-initiator.js';
-import { assertCensus, census, type Census } from '../support/rdma-census.js';
-import { TestTarget } from '../support/target.js';
 import { until } from '../support/verbs-pair.js';
 
 const LBA = 64;
@@ -29,35 +27,25 @@ const CHECK_CONDITION = 2;
 type Act = (initiator: IserInitiator) => void | Promise<void>;
 
 describe('a target over RDMA', { timeout: 120_000 }, () => {
-  let target: TestTarget;
-  let bystander: Bystander;
-  let idle: Census;
+  let target: GuardedTarget;
   const original = pattern(3 * LENGTH, 5);
   const open: IserInitiator[] = [];
 
   before(async () => {
-    target = await TestTarget.start([{ device: new MemoryDevice({ size: 8 << 20 }) }]);
-    bystander = await Bystander.arrive(target, 8192);
+    target = await GuardedTarget.start(new MemoryDevice({ size: 8 << 20 }));
     const initiator = await login();
     await writeBlocks(initiator, LBA - BLOCKS, original);
     assert.ok((await readBlocks(initiator, LBA - BLOCKS, 3 * BLOCKS)).equals(original));
     leave();
-    await until(() => target.server.sessions().length === 1, 'the end of the session');
-    idle = census();
   });
   afterEach(async () => {
     leave();
-    await until(() => target.server.sessions().length === 1, 'the end of the session');
-    await assertCensus(idle);
-    await bystander.assertUndisturbed();
+    await target.assertUnharmed();
     const reader = await login();
     assert.ok((await readBlocks(reader, LBA - BLOCKS, 3 * BLOCKS)).equals(original), 'the medium changed');
     leave();
   });
-  after(async () => {
-    await bystander.leave();
-    await target.close();
-  });
+  after(() => target.close());
 
   async function connect(
     ...options: Parameters<typeof IserInitiator.connect> extends [number, ...infer R] ? R : never

@@ -393,6 +393,16 @@ export function blockDeviceContract(name: string, makeDevice: MakeDevice): void 
       assert.ok(list.toBuffer().equals(bytes));
     });
 
+    it('retires what it has lent when it is closed, and not before', async () => {
+      const { device } = await make();
+      const list = new ScatterList();
+      if (!device.lend(list, 0, SIZE, true)) return;
+      const lent = list.regions.slice(0, list.count);
+      assert.ok(lent.every(({ isRetired }) => !isRetired));
+      await device.close();
+      assert.ok(lent.every(({ isRetired }) => isRetired));
+    });
+
     it('tells when the medium grew or shrank', async () => {
       const { device, resizeMedium } = await make();
       const b = device.blockSize;

@@ -1,9 +1,14 @@
-/** A machine that is a folder: its files and links, its addresses, and what its programs print. */
+/** A machine that is a folder: its files and links, its addresses, what its programs print; and what is found on it. */
 
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { NetworkInterfaceInfo } from 'node:os';
 import { dirname, join } from 'node:path';
+import { inspectMachine } from '../../src/cli/doctor/doctor.js';
+import type { Finding } from '../../src/cli/doctor/finding.js';
 import { Machine } from '../../src/cli/doctor/machine.js';
+import { temporaryFolder } from './temporary.js';
+
+const folder = temporaryFolder();
 
 export interface FakeMachine {
   /** By path below the root. */
@@ -17,8 +22,8 @@ export interface FakeMachine {
   platform?: string;
 }
 
-/** Make one below `folder`; `root` is where. */
-export function fakeMachine(folder: string, fake: FakeMachine): { machine: Machine; root: string } {
+/** Make one, which is there as long as the tests of the file run; `root` is where. */
+export function fakeMachine(fake: FakeMachine): { machine: Machine; root: string } {
   const { files = {}, links = {}, addresses = {}, programs = {}, platform = 'linux' } = fake;
   const root = mkdtempSync(join(folder, 'machine-'));
   const place = (path: string): string => {
@@ -39,6 +44,11 @@ export function fakeMachine(folder: string, fake: FakeMachine): { machine: Machi
     run: (path, args) => programs[path.slice(path.lastIndexOf('/') + 1)]?.[args.join(' ')] ?? null,
   });
   return { machine, root };
+}
+
+/** What `riser doctor` says of such a machine. */
+export async function inspect(fake: FakeMachine): Promise<Finding[]> {
+  return inspectMachine(fakeMachine(fake).machine);
 }
 
 function ipv4(address: string): NetworkInterfaceInfo {

@@ -22,11 +22,13 @@ export interface Census {
 
 let held = 0;
 let buffers = 0;
+const registries = new Set<RegisteredMemory>();
 const tables = new Set<KeyTable>();
 
 const { hold, release } = RegisteredMemory.prototype;
 RegisteredMemory.prototype.hold = function (memory, isKept) {
   held++;
+  registries.add(this);
   return hold.call(this, memory, isKept);
 };
 RegisteredMemory.prototype.release = function (memory) {
@@ -57,6 +59,13 @@ export function census(): Census {
   let keys = 0;
   for (const table of tables) keys += table.count;
   return { held, keys, buffers };
+}
+
+/** Bytes that are registered, whether they are in use or not. */
+export function registeredBytes(): number {
+  let bytes = 0;
+  for (const registered of registries) bytes += registered.bytes;
+  return bytes;
 }
 
 /** It is as it was, soon. */

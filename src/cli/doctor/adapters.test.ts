@@ -17,16 +17,7 @@ import {
   remedies,
   hasProblem,
 } from '../../../test/support/fake-linux.js';
-import { below, type FakeMachine, fakeMachine } from '../../../test/support/fake-machine.js';
-import { temporaryFolder } from '../../../test/support/temporary.js';
-import { inspectMachine } from './doctor.js';
-import type { Finding } from './finding.js';
-
-const folder = temporaryFolder();
-
-async function inspect(fake: FakeMachine): Promise<Finding[]> {
-  return inspectMachine(fakeMachine(folder, fake).machine);
-}
+import { below, inspect } from '../../../test/support/fake-machine.js';
 
 describe('riser doctor and an adapter', () => {
   test('a Mellanox card with RoCE v2, PFC off, MTU 1500', async () => {

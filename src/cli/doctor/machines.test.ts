@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { chmodSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import {
@@ -17,17 +17,10 @@ import {
   remedies,
   hasProblem,
 } from '../../../test/support/fake-linux.js';
-import { below, type FakeMachine, fakeMachine } from '../../../test/support/fake-machine.js';
-import { temporaryFolder } from '../../../test/support/temporary.js';
+import { below, fakeMachine, inspect } from '../../../test/support/fake-machine.js';
 import { describe as show, inspectMachine, verdictOf } from './doctor.js';
 import type { Finding } from './finding.js';
 import { readRdmaPorts } from './rdma-ports.js';
-
-const folder = temporaryFolder();
-
-async function inspect(fake: FakeMachine): Promise<Finding[]> {
-  return inspectMachine(fakeMachine(folder, fake).machine);
-}
 
 describe('riser doctor on a machine', () => {
   test('a laptop without anything: no problem, and what could be had', async () => {
@@ -157,7 +150,7 @@ describe('riser doctor on a machine', () => {
   });
 
   test('what this user may not read is told, and the rest is looked at', async (t) => {
-    const { machine, root } = fakeMachine(folder, {
+    const { machine, root } = fakeMachine({
       programs: { iscsiadm: {} },
       files: { 'etc/iscsi/nodes/x/y': '', 'run/iscsid.pid': '1', ...limits('unlimited'), ...kernel() },
     });
@@ -169,7 +162,7 @@ describe('riser doctor on a machine', () => {
     chmodSync(join(root, 'etc/iscsi/nodes'), 0);
     chmodSync(join(root, 'run/iscsid.pid'), 0);
     chmodSync(root, 0o755);
-    chmodSync(folder, 0o755);
+    chmodSync(dirname(root), 0o755);
     let findings: Finding[];
     if (isRoot) process.seteuid!(65534);
     try {
@@ -207,8 +200,7 @@ describe('riser doctor on a machine', () => {
         'proc/self/limits': `Max locked memory ${text} ${text}`,
         'sys/class/net/enp1s0f0/mtu': text,
       };
-      const { machine } = fakeMachine(folder, { ...card, files, programs: { iscsiadm: {} } });
-      const findings = await inspectMachine(machine);
+      const findings = await inspect({ ...card, files, programs: { iscsiadm: {} } });
       assert.ok(findings.length > 3);
       assert.doesNotMatch(show(findings, ''), /[\u0000-\u0009\u000b-\u001f]/);
     }
@@ -241,7 +233,7 @@ describe('the report', () => {
   });
 
   test('the verdict names adapters that work', () => {
-    const { machine } = fakeMachine(folder, mlx5({ ...below('ports/1', port({})), ...MLX_GIDS }));
+    const { machine } = fakeMachine(mlx5({ ...below('ports/1', port({})), ...MLX_GIDS }));
     assert.match(
       verdictOf(readRdmaPorts(machine), null),
       /mlx5_0 is for the kernel's initiator, not for Riser yet/,

@@ -21,7 +21,7 @@ import type { Finding } from './finding.js';
 import { inspectPortal, type PortalReport } from './portal.js';
 
 const folder = temporaryFolder();
-const { machine } = fakeMachine(folder, {});
+const { machine } = fakeMachine({});
 
 async function inspect(portal: string, timeout = 5000): Promise<PortalReport> {
   const interruption = new Interruption();
@@ -246,7 +246,7 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
   });
 
   test('the interface that leads there is looked at', async () => {
-    const { machine: box } = fakeMachine(folder, { files: { 'sys/class/net/eth7/mtu': '1500' } });
+    const { machine: box } = fakeMachine({ files: { 'sys/class/net/eth7/mtu': '1500' } });
     const report = { where: 'x', findings: [], netdev: 'eth7', answered: [] };
     const findings = await inspectMachine(box, [], report);
     const [mtu] = findings.filter(({ subject }) => subject === 'network');

@@ -119,4 +119,52 @@ describe('RegisteredMemory', () => {
     registered.release(large);
     assert.deepEqual(counts(), [0, 0, 0]);
   });
+
+  describe('lets go of memory that its owner has retired', () => {
+    const fresh = (): Memory => Memory.allocate(1000);
+
+    it('at once when nobody holds it', () => {
+      const memory = fresh();
+      use(memory);
+      use(first);
+      memory.retire();
+      assert.deepEqual(counts(), [1, 1000, 1]);
+    });
+
+    it('with the last release when somebody does', () => {
+      const memory = fresh();
+      const region = registered.hold(memory);
+      registered.hold(memory);
+      memory.retire();
+      registered.release(memory);
+      assert.deepEqual(counts(), [1, 1000, 1]);
+      assert.equal(registered.hold(memory), region);
+      registered.release(memory);
+      registered.release(memory);
+      assert.deepEqual(counts(), [0, 0, 0]);
+    });
+
+    it('when it was retired before it was held', () => {
+      const memory = fresh();
+      memory.retire();
+      use(memory);
+      assert.deepEqual(counts(), [0, 0, 0]);
+    });
+
+    it('in every device that it is registered with, and not where it no longer is', () => {
+      const memory = fresh();
+      const other = new RegisteredMemory(device, 2500);
+      const closed = new RegisteredMemory(device, 2500);
+      for (const each of [registered, other, closed]) {
+        each.hold(memory);
+        each.release(memory);
+      }
+      closed.close();
+      memory.retire();
+      assert.deepEqual(counts(), [0, 0, 0]);
+      assert.deepEqual([other.regions, other.bytes], [0, 0]);
+      assert.deepEqual([closed.regions, closed.bytes], [0, 0]);
+      other.close();
+    });
+  });
 });

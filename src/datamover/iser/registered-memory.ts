@@ -1,10 +1,11 @@
 /**
  * Memory that is registered with a device, for all connections of one protection domain. What the buffer pool, block
  * devices and applications hand out is registered when it is first used, and stays so, since it will be used again: data
- * moves from and to where it lies. What is idle is let go of, the oldest first, when there is too much.
+ * moves from and to where it lies. It is let go of when its owner retires it; and what is idle, the oldest first, when there
+ * is too much.
  */
 
-import type { Memory } from '../../util/memory.js';
+import type { Memory, MemoryWatcher } from '../../util/memory.js';
 import { AccessFlag, type MemoryRegion, type ProtectionDomain, type RdmaDevice } from '../../rdma/verbs.js';
 
 interface Entry {
@@ -12,10 +13,10 @@ interface Entry {
   /** Transfers that move data of it. */
   users: number;
   /** It may be used again. */
-  readonly isKept: boolean;
+  isKept: boolean;
 }
 
-export class RegisteredMemory {
+export class RegisteredMemory implements MemoryWatcher {
   readonly domain: ProtectionDomain;
   readonly #access: number;
   readonly #limit: number;
@@ -56,6 +57,12 @@ export class RegisteredMemory {
     if (entry.users === 0 && (!entry.isKept || this.bytes > this.#limit)) this.#deregister(memory, entry);
   }
 
+  retired(memory: Memory): void {
+    const entry = this.#entries.get(memory)!;
+    entry.isKept = false;
+    if (entry.users === 0) this.#deregister(memory, entry);
+  }
+
   /** Let go of everything; nothing must be held. */
   close(): void {
     for (const [memory, entry] of this.#entries) this.#deregister(memory, entry);
@@ -67,14 +74,17 @@ export class RegisteredMemory {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const entry = { region: this.domain.registerMemory(memory, this.#access), users: 0, isKept };
+    const region = this.domain.registerMemory(memory, this.#access);
+    const entry = { region, users: 0, isKept: isKept && !memory.isRetired };
     this.#entries.set(memory, entry);
+    if (entry.isKept) memory.watch(this);
     this.bytes += memory.length;
     return entry;
   }
 
   #deregister(memory: Memory, { region }: Entry): void {
     region.deregister();
+    memory.unwatch(this);
     this.#entries.delete(memory);
     this.bytes -= memory.length;
   }

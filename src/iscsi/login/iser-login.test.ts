@@ -20,6 +20,7 @@ import {
   textOf,
   TO_OPERATIONAL,
 } from './testing/initiator.js';
+import { DISCOVERY_SESSION, normalSession } from './testing/open-iscsi.js';
 
 /** Riser's target on a connection over RDMA, past the security stage. */
 function target(names: readonly string[] = NAMES): LoginUnderTest {
@@ -42,26 +43,15 @@ describe("Riser's target over RDMA", () => {
       `TargetName=${TARGET_NAME}`,
       'SessionType=Normal',
     ]);
-    const outcome = login.send(FULL_FEATURE, [
-      'HeaderDigest=None',
-      'DataDigest=None',
-      'DefaultTime2Wait=2',
-      'DefaultTime2Retain=0',
-      'IFMarker=No',
-      'OFMarker=No',
-      'ErrorRecoveryLevel=0',
-      'InitialR2T=No',
-      'ImmediateData=Yes',
-      'MaxBurstLength=16776192',
-      'FirstBurstLength=262144',
-      'MaxOutstandingR2T=1',
-      'MaxConnections=1',
-      'DataPDUInOrder=Yes',
-      'DataSequenceInOrder=Yes',
-      'InitiatorRecvDataSegmentLength=262144',
-      'TargetRecvDataSegmentLength=262144',
-      'RDMAExtensions=Yes',
-    ]);
+    const outcome = login.send(
+      FULL_FEATURE,
+      normalSession(
+        'None',
+        'InitiatorRecvDataSegmentLength=262144',
+        'TargetRecvDataSegmentLength=262144',
+        'RDMAExtensions=Yes',
+      ),
+    );
     assert.deepEqual(textOf(outcome), [
       'HeaderDigest=None',
       'DataDigest=None',
@@ -94,16 +84,7 @@ describe("Riser's target over RDMA", () => {
 
   it('takes its discovery session, which has no RDMAExtensions', () => {
     const login = target([`InitiatorName=${INITIATOR_NAME}`, 'SessionType=Discovery']);
-    const parameters = agreed(login, [
-      'HeaderDigest=None',
-      'DataDigest=None',
-      'DefaultTime2Wait=0',
-      'DefaultTime2Retain=0',
-      'IFMarker=No',
-      'OFMarker=No',
-      'ErrorRecoveryLevel=0',
-      'MaxRecvDataSegmentLength=32768',
-    ]);
+    const parameters = agreed(login, DISCOVERY_SESSION);
     assert.equal(parameters.rdmaExtensions, false);
     assert.equal(parameters.initiatorMaxRecvDataSegmentLength, 32768);
     assert.deepEqual([parameters.headerDigest, parameters.dataDigest], [false, false]);

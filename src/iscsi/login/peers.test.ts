@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { LoginStage } from './target-login.js';
 import { FULL_FEATURE, LoginUnderTest, TARGET_NAME, textOf, TO_OPERATIONAL } from './testing/initiator.js';
+import { DISCOVERY_SESSION, normalSession } from './testing/open-iscsi.js';
 
 const GREETING = ['TargetPortalGroupTag=1', 'TargetAlias=Disk one'];
 const OWN = 'MaxRecvDataSegmentLength=262144';
@@ -109,24 +110,10 @@ describe('open-iscsi', () => {
       'AuthMethod=None',
     ]);
     assert.deepEqual(textOf(security), [...GREETING, 'AuthMethod=None']);
-    const operational = login.send(FULL_FEATURE, [
-      'HeaderDigest=None,CRC32C',
-      'DataDigest=None',
-      'DefaultTime2Wait=2',
-      'DefaultTime2Retain=0',
-      'IFMarker=No',
-      'OFMarker=No',
-      'ErrorRecoveryLevel=0',
-      'InitialR2T=No',
-      'ImmediateData=Yes',
-      'MaxBurstLength=16776192',
-      'FirstBurstLength=262144',
-      'MaxOutstandingR2T=1',
-      'MaxConnections=1',
-      'DataPDUInOrder=Yes',
-      'DataSequenceInOrder=Yes',
-      'MaxRecvDataSegmentLength=262144',
-    ]);
+    const operational = login.send(
+      FULL_FEATURE,
+      normalSession('None,CRC32C', 'MaxRecvDataSegmentLength=262144'),
+    );
     assert.deepEqual(textOf(operational), [
       'HeaderDigest=None',
       'DataDigest=None',
@@ -151,16 +138,7 @@ describe('open-iscsi', () => {
   test('discovery', () => {
     const login = new LoginUnderTest();
     login.send(TO_OPERATIONAL, [...names, 'SessionType=Discovery', 'AuthMethod=None']);
-    const operational = login.send(FULL_FEATURE, [
-      'HeaderDigest=None',
-      'DataDigest=None',
-      'DefaultTime2Wait=0',
-      'DefaultTime2Retain=0',
-      'IFMarker=No',
-      'OFMarker=No',
-      'ErrorRecoveryLevel=0',
-      'MaxRecvDataSegmentLength=32768',
-    ]);
+    const operational = login.send(FULL_FEATURE, DISCOVERY_SESSION);
     assert.deepEqual(textOf(operational), [
       'HeaderDigest=None',
       'DataDigest=None',
