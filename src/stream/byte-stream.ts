@@ -9,6 +9,12 @@
 import type { Memory, ScatterList } from '../util/memory.js';
 import type { SendQueue } from './send-queue.js';
 
+/**
+ * Bytes of a message that are still to come, from which on they are read straight to their place. Fewer come along with what is
+ * behind them: a copy costs less than a read of their own.
+ */
+export const DIRECT_FROM = 8192;
+
 export interface ByteStreamEvents<Owner> {
   /** There is something to read: call `read` until it returns less than was asked for. */
   readable(): void;

@@ -8,7 +8,7 @@ import { NodeStream } from './node-stream.js';
 import { PolledStream, tcpHandleOf } from './polled-stream.js';
 import { Poller } from './poller.js';
 
-export type { ByteStream, ByteStreamEvents } from './byte-stream.js';
+export { type ByteStream, type ByteStreamEvents, DIRECT_FROM } from './byte-stream.js';
 export { dial } from './dial.js';
 export { SendQueue } from './send-queue.js';
 

@@ -6,6 +6,7 @@
 
 import { BHS_LENGTH, DataOut, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
 import { type Opcode, OPCODE_MASK } from '../../iscsi/wire/opcodes.js';
+import { DIRECT_FROM } from '../../stream/index.js';
 import { RiserError } from '../../util/errors.js';
 import { copyBytes, copyMemory, Memory, ScatterList } from '../../util/memory.js';
 import {
@@ -196,7 +197,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     const have = this.#end - start;
     if (have < dataOffset - start) return false;
     const isData = (bytes[start]! & OPCODE_MASK) === this.#dataOpcode;
-    const mayGoDirect = isData && dataDigest === 0 && dataLength > have;
+    const mayGoDirect = isData && dataDigest === 0 && total - have >= DIRECT_FROM;
     if (have < total && !mayGoDirect) return false;
     if (headerDigest > 0 && !digestMatches(bytes, start, BHS_LENGTH + ahsLength)) {
       // The lengths cannot be trusted, so the next PDU cannot be found (RFC 7143 7.7).

@@ -49,9 +49,6 @@ import { putU16 } from '../../util/fields.js';
 /** Bytes that are made into FPDUs ahead of what the kernel has taken. */
 const SEND_AHEAD = 512 * 1024;
 
-/** Reads whose answers wait for one another. The peer could work on more meanwhile: were all to wait, one side would rest. */
-const BATCHES_AHEAD = 8;
-
 /** Where goes what comes after the end; and how often at a time. */
 const dropped = Memory.allocate(64 * 1024);
 const DROPS_PER_EVENT = 16;
@@ -93,8 +90,6 @@ export class IwarpQueuePair
   #mustWait = false;
   #answersNext = false;
   #isHandling = false;
-  /** Parts of the input that is handled. */
-  #batches = 0;
   #isClosing = false;
   /** For {@link hasProgressed}. */
   #hasReleased = false;
@@ -254,7 +249,6 @@ export class IwarpQueuePair
   readable(): void {
     this.#notifier.enter();
     this.#isHandling = true;
-    this.#batches = 0;
     try {
       if (this.#isTerminated) this.#dropInput();
       else this.#reader.readable();
@@ -262,26 +256,20 @@ export class IwarpQueuePair
       // A defect of ours that a peer's bytes brought to light costs its connection, not the process.
       this.#stream?.destroy(error instanceof Error ? error : new Error(String(error)));
     }
-    this.#answer();
-    this.#flushStream();
+    this.batchEnded();
     this.#isHandling = false;
     this.#notifier.leave();
   }
 
-  /** A part of the input has been handled. */
+  /** Tell of what a part of the input has brought. What that causes leaves at once: the peer can work on it meanwhile. */
   batchEnded(): void {
-    this.#answer();
-    if (++this.#batches % BATCHES_AHEAD === 0) this.#flushStream();
-  }
-
-  /** Tell of what the input has brought, and queue what that causes. */
-  #answer(): void {
     this.#notifier.tell();
     if (this.#receiver.hasReceived) {
       this.#mustWait = false;
       this.#settle(null);
     }
     this.#pump();
+    this.#flushStream();
   }
 
   #flushStream(): void {

@@ -3,7 +3,7 @@
  * straight to their place where neither CRC nor markers forbid it (RFC 5044 4, 6).
  */
 
-import type { ByteStream } from '../../../stream/byte-stream.js';
+import { type ByteStream, DIRECT_FROM } from '../../../stream/byte-stream.js';
 import { crc32c } from '../../../util/crc32c.js';
 import { getU16 } from '../../../util/fields.js';
 import { Memory, ScatterList } from '../../../util/memory.js';
@@ -52,16 +52,14 @@ export type FpduSource = Pick<ByteStream<object>, 'read' | 'readList'>;
 
 /** Bytes of a ULPDU that are here, at least, when it is asked where it goes: the DDP header of what can be long (RFC 5041 4.3). */
 export const PLACEMENT_PREFIX = 18;
-/** With fewer bytes missing, copying them costs less than the read of their own. */
-const PLACEMENT_FROM = 2048;
 /** More is not read along with a placement's last bytes. */
-const LONGEST_AHEAD = 1024;
+const LONGEST_AHEAD = 4096;
 /** The receive buffer has room for the longest FPDU with its markers, and for a batch behind it. */
 const LONGEST_FPDU = markedLength(MARKER_LENGTH, fpduLength(0xffff)) + MARKER_LENGTH;
 const BATCH = 64 * 1024;
 /** Where long ULPDUs go straight to their place, what of them comes along with a batch is copied: those are shorter. */
 const BATCH_BEFORE_PLACING = 32 * 1024;
-const BATCH_AFTER_PLACING = 512;
+const BATCH_AFTER_PLACING = 4096;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
 
@@ -173,7 +171,7 @@ export class FpduReader {
     const total = fpduLength(length);
     if (have < total) {
       const available = have - LENGTH_FIELD;
-      const isLong = length - available >= PLACEMENT_FROM && available >= PLACEMENT_PREFIX;
+      const isLong = length - available >= DIRECT_FROM && available >= PLACEMENT_PREFIX;
       if (isLong && !this.#crc && !this.#isDeclined) this.#beginPlacement(available, length, total);
       return false;
     }
