@@ -51,7 +51,7 @@ const STOPPED = 7;
 /** How the kernel reports the RESERVE(6) that conflicts; other commands it does not report. */
 const expected = /FAILED Result: hostbyte=DID_OK driverbyte=DRIVER_OK/;
 
-scenario('iser', { capture: true, protocol: 'iWARP', expected }, (lab) => {
+scenario('iser', { capture: true, protocol: 'iSER', expected }, (lab) => {
   /** The same LUN over iSER and over TCP. */
   let iser: string;
   let tcp: string;
