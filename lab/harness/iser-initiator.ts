@@ -20,6 +20,14 @@ export async function startInitiator(guest: Guest, iface: Interface = 'iser'): P
     pidof -q iscsid || iscsid`);
 }
 
+/**
+ * Take away udev's rules for multipath and the device mapper: in a scenario without both, their programs take seconds for
+ * every disk, and more where the guest is slow.
+ */
+export async function withoutMultipath(guest: Guest): Promise<void> {
+  await guest.sh('rm /lib/udev/rules.d/*multipath* /lib/udev/rules.d/*dm*.rules; udevadm control --reload');
+}
+
 /** Start iscsid, and discover over iSER what is at `portal`; a line for each portal of each target. */
 export async function discoverOverIser(guest: Guest, portal: string): Promise<string> {
   await startInitiator(guest);

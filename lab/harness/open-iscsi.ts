@@ -36,9 +36,8 @@ export async function configure(guest: Guest, settings: Settings): Promise<void>
 }
 
 function updates(record: string, settings: Settings): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `iscsiadm -m ${record} -o update -n '${name}' -v '${value}'`)
-    .join('\n');
+  const pairs = Object.entries(settings).map(([name, value]) => `-n '${name}' -v '${value}'`);
+  return pairs.length === 0 ? '' : `iscsiadm -m ${record} -o update ${pairs.join(' ')}`;
 }
 
 /**

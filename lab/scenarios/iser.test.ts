@@ -17,6 +17,7 @@ import {
   loginOverIser,
   logoutOverIser,
   startInitiator,
+  withoutMultipath,
 } from '../harness/iser-initiator.js';
 import { configure, discoverWith, type Settings } from '../harness/open-iscsi.js';
 import { addRdmaDevices, SIW } from '../harness/rdma.js';
@@ -65,6 +66,7 @@ scenario('iser', { capture: true, protocol: 'iSER', processors: 1, expected }, (
   let tcp: string;
 
   before(async () => {
+    await withoutMultipath(lab.guest);
     await addRdmaDevices(lab.guest);
     for (const [name, secret] of Object.entries(SECRETS)) {
       writeFileSync(lab.file(name), `${secret}\n`, { mode: 0o600 });
