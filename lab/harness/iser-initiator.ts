@@ -13,11 +13,11 @@ export interface IserLun {
 /** By what open-iscsi reaches a portal: its names of iSER and of TCP. */
 export type Interface = 'iser' | 'default';
 
-/** Load the modules of `iface`, and start iscsid. */
-export async function startInitiator(guest: Guest, iface: Interface = 'iser'): Promise<void> {
-  await guest.sh(`
+/** A script that loads the modules of `iface`, and starts iscsid. */
+export function initiatorStarts(iface: Interface = 'iser'): string {
+  return `
     modprobe ${iface === 'iser' ? 'ib_iser' : 'iscsi_tcp'}
-    pidof -q iscsid || iscsid`);
+    pidof -q iscsid || iscsid`;
 }
 
 /**
@@ -30,8 +30,8 @@ export async function withoutMultipath(guest: Guest): Promise<void> {
 
 /** Start iscsid, and discover over iSER what is at `portal`; a line for each portal of each target. */
 export async function discoverOverIser(guest: Guest, portal: string): Promise<string> {
-  await startInitiator(guest);
-  return guest.sh(`iscsiadm -m discovery -t st -p ${portal} -I iser`);
+  return guest.sh(`${initiatorStarts()}
+    iscsiadm -m discovery -t st -p ${portal} -I iser`);
 }
 
 /** Log in at the portal of `lun`, which was discovered, and wait for its disk, such as `/dev/sda`. */

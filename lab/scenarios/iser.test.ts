@@ -14,9 +14,9 @@ import {
   connectionsOf,
   diskThrough,
   discoverOverIser,
+  initiatorStarts,
   loginOverIser,
   logoutOverIser,
-  startInitiator,
   withoutMultipath,
 } from '../harness/iser-initiator.js';
 import { configure, discoverWith, type Settings } from '../harness/open-iscsi.js';
@@ -101,7 +101,6 @@ scenario('iser', { capture: true, protocol: 'iSER', processors: 1, expected }, (
     const { guest, riser } = lab;
     const discovery = (settings: Settings) => discoverWith(guest, riser, settings, 'iser');
     const [own, targets] = ['discovery.sendtargets.auth.password', 'discovery.sendtargets.auth.password_in'];
-    await startInitiator(guest);
     await assert.rejects(discoverOverIser(guest, riser.portal()), REFUSED);
     await assert.rejects(discovery({ ...DISCOVERY, [own]: WRONG }), REFUSED);
     await assert.rejects(discovery({ [own]: SECRETS.finder, [targets]: WRONG }), /incorrect CHAP response/);
@@ -113,15 +112,13 @@ scenario('iser', { capture: true, protocol: 'iSER', processors: 1, expected }, (
     const { guest, riser } = lab;
     await addPortal(guest, riser.portal(), TARGET);
     await configure(guest, { ...SESSION, 'node.session.initial_login_retry_max': '1' });
-    for (const [name, secret] of [
-      ['node.session.auth.password', SECRETS.alice],
-      ['node.session.auth.password_in', SECRETS.riser],
-    ] as const) {
-      await configure(guest, { [name]: WRONG });
+    const [own, targets] = ['node.session.auth.password', 'node.session.auth.password_in'];
+    for (const wrong of [{ [own]: WRONG }, { [own]: SECRETS.alice, [targets]: WRONG }]) {
+      await configure(guest, wrong);
       await assert.rejects(loginOverIser(guest, lun()), /initiator reported error/);
       assert.equal((await guest.run('iscsiadm -m session')).stdout, '');
-      await configure(guest, { [name]: secret });
     }
+    await configure(guest, { [targets]: SECRETS.riser });
     iser = await loginOverIser(guest, lun());
     assert.match(await guest.sh('iscsiadm -m session'), /^iser: /);
     assert.match(await connectionsOf(guest, SIW), new RegExp(`state CONNECT .* dst-addr ${riser.portal()}`));
@@ -142,7 +139,7 @@ scenario('iser', { capture: true, protocol: 'iSER', processors: 1, expected }, (
 
   test('a second session, over TCP, to the same portal sees what the first one wrote', async () => {
     const { guest, riser } = lab;
-    await startInitiator(guest, 'default');
+    await guest.sh(initiatorStarts('default'));
     await addPortal(guest, riser.portal(), TARGET, 'default');
     await configure(guest, SESSION);
     await guest.sh(`iscsiadm -m node -T ${TARGET} -p ${riser.portal()} -I default --login >/dev/null`);
