@@ -210,6 +210,8 @@ export class ActiveConnection extends IwarpConnection {
     this.#reminder = setTimeout(() => {
       if (queuePair.remindReady(rtr)) this.#remind(queuePair, rtr, after * 2);
     }, after);
+    // It alone is no reason to go on.
+    this.#reminder.unref();
   }
 
   #initiator(info: StreamInfo, parameters: ConnectionParameters): MpaInitiator {
