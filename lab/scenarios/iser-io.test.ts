@@ -33,7 +33,7 @@ const ACCESSES = [
 /** Rounds of login and logout: all, and those after which memory should have grown as far as it does. */
 const ROUNDS = Number(process.env['RISER_LAB_ROUNDS'] ?? 15);
 const FIRST_ROUNDS = Math.floor(ROUNDS / 5);
-/** Bytes by which the memory that is in use may be more after the others; the receives of a single session have about as many. */
+/** Bytes by which memory in use may be more after the others. Seen: 0.6 MB from round 3 to 15, 0.2 MB from round 20 to 100. */
 const MOST_GROWTH = 2 << 20;
 
 scenario('iser-io', {}, (lab) => {
