@@ -18,16 +18,13 @@ const GUESTS_AT_A_TIME = 2;
 /** Milliseconds after which the scenarios together are given up. */
 const LONGEST_RUN = 20 * 60_000;
 
-/**
- * Scenarios that run when they are asked for by name, and not with all tests: these are to take no more than half an hour, and
- * iSER over Linux' siw does not pass every time yet.
- */
+/** Scenarios that run when they are asked for by name, and not with all tests: these are to take no more than half an hour. */
 export const ON_DEMAND: ReadonlySet<string> = new Set([
-  'doctor',
-  'iser',
+  'conformance',
   'iser-io',
   'iser-peers',
   'iser-targets',
+  'multipath',
 ]);
 
 /** The name of a scenario, which is its file's. */

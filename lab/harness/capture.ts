@@ -1,6 +1,10 @@
 /** What tshark's dissectors think of the packets that were captured. */
 
+import { readFileSync, writeFileSync } from 'node:fs';
+
 import { runToSuccess } from '../../test/support/run-program.js';
+import { walkFpdus } from './fpdu-walk.js';
+import { tcpConnections, writePackets } from './tcp-capture.js';
 
 /** A packet in which a dissector found something wrong. */
 interface Finding {
@@ -10,8 +14,8 @@ interface Finding {
   text: string;
 }
 
-/** What a capture is about. */
-export type CapturedProtocol = 'iSCSI' | 'iWARP';
+/** What a capture is about; iSER is iWARP whose Sends are iSER's. */
+export type CapturedProtocol = 'iSCSI' | 'iWARP' | 'iSER';
 
 export interface Inspection {
   /** PDUs of iSCSI, or FPDUs of MPA, in the capture. */
@@ -20,14 +24,11 @@ export interface Inspection {
   malformed: string[];
 }
 
-/** A field that every PDU has. MPA is recognised by itself, but what is on top of it wrongly. */
-const PROTOCOLS = {
-  iSCSI: { field: 'iscsi.opcode', options: [] },
-  iWARP: {
-    field: 'iwarp_mpa.ulpdulength',
-    options: ['--disable-protocol', 'rpcordma', '--disable-protocol', 'smb_direct'],
-  },
-} as const;
+/** MPA is recognised by itself, if nothing else is expected at its port; but what is on top of it wrongly. */
+const IWARP = [
+  ...['-o', 'tcp.try_heuristic_first:TRUE'],
+  ...['--disable-protocol', 'rpcordma', '--disable-protocol', 'smb_direct'],
+];
 
 /** Read the capture `file`, in which iSCSI runs on `ports`, or iWARP on any. */
 export async function inspectCapture(
@@ -35,14 +36,46 @@ export async function inspectCapture(
   protocol: CapturedProtocol,
   ports: readonly number[],
 ): Promise<Inspection> {
-  const { field, options } = PROTOCOLS[protocol];
-  const decode = protocol === 'iSCSI' ? ports.flatMap((port) => ['-d', `tcp.port==${port},iscsi`]) : [];
+  if (protocol !== 'iSCSI') return inspectFpdus(file, protocol === 'iSER');
+  const decode = ports.flatMap((port) => ['-d', `tcp.port==${port},iscsi`]);
+  const { count, malformed } = await dissect(file, 'iscsi.opcode', decode);
+  return { pdus: count, malformed };
+}
+
+/** tshark is given the FPDUs one by one: it loses their borders where much data comes. */
+async function inspectFpdus(file: string, isIser: boolean): Promise<Inspection> {
+  const { fpdus, faults, packets } = walkFpdus(tcpConnections(readFileSync(file)), isIser);
+  const walked = `${file}.fpdus`;
+  writeFileSync(walked, writePackets(packets));
+  const { count, malformed } = await dissect(walked, 'iwarp_mpa.ulpdulength', IWARP);
+  if (count !== fpdus) faults.push(`tshark sees ${count} FPDUs in ${walked}, and there are ${fpdus}`);
+  return { pdus: fpdus, malformed: [...faults, ...malformed] };
+}
+
+/** What tshark finds in `file`; `field` is one that every PDU has. */
+async function dissect(
+  file: string,
+  field: string,
+  options: readonly string[],
+): Promise<{ count: number; malformed: string[] }> {
   const tshark = (...args: string[]): Promise<string> =>
-    runToSuccess('tshark', ['-n', '-r', file, ...decode, ...options, ...args]);
-  const opcodes = await tshark('-Y', field, '-T', 'fields', '-e', field);
-  const details = await tshark('-Y', '_ws.malformed', '-V');
+    runToSuccess('tshark', ['-n', '-r', file, ...options, ...args]);
+  const rows = await tshark(
+    '-Y',
+    `${field} || _ws.malformed`,
+    '-T',
+    'fields',
+    '-e',
+    field,
+    '-e',
+    '_ws.malformed',
+  );
+  const columns = rows.split('\n').map((row) => row.split('\t'));
+  const values = columns.flatMap(([value = '']) => value.split(','));
+  const hasMalformed = columns.some(([, malformed = '']) => malformed !== '');
+  const details = hasMalformed ? await tshark('-Y', '_ws.malformed', '-V') : '';
   return {
-    pdus: opcodes.split(/[\n,]/).filter((opcode) => opcode !== '').length,
+    count: values.filter((value) => value !== '').length,
     malformed: findings(details)
       .filter((finding) => !isCutAtItsAllocationLength(finding) && !isShortBlockLimitsPage(finding))
       .map(({ frame, protocol, text }) => `frame ${frame}, ${protocol}:\n${text}`),

@@ -1,6 +1,6 @@
 /** Riser on the host, as it was built, at addresses that the guest knows by the same name. */
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -21,6 +21,8 @@ export interface MoreSettings {
   target?: Record<string, unknown>;
   /** Of all. */
   server?: Record<string, unknown>;
+  /** Be ready for {@link HostRiser.memory}. */
+  measured?: boolean;
   /** Be at 127.0.0.1 instead, which the guest reaches as {@link RDMA_HOST}. */
   rdma?: boolean;
 }
@@ -36,9 +38,17 @@ export class HostRiser {
   #process: CliProcess;
   readonly port: number;
   readonly #isRdma: boolean;
+  readonly #isMeasured: boolean;
 
-  private constructor(folder: string, configuration: string, port: number, isRdma: boolean) {
+  private constructor(
+    folder: string,
+    configuration: string,
+    port: number,
+    isRdma: boolean,
+    isMeasured: boolean,
+  ) {
     this.#isRdma = isRdma;
+    this.#isMeasured = isMeasured;
     this.#folder = folder;
     this.#configuration = configuration;
     this.port = port;
@@ -54,7 +64,7 @@ export class HostRiser {
     folder: string,
     luns: readonly LunSettings[],
     links: 1 | 2,
-    { target = {}, server = {}, rdma = false }: MoreSettings = {},
+    { target = {}, server = {}, rdma = false, measured = false }: MoreSettings = {},
   ): Promise<HostRiser> {
     const port = await freePort(rdma ? '127.0.0.1' : '127.0.0.2');
     const first = rdma ? 1 : 2;
@@ -63,7 +73,7 @@ export class HostRiser {
     const targets = [{ name: TARGET, luns: numbered, ...target }];
     const configuration = join(folder, 'riser.yaml');
     writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
-    const riser = new HostRiser(folder, configuration, port, rdma);
+    const riser = new HostRiser(folder, configuration, port, rdma, measured);
     await riser.#process.logged('ready');
     return riser;
   }
@@ -75,6 +85,22 @@ export class HostRiser {
 
   get pid(): number {
     return this.#process.child.pid!;
+  }
+
+  /** Bytes that JavaScript has in use, in its heap and outside, when all garbage is collected. */
+  async memory(): Promise<number> {
+    const file = this.#memoryFile;
+    const reports = (): string[] =>
+      existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+    const { length } = reports();
+    process.kill(this.pid, 'SIGUSR2');
+    while (reports().length === length) await delay(50);
+    const { heapUsed, external } = JSON.parse(reports().at(-1)!) as NodeJS.MemoryUsage;
+    return heapUsed + external;
+  }
+
+  get #memoryFile(): string {
+    return join(this.#folder, 'riser-memory.jsonl');
   }
 
   /** End it with `signal`, and start it again `pause` milliseconds later at the same place. */
@@ -91,8 +117,10 @@ export class HostRiser {
 
   #spawn(): CliProcess {
     const args = ['serve', '--config', this.#configuration, '--json-logs'];
+    const reporter = ['--import', 'tsx', '--import', join(ROOT, 'lab/harness/memory-on-request.ts')];
     return new CliProcess(args, {
-      program: [PROGRAM],
+      program: [...(this.#isMeasured ? reporter : []), PROGRAM],
+      env: { RISER_LAB_MEMORY: this.#memoryFile },
       wrapper: END_WITH_THIS_PROCESS,
       logFile: join(this.#folder, 'riser.log'),
     });

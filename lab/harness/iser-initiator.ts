@@ -13,17 +13,25 @@ export interface IserLun {
 /** By what open-iscsi reaches a portal: its names of iSER and of TCP. */
 export type Interface = 'iser' | 'default';
 
-/** Load the modules of `iface`, and start iscsid. */
-export async function startInitiator(guest: Guest, iface: Interface = 'iser'): Promise<void> {
-  await guest.sh(`
+/** A script that loads the modules of `iface`, and starts iscsid. */
+export function initiatorStarts(iface: Interface = 'iser'): string {
+  return `
     modprobe ${iface === 'iser' ? 'ib_iser' : 'iscsi_tcp'}
-    pidof -q iscsid || iscsid`);
+    pidof -q iscsid || iscsid`;
+}
+
+/**
+ * Take away udev's rules for multipath and the device mapper: in a scenario without both, their programs take seconds for
+ * every disk, and more where the guest is slow.
+ */
+export async function withoutMultipath(guest: Guest): Promise<void> {
+  await guest.sh('rm /lib/udev/rules.d/*multipath* /lib/udev/rules.d/*dm*.rules; udevadm control --reload');
 }
 
 /** Start iscsid, and discover over iSER what is at `portal`; a line for each portal of each target. */
 export async function discoverOverIser(guest: Guest, portal: string): Promise<string> {
-  await startInitiator(guest);
-  return guest.sh(`iscsiadm -m discovery -t st -p ${portal} -I iser`);
+  return guest.sh(`${initiatorStarts()}
+    iscsiadm -m discovery -t st -p ${portal} -I iser`);
 }
 
 /** Log in at the portal of `lun`, which was discovered, and wait for its disk, such as `/dev/sda`. */

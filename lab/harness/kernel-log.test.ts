@@ -30,6 +30,14 @@ describe('kernel log', () => {
     assert.deepEqual(kernelFaults(['good', ...warning, 'good'].join('\n')), warning);
   });
 
+  test('a command that failed is told with its CDB', () => {
+    const failed =
+      '[   89.7] sd 1:0:0:0: [sdb] tag#101 FAILED Result: hostbyte=DID_OK driverbyte=DRIVER_OK cmd_age=0s';
+    const log = [failed, 'between', '[   89.8] sd 1:0:0:0: [sdb] tag#101 CDB: Reserve(6) 16 00 00 00 00 00'];
+    assert.deepEqual(kernelFaults(log.join('\n')), [`${failed} CDB: Reserve(6) 16 00 00 00 00 00`]);
+    assert.deepEqual(kernelFaults(failed), [failed]);
+  });
+
   test('what happens in good times is not', () => {
     const good = [
       '[   13.4] sd 0:0:0:0: [sda] 1048576 512-byte logical blocks: (537 MB/512 MiB)',

@@ -15,13 +15,21 @@ const FAULTS: readonly RegExp[] = [
 const WARNING_BEGINS = /-+\[ cut here \]-+/;
 const WARNING_ENDS = '---[ end trace ';
 
-/** The lines of `log` that tell a fault, in order; of a warning all. */
+/** A SCSI command that failed is told in two lines: the second has the same tag, and the CDB. */
+const FAILED_COMMAND = /(\[sd\w+\] tag#\d+) FAILED Result/;
+
+/** The lines of `log` that tell a fault, in order; of a warning all, and the CDB of a failed command in the same line. */
 export function kernelFaults(log: string): string[] {
   let inWarning = false;
-  return log.split('\n').filter((line) => {
+  const lines = log.split('\n');
+  return lines.flatMap((line, index) => {
     const isOfWarning = inWarning || WARNING_BEGINS.test(line);
     inWarning = isOfWarning && !line.includes(WARNING_ENDS);
-    return isOfWarning || FAULTS.some((fault) => fault.test(line));
+    if (!isOfWarning && !FAULTS.some((fault) => fault.test(line))) return [];
+    const tag = FAILED_COMMAND.exec(line)?.[1];
+    const cdb =
+      tag === undefined ? undefined : lines.slice(index).find((one) => one.includes(`${tag} CDB: `));
+    return cdb === undefined ? [line] : [line + cdb.slice(cdb.indexOf(' CDB: '))];
   });
 }
 

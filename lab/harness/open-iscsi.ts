@@ -2,15 +2,14 @@
 
 import type { Guest } from './guest.js';
 import { type HostRiser, TARGET } from './host-riser.js';
-import { type Interface, startInitiator } from './iser-initiator.js';
+import { initiatorStarts, type Interface } from './iser-initiator.js';
 
 /** Names of a record, such as `node.x`, and values. */
 export type Settings = Record<string, string>;
 
 /** Start iscsid, and let it discover what `riser` serves; every node record gets `settings`. */
 export async function discover(guest: Guest, riser: HostRiser, settings: Settings = {}): Promise<string> {
-  await startInitiator(guest, 'default');
-  return guest.sh(`
+  return guest.sh(`${initiatorStarts('default')}
     iscsiadm -m discovery -t st -p ${riser.portal()}
     ${updates(`node -T ${TARGET}`, settings)}`);
 }
@@ -23,8 +22,7 @@ export async function discoverWith(
   iface: Interface = 'default',
 ): Promise<string> {
   const record = `discoverydb -t st -p ${riser.portal()}`;
-  await startInitiator(guest, iface);
-  return guest.sh(`
+  return guest.sh(`${initiatorStarts(iface)}
     iscsiadm -m ${record} -o show >/dev/null 2>&1 || iscsiadm -m ${record} -o new >/dev/null
     ${updates(record, settings)}
     iscsiadm -m ${record} -I ${iface} --discover`);
@@ -36,9 +34,8 @@ export async function configure(guest: Guest, settings: Settings): Promise<void>
 }
 
 function updates(record: string, settings: Settings): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `iscsiadm -m ${record} -o update -n '${name}' -v '${value}'`)
-    .join('\n');
+  const pairs = Object.entries(settings).map(([name, value]) => `-n '${name}' -v '${value}'`);
+  return pairs.length === 0 ? '' : `iscsiadm -m ${record} -o update ${pairs.join(' ')}`;
 }
 
 /**

@@ -11,6 +11,8 @@ import { guestFolder } from '../guest-image.js';
 export interface Hardware {
   /** Network cards: the host's 127.0.0.2 is behind the first, its 127.0.0.3 behind the second. */
   links: 1 | 2;
+  /** Processors of the guest. */
+  processors: number;
   /** Bytes of memory, in MiB. */
   memory: number;
   /** Whether every packet of every card is written to `ethN.pcap` of the folder. */
@@ -60,14 +62,14 @@ export class Qemu {
 function qemuArguments(
   folder: string,
   sockets: string,
-  { links, memory, capture, forward }: Hardware,
+  { links, processors, memory, capture, forward }: Hardware,
 ): string[] {
   const guest = guestFolder();
   const args = [
     ...['-accel', 'tcg,thread=multi', '-machine', 'q35'],
     // tgt's iSER takes huge pages of 2 MiB; with pages of 1 GiB the kernel would give it none.
     // And `rep movs` of QEMU is slow: without erms the kernel copies by other means.
-    ...['-cpu', 'max,pdpe1gb=off,erms=off', '-smp', '2', '-m', String(memory)],
+    ...['-cpu', 'max,pdpe1gb=off,erms=off', '-smp', String(processors), '-m', String(memory)],
     ...['-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', join(guest, 'vmlinux'), '-initrd', join(guest, 'initrd.gz')],
     ...['-append', 'console=ttyS0 quiet panic=-1 oops=panic net.ifnames=0 mitigations=off'],

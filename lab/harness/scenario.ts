@@ -121,7 +121,8 @@ function endWithRunner(): void {
  */
 export function scenario(name: string, options: ScenarioOptions, define: (lab: Lab) => void): void {
   const { limit = 600, expected, protocol = 'iSCSI', ...hardware } = options;
-  const lab = new Lab(name, { links: 1, memory: 1024, capture: false, forward: [], ...hardware });
+  const defaults: Hardware = { links: 1, processors: 2, memory: 1024, capture: false, forward: [] };
+  const lab = new Lab(name, { ...defaults, ...hardware });
   const missing = whatIsMissing();
   describe(name, { skip: missing ?? false, timeout: limit * 1000 }, () => {
     before(async () => {

@@ -12,7 +12,7 @@ import { Guest } from '../harness/guest.js';
 import type { Hardware } from '../harness/qemu.js';
 import { RESULTS } from '../harness/scenario.js';
 
-const HARDWARE: Hardware = { links: 1, memory: 1024, capture: false, forward: [] };
+const HARDWARE: Hardware = { links: 1, processors: 2, memory: 1024, capture: false, forward: [] };
 
 describe('guest', { skip: whatIsMissing() ?? false, timeout: 300_000 }, () => {
   const folder = join(RESULTS, 'guest');

@@ -44,7 +44,7 @@ function makeImage(path: string): void {
   closeSync(file);
 }
 
-scenario('iser-targets', { capture: true, protocol: 'iWARP', forward: [[port, PORT]] }, (lab) => {
+scenario('iser-targets', { capture: true, protocol: 'iSER', forward: [[port, PORT]] }, (lab) => {
   before(() => addRdmaDevices(lab.guest));
 
   const riser = (command: string, ...args: string[]) =>

@@ -85,11 +85,17 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     const cdb = readWriteCdb(0x8a, LBA, length / 512, false);
     return initiator.command(cdb, { length, write: SOMEWHERE });
   }
+  /** Abort a task whose data is being read. That is not answered before the data has come: a ping is. */
   async function abort(initiator: IserInitiator<IserFpdus>, tag: number): Promise<void> {
     const header = initiator.header(Opcode.TASK_MANAGEMENT_REQUEST | IMMEDIATE, 0x80 | ABORT_TASK);
     header.writeUInt32BE(tag, 20);
     header.writeUInt32BE(initiator.cmdSN - 1, 32);
     initiator.sendPdu(header);
+    initiator.ping();
+    const { header: response } = await initiator.channel.next();
+    assert.equal(response[0], Opcode.NOP_IN);
+  }
+  async function assertAborted(initiator: IserInitiator<IserFpdus>): Promise<void> {
     const { header: response } = await initiator.channel.next();
     assert.deepEqual([response[0], response[2]], [Opcode.TASK_MANAGEMENT_RESPONSE, 0]);
   }
@@ -188,6 +194,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     other.channel.answer(read, 0, original.subarray(0, half), false);
     await target.bystander.assertUndisturbed();
     channel.answer(late, 0, Buffer.alloc(LENGTH, 0xee), true);
+    await assertAborted(initiator);
     await until(() => census().buffers < withOne + 1, 'the buffer of the aborted task');
     other.channel.answer(read, half, original.subarray(half), true);
     assert.equal(await other.status(tag), 0);
@@ -211,6 +218,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
       const part = Math.min(32_768, first.length - at);
       channel.answer(first, at, Buffer.alloc(part, 0xee), at + part === first.length);
     }
+    await assertAborted(initiator);
     await until(() => census().buffers < before, 'the buffer of the aborted task');
     // No further read is asked for: the next one is that of another task.
     const tag = write(initiator);
@@ -258,8 +266,7 @@ describe('a target over RDMA whose initiator', { timeout: 120_000 }, () => {
     const other = await lending.login();
     assert.equal((await other.write(0, LBA, original)).status, 0);
     initiator.channel.answer(late, 0, Buffer.alloc(LENGTH, 0xee), true);
-    initiator.ping();
-    await initiator.channel.next();
+    await assertAborted(initiator);
     const { data } = await other.read(0, LBA, BLOCKS);
     other.destroy();
     initiator.channel.raw.destroy();

@@ -9,6 +9,7 @@ import { CliProcess } from '../../../test/support/cli-process.js';
 import { fakeMachine } from '../../../test/support/fake-machine.js';
 import { freePort } from '../../../test/support/free-port.js';
 import { PortalRelay } from '../../../test/support/portal-relay.js';
+import { RawIwarp, startupFrame } from '../../../test/support/raw-iwarp.js';
 import { TARGET_NAME, TestTarget } from '../../../test/support/target.js';
 import { temporaryFolder } from '../../../test/support/temporary.js';
 import { skipTgtd, Tgtd } from '../../../test/support/tgtd.js';
@@ -201,6 +202,20 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
     assert.match(said(report)[1]!, /^notice: iSCSI over TCP: not asked, for the port speaks iWARP/);
     assert.match(said(report)[2]!, /^good: iSER: the portal answers over iWARP; connecting took [\d.]+ ms$/);
     assert.match(said(report)[3]!, /^notice: iSER: no login/);
+  });
+
+  test('the first question is one of revision 1, with nothing behind it', async () => {
+    let asked!: Promise<PortalReport>;
+    const raw = await RawIwarp.accept((port) => {
+      asked = inspect(`127.0.0.1:${port}`);
+    });
+    const { revision } = await raw.frame();
+    assert.equal(revision, 1);
+    raw.sendBytes(startupFrame('reply', { revision, enhanced: null }));
+    await raw.ended();
+    raw.destroy();
+    assert.deepEqual(raw.ulpdus, []);
+    assert.match(said(await asked)[2]!, /^good: iSER: the portal answers over iWARP/);
   });
 
   test('who rejects it', async () => {

@@ -110,7 +110,9 @@ function urlText({ transport, portal, targetName, lun, user }: IscsiUrl): string
 }
 
 /**
- * MPA's startup with iSER's private data: whoever accepts it speaks iWARP, and is asked nothing more.
+ * MPA's startup with iSER's private data: whoever accepts it speaks iWARP, and is asked nothing more. In revision 1, where a
+ * connection stands with the reply: in revision 2 the initiator says that it is ready, which Linux' siw may overlook, and then
+ * its kernel does not survive the connection's end (docs/PEERS.md).
  *
  * @throws the signal's reason
  */
@@ -119,7 +121,7 @@ export async function askIwarp(
   timeout: number,
   signal: AbortSignal,
 ): Promise<IwarpAnswer> {
-  const device = await openRdmaDevice({ device: 'iwarp' });
+  const device = await openRdmaDevice({ device: 'iwarp' }, { revision: 1 });
   let connection: RdmaConnection | null = null;
   let outcome: number | RiserError;
   try {

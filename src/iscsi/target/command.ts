@@ -45,7 +45,7 @@ export abstract class Command extends TargetTransfer {
   #wanted = -1;
   #dataError: DataError | null = null;
 
-  /** The response is ready but unsolicited data is still on its way. */
+  /** The response is ready but data is still on its way. */
   #isResponseHeld = false;
   /** Data that was asked for may still come into `buffer`. */
   #isBufferBusy = false;
@@ -111,16 +111,20 @@ export abstract class Command extends TargetTransfer {
     this.#sense = sense;
     this.#senseLength = senseLength;
     if (this.outstandingR2Ts > 0) this.#isBufferBusy = !this.phase.datamover.abandon(this);
-    // The initiator still sends under this task's tag: first things first (RFC 7143 11.17.1).
-    if (this.#isUnsolicitedOpen) this.#isResponseHeld = true;
+    // The initiator still sends under this task's tag: first things first (RFC 7143 11.17.1). And when it has the response
+    // its memory is read no more (RFC 7145 7.3.2).
+    if (this.#isUnsolicitedOpen || this.#isBufferBusy) this.#isResponseHeld = true;
     else this.#sendResponse();
   }
 
   /** End without a response: the task was aborted. */
   end(): void {
     const isFree = this.phase.datamover.abandon(this);
+    this.#isResponseHeld = false;
+    this.#isBufferBusy = !isFree;
     this.#finish();
     if (isFree) this.#release();
+    else this.phase.abortedWhileRead();
   }
 
   // ---- called by the connection ----
@@ -213,7 +217,15 @@ export abstract class Command extends TargetTransfer {
 
   /** The Data-In has left `buffer`, or no Data-Out comes into it any more. */
   buffersReleased(): void {
+    const wasBusy = this.#isBufferBusy;
+    this.#isBufferBusy = false;
+    if (this.#isResponseHeld) {
+      this.#isResponseHeld = false;
+      this.#sendResponse();
+      return;
+    }
     this.#release();
+    if (wasBusy) this.phase.abortedIsRead();
   }
 
   #endUnsolicited(): void {
@@ -279,7 +291,7 @@ export abstract class Command extends TargetTransfer {
       datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
     } else {
       this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);
-      if (!this.#isBufferBusy) this.#release();
+      this.#release();
     }
     datamover.flush();
   }

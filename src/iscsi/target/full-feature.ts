@@ -96,6 +96,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** All PDUs but Data-In and R2T are made here; the Datamover copies. */
   readonly #header = Buffer.alloc(BHS_LENGTH);
   readonly #senseData = Buffer.alloc(2 + 255);
+  /** Aborted commands whose data is still on its way. */
+  #abortedWhileRead = 0;
+  /** Responses to task management that wait for that. */
+  readonly #heldResponses: { initiatorTaskTag: number; response: TaskManagementResponse }[] = [];
 
   constructor(options: FullFeatureOptions) {
     const { host, parameters } = options;
@@ -359,8 +363,27 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.datamover.noticeKeyValues(this.#connectionParameters());
   }
 
-  /** A Task Management Function Response (RFC 7143 11.6). */
+  /** A command was aborted while its data is on its way. */
+  abortedWhileRead(): void {
+    this.#abortedWhileRead++;
+  }
+
+  /** The data of such a command has come. */
+  abortedIsRead(): void {
+    if (--this.#abortedWhileRead > 0) return;
+    for (const { initiatorTaskTag, response } of this.#heldResponses.splice(0))
+      this.sendTaskManagementResponse(initiatorTaskTag, response);
+  }
+
+  /**
+   * A Task Management Function Response (RFC 7143 11.6). It waits for the data that was asked for on behalf of aborted tasks
+   * (4.2.3.3): the initiator may have its memory back then, and an RDMA Read of that would end the connection.
+   */
   sendTaskManagementResponse(initiatorTaskTag: number, response: TaskManagementResponse): void {
+    if (this.#abortedWhileRead > 0) {
+      this.#heldResponses.push({ initiatorTaskTag, response });
+      return;
+    }
     const header = this.#begin(Opcode.TASK_MANAGEMENT_RESPONSE, initiatorTaskTag);
     Bhs.flags.set(header, FINAL);
     header[2] = response;

@@ -19,7 +19,7 @@ import { MAX_ULPDU, mulpduFor } from './mpa/fpdu.js';
 import { MpaInitiator } from './mpa/initiator.js';
 import type { MpaRequest, MpaResponder } from './mpa/responder.js';
 import type { StartupResult } from './mpa/startup.js';
-import { NOT_NEGOTIATED } from './mpa/frames.js';
+import { NOT_NEGOTIATED, type RtrKind } from './mpa/frames.js';
 import type { IwarpProtectionDomain } from './protection-domain.js';
 import type { IwarpQueuePair } from './queue-pair.js';
 import { closedEarly, sendFrame, StartupExchange } from './startup-exchange.js';
@@ -29,7 +29,8 @@ import type { StreamInfo, StreamSource } from './tcp.js';
 const USUAL_MSS = 1448;
 /**
  * Linux' siw overlooks what comes after its MPA Reply before it has set its socket's callbacks, until more comes. On a
- * machine that is short of time that may be all that this side has to say, so it is told once more that it may send.
+ * machine that is short of time that may be all that this side has to say, so it is told again that it may send: after
+ * this, then after twice as long each time, as nobody knows when siw's callbacks are there.
  */
 const REMINDER_MS = 500;
 
@@ -200,11 +201,17 @@ export class ActiveConnection extends IwarpConnection {
     const { rtr } = result;
     if (rtr !== null) {
       queuePair.sendReady(rtr);
-      this.#reminder = setTimeout(() => {
-        queuePair.remindReady(rtr);
-      }, REMINDER_MS);
+      this.#remind(queuePair, rtr, REMINDER_MS);
     }
     return established(result.privateData, result.ird, result.ord);
+  }
+
+  #remind(queuePair: IwarpQueuePair, rtr: RtrKind, after: number): void {
+    this.#reminder = setTimeout(() => {
+      if (queuePair.remindReady(rtr)) this.#remind(queuePair, rtr, after * 2);
+    }, after);
+    // It alone is no reason to go on.
+    this.#reminder.unref();
   }
 
   #initiator(info: StreamInfo, parameters: ConnectionParameters): MpaInitiator {

@@ -191,10 +191,11 @@ export class IwarpQueuePair
     this.#stream!.flush();
   }
 
-  /** The same once more, unless the peer has sent something, or what is under way will make it look. */
-  remindReady(kind: RtrKind): void {
-    if (this.#receiver.hasReceived || this.#current !== null || this.#isClosing || this.#hasEnded()) return;
-    this.sendReady(kind);
+  /** The same once more, unless what is under way will make it look; false when the peer has sent something, or all is over. */
+  remindReady(kind: RtrKind): boolean {
+    if (this.#receiver.hasReceived || this.#isClosing || this.#hasEnded()) return false;
+    if (this.#current === null) this.sendReady(kind);
+    return true;
   }
 
   /** The startup's outcome cannot be lived with: say so, and end. */
