@@ -37,7 +37,11 @@ export class Memory {
     this.bytes = bytes;
     this.address = addressOf(bytes);
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.words = new Int32Array(bytes.buffer, bytes.byteOffset & ~3, (bytes.byteOffset & 3) === 0 ? bytes.byteLength >>> 2 : 0);
+    this.words = new Int32Array(
+      bytes.buffer,
+      bytes.byteOffset & ~3,
+      (bytes.byteOffset & 3) === 0 ? bytes.byteLength >>> 2 : 0,
+    );
   }
 
   /** A zero-filled region of `length` bytes with a backing store of its own. */
