@@ -232,6 +232,14 @@ export class ScatterList {
   }
 }
 
+/** Bytes that {@link copyMemory} and {@link copyBytes} have copied, but for what is as short as headers are. */
+let copied = 0;
+
+/** Bytes that this process has copied from memory to memory, the kernel's copies not among them: data that did not go straight. */
+export function bytesCopied(): number {
+  return copied;
+}
+
 /** Below this many bytes a loop beats the set-up of a view and a memmove. */
 const SMALL_COPY = 80;
 
@@ -258,9 +266,10 @@ export function copyMemory(
   }
   // What would reach beyond either end is left to the typed arrays, which know their ends.
   const isWithin = targetOffset + length <= target.length && sourceOffset + length <= source.length;
-  if (length >= SMALL_COPY && source.address > 0 && target.address > 0 && isWithin)
+  if (length >= SMALL_COPY && source.address > 0 && target.address > 0 && isWithin) {
+    copied += length;
     libc!.memmove(target.address + targetOffset, source.address + sourceOffset, length);
-  else copyBytes(source.bytes, sourceOffset, target.bytes, targetOffset, length);
+  } else copyBytes(source.bytes, sourceOffset, target.bytes, targetOffset, length);
 }
 
 /** Copy `length` bytes between arrays that do not overlap. */
@@ -274,6 +283,7 @@ export function copyBytes(
   if (length < SMALL_COPY) {
     for (let i = 0; i < length; i++) target[targetOffset + i] = source[sourceOffset + i]!;
   } else {
+    copied += length;
     target.set(source.subarray(sourceOffset, sourceOffset + length), targetOffset);
   }
 }

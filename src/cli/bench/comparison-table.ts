@@ -8,7 +8,7 @@ import type { Comparison, Spread, SubjectResults } from './summary.js';
 
 const HEAD = [
   ...['', 'TRANSPORT', 'IOPS', 'MIN', 'MAX', 'RATIO', 'MIB/S', 'P50', 'P99', 'P99.9'],
-  ...['INITIATOR CPU', 'TARGET CPU'],
+  ...['INITIATOR CPU', 'TARGET CPU', 'COPIED'],
 ];
 const UNKNOWN = '-';
 
@@ -32,6 +32,7 @@ function rowOf({ letter, transport, ratio, summary }: SubjectResults): string[] 
     shown(summary.bytesPerSecond?.median, (value) => (value / 2 ** 20).toFixed(1)),
     ...[summary.p50Us, summary.p99Us, summary['p99.9Us']].map(us),
     ...[summary.initiatorCpuUs, summary.targetCpuUs].map(cpu),
+    shown(summary.copiedBytes?.median, (value) => `${whole(value)} B`),
   ];
 }
 
@@ -61,7 +62,7 @@ function describeRuns(comparison: Comparison): string {
   const counts = subjects.map(({ runs }) => runs.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   const runs = `${least === most ? '' : `${least} to `}${countOf(most, 'run')} of ${seconds} s`;
-  return `${describeIos(comparison)}, ${describeDepth(comparison)}; medians of ${runs}. RATIO is that of IOPS to A, CPU the time per I/O.`;
+  return `${describeIos(comparison)}, ${describeDepth(comparison)}; medians of ${runs}. RATIO is that of IOPS to A in the same round, CPU the time per I/O, COPIED what the initiator copies in memory per I/O.`;
 }
 
 /** `1 run`, `2 runs` */

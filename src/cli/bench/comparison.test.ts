@@ -98,7 +98,7 @@ describe('riser bench of several URLs', () => {
     }
     const picture = parseXml(readFileSync(svg, 'utf8'));
     const bars = elementsOf(picture, 'rect').filter(({ attributes }) => 'data-metric' in attributes);
-    assert.equal(bars.length, process.platform === 'linux' ? 16 : 14);
+    assert.equal(bars.length, process.platform === 'linux' ? 18 : 16);
     assert.match(picture.text, /random reads \(50 %\) and writes \(50 %\) of 8 KiB/);
   });
 

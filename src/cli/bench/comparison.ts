@@ -16,7 +16,7 @@ import { type BenchFlags, checkDevice, describePlan, noteWrites, planOf } from '
 import { startPlot } from './plot.js';
 import { findTarget } from './process-time.js';
 import { Rounds, type RunWatcher, type Subject } from './rounds.js';
-import { type SubjectResults, summaryOf } from './summary.js';
+import { ratioOf, type SubjectResults, summaryOf } from './summary.js';
 
 const DEFAULT_ROUNDS = 3;
 
@@ -85,11 +85,9 @@ function subjectOf(url: string, index: number): OpenedSubject {
 
 function resultsOf(opened: readonly OpenedSubject[], measured: Rounds): SubjectResults[] {
   const summaries = opened.map((_, i) => summaryOf(measured.runsOf(i)));
-  const first = summaries[0]!.iops?.median ?? 0;
   return opened.map(({ letter, url, devices }, i) => {
     const device = devices[0]!;
     const runs = measured.runsOf(i);
-    const iops = summaries[i]!.iops;
     return {
       letter,
       url,
@@ -97,7 +95,7 @@ function resultsOf(opened: readonly OpenedSubject[], measured: Rounds): SubjectR
       lun: { name: worldWideNameOf(device), size: device.size, blockSize: device.blockSize },
       paths: pathsOf(device),
       target: runs.at(-1)?.target ?? null,
-      ratio: iops === null || first === 0 ? null : iops.median / first,
+      ratio: ratioOf(runs, measured.runsOf(0)),
       summary: summaries[i]!,
       runs,
     };

@@ -32,6 +32,7 @@ function run(round: number, iops: number, target: TargetProcesses): Run {
     reads: { ...rates, latencyUs },
     writes: null,
     latencyUs,
+    copiedBytes: 4096,
     cpuUs: { initiator: 11.25, target: target.processes === null ? null : 7.5 },
     target,
   };
@@ -91,7 +92,7 @@ describe('the table of a comparison', () => {
     const lines = text.split('\n');
     assert.match(
       lines[0]!,
-      /^ +TRANSPORT +IOPS +MIN +MAX +RATIO +MIB\/S +P50 +P99 +P99\.9 +INITIATOR CPU +TARGET CPU$/,
+      /^ +TRANSPORT +IOPS +MIN +MAX +RATIO +MIB\/S +P50 +P99 +P99\.9 +INITIATOR CPU +TARGET CPU +COPIED$/,
     );
     const cells = lines.slice(1, 4).map((line) => line.split(/ {2,}/));
     assert.deepEqual(cells, [
@@ -108,8 +109,23 @@ describe('the table of a comparison', () => {
         '12.0 ms',
         '11.3 us',
         '7.5 us',
+        '4096 B',
       ],
-      ['B', 'iSER', '4200', '4000', '4400', '2.10', '16.4', '150 us', '2.50 ms', '12.0 ms', '11.3 us', '-'],
+      [
+        'B',
+        'iSER',
+        '4200',
+        '4000',
+        '4400',
+        '2.10',
+        '16.4',
+        '150 us',
+        '2.50 ms',
+        '12.0 ms',
+        '11.3 us',
+        '-',
+        '4096 B',
+      ],
       [
         'C',
         'TCP',
@@ -123,6 +139,7 @@ describe('the table of a comparison', () => {
         '12.0 ms',
         '11.3 us',
         '7.5 us',
+        '4096 B',
       ],
     ]);
     assert.match(text, /\nB {2}iser:\/\/192\.0\.2\.7\/iqn\.2026-11\.com\.example:disk\/1\n/);
@@ -139,7 +156,7 @@ describe('the table of a comparison', () => {
   test('says which LUNs are different, and what a signal cut off', () => {
     const whole = comparison({ iops: [[1000], []], isSameLun: false, interruptedBy: 'SIGINT' });
     const text = describeComparison(whole);
-    assert.match(text, /\nB +iSER +- +- +- +- +- +- +- +- +- +-\n/);
+    assert.match(text, /\nB +iSER +- +- +- +- +- +- +- +- +- +- +-\n/);
     assert.match(text, /\nThese are different LUNs: A, B: naa of 1 GiB\.\n/);
     assert.match(text, /medians of 0 to 1 run of/);
     assert.match(text, /\nSIGINT ended it early\.\n$/);
@@ -167,7 +184,7 @@ describe('the picture of a comparison', () => {
     const expected = Object.keys(METRICS).flatMap((key) => [`${key} A`, `${key} B`]);
     // The target of B is remote.
     assert.deepEqual(found.sort(), expected.filter((one) => one !== 'targetCpuUs B').sort());
-    assert.equal(elementsOf(svg, 'circle').length, 8 * 3 + 7 * 2);
+    assert.equal(elementsOf(svg, 'circle').length, 9 * 3 + 8 * 2);
     const texts = elementsOf(svg, 'text').map(({ text }) => text);
     for (const text of ['IOPS', 'I/Os per second', 'MiB/s', 'µs per I/O', 'µs', 'ms', '–'])
       assert.ok(texts.includes(text), text);

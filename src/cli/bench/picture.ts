@@ -17,6 +17,7 @@ interface Panel {
 const PANELS: readonly Panel[] = [
   { key: 'iops', title: 'IOPS', unit: 'I/Os per second', divisor: 1, scale: 'iops' },
   { key: 'bytesPerSecond', title: 'Bandwidth', unit: 'MiB/s', divisor: 2 ** 20, scale: 'bandwidth' },
+  { key: 'copiedBytes', title: 'Copied, initiator', unit: 'KiB per I/O', divisor: 1024, scale: 'copied' },
   { key: 'initiatorCpuUs', title: 'CPU, initiator', unit: 'µs per I/O', divisor: 1, scale: 'cpu' },
   { key: 'targetCpuUs', title: 'CPU, target', unit: 'µs per I/O', divisor: 1, scale: 'cpu' },
   { key: 'p50Us', title: 'Latency, median', unit: 'µs', divisor: 1, scale: 'p50' },
@@ -51,7 +52,7 @@ const BAR_SHARE = 0.62;
 const LINE_HEIGHT = 18;
 const DOT_RADIUS = 2.5;
 /** Panels beside each other, and from how many subjects on there is no room for them. */
-const COLUMNS = 4;
+const COLUMNS = 3;
 const NARROW_COLUMNS = 2;
 const NARROW_FROM = 5;
 /** Of a character of 12-pixel text. */

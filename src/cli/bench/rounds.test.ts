@@ -86,7 +86,7 @@ describe('the runs of a comparison', () => {
     const rounds = new Rounds([subject('A', [])], plan({ rounds: 1, seconds: 0.2 }));
     await rounds.run(watcher());
     const [run] = rounds.runsOf(0);
-    const { count, seconds, iops, reads, writes, latencyUs, cpuUs, target } = run!;
+    const { count, seconds, iops, reads, writes, latencyUs, cpuUs, copiedBytes, target } = run!;
     assert.equal(count, reads!.count + writes!.count);
     assert.ok(Math.abs(iops * seconds - count) < 1e-6 * count);
     assert.equal(latencyUs!.minimum, Math.min(reads!.latencyUs.minimum, writes!.latencyUs.minimum));
@@ -94,6 +94,8 @@ describe('the runs of a comparison', () => {
     const mean = (reads!.count * reads!.latencyUs.mean + writes!.count * writes!.latencyUs.mean) / count;
     assert.ok(Math.abs(latencyUs!.mean - mean) < 0.01 * mean);
     assert.ok(cpuUs.initiator! > 0);
+    // The device copies each block, and nothing else is copied.
+    assert.ok(copiedBytes! > 2048 && copiedBytes! <= 4096);
     assert.deepEqual([cpuUs.target, target], [null, NOWHERE]);
   });
 

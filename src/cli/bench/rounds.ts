@@ -4,6 +4,7 @@
  */
 
 import type { BlockDevice } from '../../block/index.js';
+import { bytesCopied } from '../../util/memory.js';
 import { Load } from './load.js';
 import type { LoadPlan } from './plan.js';
 import { type TargetProcesses, targetSeconds } from './process-time.js';
@@ -35,6 +36,8 @@ export interface Run extends Results {
   readonly latencyUs: Latencies | null;
   /** CPU time per I/O in microseconds; null where it is not known. */
   readonly cpuUs: { readonly initiator: number | null; readonly target: number | null };
+  /** Bytes per I/O that this process has copied from memory to memory; null when there was none. */
+  readonly copiedBytes: number | null;
   readonly target: TargetProcesses;
 }
 
@@ -102,7 +105,9 @@ export class Rounds {
     let run: Run | null = null;
     try {
       const times = startTimes(target);
+      const copiedBefore = bytesCopied();
       await this.#finish(load);
+      const copied = bytesCopied() - copiedBefore;
       const cpuUs = times.perIo(load.count);
       const results = resultsOf(load);
       if (this.#hasStopped() && results.count === 0) return;
@@ -112,6 +117,7 @@ export class Rounds {
         ...results,
         latencyUs: allLatenciesOf(load),
         cpuUs,
+        copiedBytes: load.count === 0 ? null : copied / load.count,
         target,
       };
       this.#runs[index]!.push(run);

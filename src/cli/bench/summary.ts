@@ -29,7 +29,7 @@ export interface SubjectResults {
   readonly paths: number;
   /** At the last run. */
   readonly target: TargetProcesses | null;
-  /** Of its median of IOPS to that of the first subject. */
+  /** Of its IOPS to those of the first subject in the same round; the median. What slows the machine slows a round's runs alike. */
   readonly ratio: number | null;
   readonly summary: Summary;
   readonly runs: readonly Run[];
@@ -45,6 +45,7 @@ export const METRICS = {
   'p99.9Us': (run: Run) => run.latencyUs?.['p99.9'] ?? null,
   initiatorCpuUs: (run: Run) => run.cpuUs.initiator,
   targetCpuUs: (run: Run) => run.cpuUs.target,
+  copiedBytes: (run: Run) => run.copiedBytes,
 } as const satisfies Record<string, (run: Run) => number | null>;
 
 export type MetricKey = keyof typeof METRICS;
@@ -62,6 +63,15 @@ export function summaryOf(runs: readonly Run[]): Summary {
   const spreads = Object.entries(METRICS).map(([key, of]) => [key, spreadOf(runs.map(of))]);
   return Object.fromEntries(spreads) as Summary;
 }
+
+/** The median of the `runs`' IOPS, each to those of `first` in the same round; null where there are none. */
+export function ratioOf(runs: readonly IopsOfRound[], first: readonly IopsOfRound[]): number | null {
+  const iopsOf = new Map(first.map(({ round, iops }) => [round, iops]));
+  const ratios = runs.map(({ round, iops }) => iops / (iopsOf.get(round) ?? 0));
+  return spreadOf(ratios.filter(Number.isFinite))?.median ?? null;
+}
+
+type IopsOfRound = Pick<Run, 'round' | 'iops'>;
 
 /** Of the values that are known. The median of an even number of them is the mean of the two in the middle. */
 export function spreadOf(values: readonly (number | null)[]): Spread | null {
