@@ -86,6 +86,66 @@ describe('SendQueue', () => {
     assert.deepEqual(told, [transfer]);
   });
 
+  it('makes one segment of headers that follow one another, and tells each owner at its own end', () => {
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.record({
+            kind: fc.constantFrom('reserve', 'push', 'views'),
+            length: fc.integer({ min: 1, max: 100 }),
+            isOwned: fc.boolean(),
+            consumed: fc.nat(150),
+          }),
+          { minLength: 1, maxLength: 600 },
+        ),
+        (parts) => {
+          const queue = new SendQueue<Transfer>();
+          const ends = new Map<Transfer, number>();
+          const told: Transfer[] = [];
+          let queued = 0;
+          let consumed = 0;
+          let isJoined = false;
+          const consume = (bytes: number): void => {
+            const step = Math.min(bytes, queue.bytes);
+            consumed += step;
+            queue.consume(step, (owner) => told.push(owner));
+            const due = [...ends].filter(([, end]) => end <= consumed).map(([owner]) => owner);
+            assert.deepEqual(told, due);
+            if (queue.count === 0) isJoined = false;
+          };
+          for (const { kind, length, isOwned, consumed: step } of parts) {
+            if (kind === 'views') {
+              queue.views(0);
+              isJoined = false;
+              continue;
+            }
+            const owner = isOwned ? new Transfer() : null;
+            const before = queue.count;
+            if (kind === 'reserve') queue.reserve(length, owner);
+            else queue.push(filled(length, 0), 0, length, owner);
+            queued += length;
+            if (owner !== null) ends.set(owner, queued);
+            assert.equal(queue.count, kind === 'reserve' && isJoined ? before : before + 1);
+            isJoined = kind === 'reserve';
+            consume(step);
+          }
+          consume(Infinity);
+          assert.equal(consumed, queued);
+          assert.equal(queue.hasOwners, false);
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('leaves views as they are', () => {
+    const queue = new SendQueue<Transfer>();
+    queue.reserve(4);
+    const [view] = queue.views(0);
+    queue.reserve(4);
+    assert.deepEqual([view!.length, queue.count, queue.bytes], [4, 2, 8]);
+  });
+
   it('tells owners when it is cleared', () => {
     const queue = new SendQueue<Transfer>();
     const transfer = new Transfer();

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { BufferPool, copyBytes, LARGEST_BUFFER, Memory, type MemoryWatcher, ScatterList } from './memory.js';
+import {
+  BufferPool,
+  bytesCopied,
+  copyBytes,
+  copyMemory,
+  LARGEST_BUFFER,
+  Memory,
+  type MemoryWatcher,
+  ScatterList,
+} from './memory.js';
 import { libc, libcMissing } from './posix/libc.js';
 
 /** A list of segments of `lengths` whose bytes count up from 0, each with a margin of 0xff around it. */
@@ -87,6 +96,36 @@ describe('copyBytes', () => {
       source.copy(expected, 11, 7, 7 + length);
       assert.ok(target.equals(expected), `${length} bytes`);
     }
+  });
+});
+
+describe('copyMemory', () => {
+  it('copies any part to any place, aligned or not, and nothing else', () => {
+    const source = Memory.allocate(400);
+    for (let i = 0; i < source.length; i++) source.bytes[i] = i;
+    // As a part of something else a region may begin anywhere.
+    const shift = fc.nat(4);
+    fc.assert(
+      fc.property(fc.nat(100), fc.nat(100), fc.nat(250), shift, shift, (from, to, length, a, b) => {
+        const taken = new Memory(source.bytes.subarray(a));
+        const bytes = Buffer.from(new ArrayBuffer(400)).fill(0xff);
+        copyMemory(taken, from, new Memory(bytes.subarray(b)), to, length);
+        const expected = Buffer.alloc(400, 0xff);
+        source.bytes.copy(expected, b + to, a + from, a + from + length);
+        assert.ok(bytes.equals(expected));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('counts data, and not headers', () => {
+    const [source, target] = [Memory.allocate(8192), Memory.allocate(8192)];
+    const before = bytesCopied();
+    copyMemory(source, 0, target, 0, 48);
+    assert.equal(bytesCopied(), before);
+    copyMemory(source, 0, target, 0, 4096);
+    copyBytes(source.bytes, 0, target.bytes, 0, 4000);
+    assert.equal(bytesCopied(), before + 8096);
   });
 });
 
