@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { RemoteBuffers } from '../datamover.js';
+import { Memory } from '../../util/memory.js';
 import {
   getControlHeader,
   helloMessage,
@@ -38,7 +39,7 @@ describe('the iSER header of a control-type PDU', () => {
   for (const [what, fields, expected] of CONTROL) {
     it(`advertises ${what}`, () => {
       const message = Buffer.alloc(40, 0xee);
-      putControlHeader(message, 5, remote(fields));
+      putControlHeader(new Memory(message), 5, remote(fields));
       assert.deepEqual(message.subarray(5, 33), expected);
       assert.ok(message.subarray(0, 5).every((byte) => byte === 0xee));
       assert.ok(message.subarray(33).every((byte) => byte === 0xee));
@@ -51,7 +52,7 @@ describe('the iSER header of a control-type PDU', () => {
 
   it('is as Linux sends it with a Login Request', () => {
     const message = Buffer.alloc(ISER_HEADER_LENGTH, 0xee);
-    putControlHeader(message, 0, null);
+    putControlHeader(new Memory(message), 0, null);
     assert.deepEqual(message, Buffer.concat([Buffer.of(0x10), Buffer.alloc(27)]));
   });
 
@@ -82,7 +83,7 @@ describe('the iSER header of a control-type PDU', () => {
         fc.option(fc.record({ writeKey: key, writeHigh: word, writeLow: word })),
         (readFields, writeFields) => {
           const message = Buffer.alloc(ISER_HEADER_LENGTH);
-          putControlHeader(message, 0, remote({ ...readFields, ...writeFields }));
+          putControlHeader(new Memory(message), 0, remote({ ...readFields, ...writeFields }));
           const read = remote({ ...READ, ...WRITE });
           assert.equal(getControlHeader(message, 0, read), true);
           assert.deepEqual(read, remote({ ...readFields, ...writeFields }));

@@ -1,6 +1,7 @@
 /** The iSER header, 28 bytes in front of everything that a Send carries (RFC 7145 9). */
 
-import { getU32, putU16, putU32, u16, u8 } from '../../util/fields.js';
+import { getU32, putU16, u16, u8 } from '../../util/fields.js';
+import type { Memory } from '../../util/memory.js';
 import type { RemoteBuffers } from '../datamover.js';
 
 export const ISER_HEADER_LENGTH = 28;
@@ -21,22 +22,17 @@ export function iserOpcode(bytes: Uint8Array, at: number): number {
 }
 
 /** The header of a control-type PDU (RFC 7145 9.2). */
-export function putControlHeader(bytes: Uint8Array, at: number, remote: RemoteBuffers | null): void {
-  for (let i = 0; i < ISER_HEADER_LENGTH; i++) bytes[at + i] = 0;
-  bytes[at] = IserOpcode.CONTROL << 4;
-  if (remote === null) return;
-  if (remote.writeKey !== 0) {
-    bytes[at] |= IserFlag.WRITE_STAG;
-    putU32(bytes, at + 4, remote.writeKey);
-    putU32(bytes, at + 8, remote.writeHigh);
-    putU32(bytes, at + 12, remote.writeLow);
-  }
-  if (remote.readKey !== 0) {
-    bytes[at] |= IserFlag.READ_STAG;
-    putU32(bytes, at + 16, remote.readKey);
-    putU32(bytes, at + 20, remote.readHigh);
-    putU32(bytes, at + 24, remote.readLow);
-  }
+export function putControlHeader({ view }: Memory, at: number, remote: RemoteBuffers | null): void {
+  const hasWrite = remote !== null && remote.writeKey !== 0;
+  const hasRead = remote !== null && remote.readKey !== 0;
+  const flags = (hasWrite ? IserFlag.WRITE_STAG : 0) | (hasRead ? IserFlag.READ_STAG : 0);
+  view.setUint32(at, ((IserOpcode.CONTROL << 4) | flags) << 24);
+  view.setUint32(at + 4, hasWrite ? remote.writeKey : 0);
+  view.setUint32(at + 8, hasWrite ? remote.writeHigh : 0);
+  view.setUint32(at + 12, hasWrite ? remote.writeLow : 0);
+  view.setUint32(at + 16, hasRead ? remote.readKey : 0);
+  view.setUint32(at + 20, hasRead ? remote.readHigh : 0);
+  view.setUint32(at + 24, hasRead ? remote.readLow : 0);
 }
 
 /** What the header of a control-type PDU advertises; false when it contradicts itself: a key of 0 names no memory. */

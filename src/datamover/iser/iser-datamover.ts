@@ -16,6 +16,7 @@ import {
 } from '../../rdma/work.js';
 import type { CompletionQueue, QueuePair, RdmaConnection } from '../../rdma/verbs.js';
 import { RiserError } from '../../util/errors.js';
+import { getU32 } from '../../util/fields.js';
 import { copyBytes, copyMemory } from '../../util/memory.js';
 import {
   type ConnectionParameters,
@@ -41,6 +42,8 @@ const USUAL_MESSAGE = 640;
 const SEND_REQUESTS = 2048;
 const RECEIVE_REQUESTS = 1024;
 const COMPLETIONS_AT_ONCE = 64;
+/** Of Sends that nobody waits for, one in so many has a completion. */
+const SENDS_PER_COMPLETION = 16;
 /** Parts of a list, of which large buffers have many. */
 const SGES = 32;
 
@@ -70,6 +73,9 @@ export abstract class IserDatamover implements Datamover {
   readonly #maxReceives: number;
   readonly #pdu = new ControlPdu();
   #isHandling = false;
+  /** The last Send that has no completion of its own, and is not {@link OutgoingMessage.before} another one; and how many there are. */
+  #unsignaled: OutgoingMessage | null = null;
+  #unsignaledCount = 0;
 
   /** `loginReceives`: PDUs that the peer may send before {@link enable}. */
   constructor(
@@ -197,7 +203,17 @@ export abstract class IserDatamover implements Datamover {
     }
   }
 
+  /** It has left, and so has what was posted before it. */
   #messageLeft(message: OutgoingMessage): void {
+    for (let left: OutgoingMessage | null = message; left !== null;) {
+      const before: OutgoingMessage | null = left.before;
+      left.before = null;
+      this.#release(left);
+      left = before;
+    }
+  }
+
+  #release(message: OutgoingMessage): void {
     const { transfer, held } = message;
     message.held = null;
     this.messages.give(message);
@@ -273,10 +289,17 @@ export abstract class IserDatamover implements Datamover {
 
   /** A message with the headers of a PDU in it, and room for `length` bytes behind; {@link request} sends all of it. */
   protected beginPdu(header: Buffer, remote: RemoteBuffers | null, length: number): OutgoingMessage {
+    const message = this.beginHeaders(remote, length);
+    const { view } = message.memory;
+    const at = message.offset + ISER_HEADER_LENGTH;
+    for (let i = 0; i < BHS_LENGTH; i += 4) view.setUint32(at + i, getU32(header, i));
+    return message;
+  }
+
+  /** The same, but the basic header segment, behind the iSER header, is up to the caller. */
+  protected beginHeaders(remote: RemoteBuffers | null, length: number): OutgoingMessage {
     const message = this.beginMessage(HEADERS + length);
-    const { bytes, offset } = message;
-    putControlHeader(bytes, offset, remote);
-    copyBytes(header, 0, bytes, offset + ISER_HEADER_LENGTH, BHS_LENGTH);
+    putControlHeader(message.memory, message.offset, remote);
     return message;
   }
 
@@ -291,8 +314,13 @@ export abstract class IserDatamover implements Datamover {
     const { request } = this;
     request.opcode = invalidates === 0 ? SendOpcode.SEND : SendOpcode.SEND_WITH_INVALIDATE;
     request.invalidateKey = invalidates;
-    request.flags = SendFlag.SIGNALED | SendFlag.SOLICITED;
     request.id = workId(Work.MESSAGE, message.index);
+    message.before = this.#unsignaled;
+    const isAwaited =
+      message.transfer !== null || message.isLong || this.#unsignaledCount === SENDS_PER_COMPLETION - 1;
+    request.flags = SendFlag.SOLICITED | (isAwaited ? SendFlag.SIGNALED : 0);
+    this.#unsignaled = isAwaited ? null : message;
+    this.#unsignaledCount = isAwaited ? 0 : this.#unsignaledCount + 1;
     this.postRequest();
   }
 
@@ -332,7 +360,7 @@ export abstract class IserDatamover implements Datamover {
 
   /** It has never been connected: let go of everything, and tell nobody. */
   discard(): void {
-    this.#release();
+    this.#letGo();
   }
 
   /** The peer broke a rule: the RDMA connection ends (RFC 7145 10.1.3.3). */
@@ -342,17 +370,17 @@ export abstract class IserDatamover implements Datamover {
 
   /** The one place where the connection ends. */
   #finish(reason: Error | null): void {
-    if (this.#release()) this.#events.connectionTerminateNotify(reason);
+    if (this.#letGo()) this.#events.connectionTerminateNotify(reason);
   }
 
   /** False if that was done before. */
-  #release(): boolean {
+  #letGo(): boolean {
     if (this.isTerminated) return false;
     this.isTerminated = true;
     // From here on neither device nor peer touches any memory.
     this.connection.close();
     this.#queue.close();
-    for (const message of this.messages.all) if (message.isInUse) this.#messageLeft(message);
+    for (const message of this.messages.all) if (message.isInUse) this.#release(message);
     this.terminated();
     this.messages.close();
     this.#incoming.close();

@@ -13,6 +13,8 @@ export class OutgoingMessage {
   transfer: DataTransfer | null = null;
   /** Held until it has left: its data lies there. */
   held: Memory | null = null;
+  /** Posted before it, without a completion of its own: when this one has left, that one has, too. */
+  before: OutgoingMessage | null = null;
   isInUse = false;
   readonly #usual: MemoryRegion;
   readonly #usualOffset: number;
@@ -23,8 +25,17 @@ export class OutgoingMessage {
     this.offset = this.#usualOffset = offset;
   }
 
+  get memory(): Memory {
+    return this.region.memory;
+  }
+
   get bytes(): Buffer {
     return this.region.memory.bytes;
+  }
+
+  /** It has memory of its own. */
+  get isLong(): boolean {
+    return this.region !== this.#usual;
   }
 
   /** For a message that is longer than the usual ones. */
@@ -34,7 +45,7 @@ export class OutgoingMessage {
   }
 
   shorten(): void {
-    if (this.region === this.#usual) return;
+    if (!this.isLong) return;
     this.region.deregister();
     this.region = this.#usual;
     this.offset = this.#usualOffset;

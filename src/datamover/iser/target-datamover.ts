@@ -3,11 +3,10 @@
  * fetched from there by RDMA Reads (RFC 7145 7.3.5, 7.3.6).
  */
 
-import { ScsiResponse } from '../../iscsi/wire/headers.js';
+import { BHS_LENGTH, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, ScsiResponse as Response } from '../../iscsi/wire/opcodes.js';
 import { SendFlag, SendOpcode } from '../../rdma/work.js';
 import type { RdmaConnection } from '../../rdma/verbs.js';
-import { putU32 } from '../../util/fields.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -17,8 +16,9 @@ import type {
   TargetDatamoverEvents,
   TargetTransfer,
 } from '../datamover.js';
-import { helloReplyMessage, IserOpcode, readHello } from './header.js';
+import { helloReplyMessage, ISER_HEADER_LENGTH, IserOpcode, readHello } from './header.js';
 import { IserDatamover, Work, workId } from './iser-datamover.js';
+import type { OutgoingMessage } from './message-buffers.js';
 import type { RegisteredMemory } from './registered-memory.js';
 
 /** A login is one PDU to and one fro; what is more than that comes from nobody who means well. */
@@ -46,7 +46,6 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   #numbering!: Numbering;
   #isHelloDue = false;
   #isRejected = false;
-  readonly #header = Buffer.alloc(48);
   readonly #reads: Read[] = [];
   readonly #freeReads: number[] = [];
   /** Transfers whose next read finds no place. */
@@ -131,18 +130,32 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       this.messageLeft(transfer);
       return;
     }
-    const header = this.#header;
-    putU32(header, 0, (Opcode.SCSI_RESPONSE << 24) | ((FINAL | residualFlags) << 16) | status);
-    ScsiResponse.response.set(header, Response.COMPLETED);
-    ScsiResponse.initiatorTaskTag.set(header, transfer.initiatorTaskTag);
-    const numbering = this.#numbering;
-    ScsiResponse.statSN.set(header, numbering.takeStatSN());
-    ScsiResponse.expCmdSN.set(header, numbering.expectedCmdSN());
-    ScsiResponse.maxCmdSN.set(header, numbering.maxCmdSN());
-    ScsiResponse.residualCount.set(header, residual);
-    const message = this.beginPdu(header, null, 0);
+    const message = this.beginHeaders(null, 0);
+    this.#putResponse(message, transfer, status, residualFlags, residual);
     message.transfer = transfer;
     this.postMessage(message, this.#invalidates(transfer));
+  }
+
+  /** A SCSI Response (RFC 7143 11.4) that says that the data is there. */
+  #putResponse(
+    { memory: { view }, offset }: OutgoingMessage,
+    { initiatorTaskTag }: TargetTransfer,
+    status: number,
+    residualFlags: number,
+    residual: number,
+  ): void {
+    const at = offset + ISER_HEADER_LENGTH;
+    const numbering = this.#numbering;
+    view.setUint32(
+      at,
+      (Opcode.SCSI_RESPONSE << 24) | ((FINAL | residualFlags) << 16) | (Response.COMPLETED << 8) | status,
+    );
+    for (let i = 4; i < BHS_LENGTH; i += 4) view.setUint32(at + i, 0);
+    view.setUint32(at + ScsiResponse.initiatorTaskTag.offset, initiatorTaskTag);
+    view.setUint32(at + ScsiResponse.statSN.offset, numbering.takeStatSN());
+    view.setUint32(at + ScsiResponse.expCmdSN.offset, numbering.expectedCmdSN());
+    view.setUint32(at + ScsiResponse.maxCmdSN.offset, numbering.maxCmdSN());
+    view.setUint32(at + ScsiResponse.residualCount.offset, residual);
   }
 
   #write(transfer: TargetTransfer, length: number): void {
