@@ -9,6 +9,7 @@ import {
   CompletionFlag,
   completionRecords,
   CompletionStatus,
+  ReceiveRequest,
   SendFlag,
   SendOpcode,
   SendRequest,
@@ -66,6 +67,7 @@ export abstract class IserDatamover implements Datamover {
   protected isTerminated = false;
   /** Work is posted by this one, again and again. */
   protected readonly request = new SendRequest();
+  readonly #receive = new ReceiveRequest();
   readonly #events: DatamoverEvents;
   readonly #queue: CompletionQueue;
   readonly #completions: WorkCompletion[] = completionRecords(COMPLETIONS_AT_ONCE);
@@ -147,11 +149,17 @@ export abstract class IserDatamover implements Datamover {
   }
 
   #postReceives(count: number, dataLength: number): void {
-    const most = this.#maxReceives - this.#incoming.all.length;
-    const added = this.#incoming.add(Math.min(count, most), HEADERS + AHS_ROOM + dataLength, (index) =>
-      workId(Work.RECEIVE, index),
-    );
-    for (const { request } of added) this.queuePair.postReceive(request);
+    const first = this.#incoming.count;
+    this.#incoming.add(Math.min(count, this.#maxReceives - first), HEADERS + AHS_ROOM + dataLength);
+    for (let index = first; index < this.#incoming.count; index++) this.#postReceive(index);
+  }
+
+  #postReceive(index: number): void {
+    const { region, first, size, length } = this.#incoming.slabOf(index);
+    const request = this.#receive;
+    request.id = workId(Work.RECEIVE, index);
+    request.sges.clear().add(region, (index - first) * size, length);
+    this.queuePair.postReceive(request);
   }
 
   // ---- completions ----
@@ -222,7 +230,9 @@ export abstract class IserDatamover implements Datamover {
   }
 
   #received(index: number, completion: WorkCompletion): void {
-    const { memory, offset, request } = this.#incoming.all[index]!;
+    const { region, first, size } = this.#incoming.slabOf(index);
+    const { memory } = region;
+    const offset = (index - first) * size;
     const length = completion.byteLength;
     const invalidated =
       (completion.flags & CompletionFlag.WITH_INVALIDATE) !== 0 ? completion.invalidatedKey : 0;
@@ -238,7 +248,7 @@ export abstract class IserDatamover implements Datamover {
     } else {
       this.violation('ISER_FORMAT', `an iSER message of ${length} bytes with opcode ${opcode}`);
     }
-    if (!this.isTerminated) this.queuePair.postReceive(request);
+    if (!this.isTerminated) this.#postReceive(index);
   }
 
   #receivedControl(memory: ControlPdu['region'], offset: number, length: number, invalidated: number): void {

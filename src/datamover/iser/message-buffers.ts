@@ -1,6 +1,5 @@
 /** The registered memory that Sends leave from and arrive in. */
 
-import { ReceiveRequest } from '../../rdma/work.js';
 import { AccessFlag, type MemoryRegion, type ProtectionDomain } from '../../rdma/verbs.js';
 import { Memory } from '../../util/memory.js';
 import type { DataTransfer } from '../datamover.js';
@@ -105,42 +104,43 @@ export class OutgoingMessages {
 /** Bytes of a line in the processor's cache. What is at multiples of 4 is copied by words, too. */
 const ALIGNMENT = 64;
 
-/** A posted receive, posted again when what came is handled. */
-export interface IncomingMessage {
-  readonly memory: Memory;
-  readonly offset: number;
-  readonly request: ReceiveRequest;
-}
-
+/**
+ * The memory of receives, each of which is posted again when what came is handled. There are as many as the peer may send
+ * messages, so none has a record of its own that would have to be fetched from memory.
+ */
 export class IncomingMessages {
-  readonly all: IncomingMessage[] = [];
+  count = 0;
   readonly #domain: ProtectionDomain;
-  readonly #slabs: MemoryRegion[] = [];
+  readonly #slabs: Slab[] = [];
 
   constructor(domain: ProtectionDomain) {
     this.#domain = domain;
   }
 
-  /**
-   * `count` more, of `length` bytes each, to be posted.
-   *
-   * @param idOf the request's id, from the index in `all`
-   */
-  add(count: number, length: number, idOf: (index: number) => number): IncomingMessage[] {
+  /** `count` more, of `length` bytes each. They have the next indexes. */
+  add(count: number, length: number): void {
     const size = Math.ceil(length / ALIGNMENT) * ALIGNMENT;
-    const slab = this.#domain.registerMemory(Memory.allocate(count * size), AccessFlag.LOCAL_WRITE);
-    this.#slabs.push(slab);
-    const added = Array.from({ length: count }, (_, i) => {
-      const request = new ReceiveRequest();
-      request.id = idOf(this.all.length + i);
-      request.sges.add(slab, i * size, length);
-      return { memory: slab.memory, offset: i * size, request };
-    });
-    this.all.push(...added);
-    return added;
+    const region = this.#domain.registerMemory(Memory.allocate(count * size), AccessFlag.LOCAL_WRITE);
+    this.#slabs.push({ region, first: this.count, size, length });
+    this.count += count;
+  }
+
+  /** Where the message `index` is. */
+  slabOf(index: number): Slab {
+    let i = this.#slabs.length - 1;
+    while (this.#slabs[i]!.first > index) i--;
+    return this.#slabs[i]!;
   }
 
   close(): void {
-    for (const slab of this.#slabs) slab.deregister();
+    for (const { region } of this.#slabs) region.deregister();
   }
+}
+
+/** Messages from the index `first` on, `size` bytes from one to the next, `length` of them for each. */
+interface Slab {
+  readonly region: MemoryRegion;
+  readonly first: number;
+  readonly size: number;
+  readonly length: number;
 }

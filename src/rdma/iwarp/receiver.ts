@@ -102,7 +102,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   placingIndex: number = NOT_PLACING;
 
   /** The Send that is being received. */
-  #work = new ReceiveWork();
+  readonly #work = new ReceiveWork();
   #sendOpcode = NO_MESSAGE;
   #sendOffset = 0;
   #sendNumber = 1;
@@ -312,9 +312,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (UntaggedHeader.messageOffset.get(header) !== this.#sendOffset)
       return this.#fault(Terminate.INVALID_MO, 'a segment of a Send that does not follow the one before');
     if (this.#sendOpcode === NO_MESSAGE) {
-      const work = this.#ring.take(this.#work);
-      if (work === null) return this.#fault(Terminate.NO_BUFFER, 'a Send for which no receive was posted');
-      this.#work = work;
+      if (!this.#ring.take(this.#work))
+        return this.#fault(Terminate.NO_BUFFER, 'a Send for which no receive was posted');
       this.#sendOpcode = opcode;
     } else if (opcode !== this.#sendOpcode)
       return this.#fault(Terminate.UNEXPECTED_OPCODE, 'a Send whose opcode changes');
@@ -451,9 +450,8 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
     if (this.placingIndex !== NOT_PLACING) this.#host.domain.keys.placements.remove(this);
     if (this.#sendOpcode !== NO_MESSAGE) this.#completeReceive(CompletionStatus.FLUSH_ERROR);
     if (isShared) return;
-    for (let work = this.#ring.take(this.#work); work !== null; work = this.#ring.take(this.#work)) {
-      this.#work = work;
-      this.#complete(work.id, CompletionStatus.FLUSH_ERROR, CompletionOpcode.RECEIVE, 0, 0, 0, false);
+    while (this.#ring.take(this.#work)) {
+      this.#complete(this.#work.id, CompletionStatus.FLUSH_ERROR, CompletionOpcode.RECEIVE, 0, 0, 0, false);
     }
   }
 }

@@ -1,14 +1,8 @@
 /** What is posted and not over yet: rings of records that are used again. */
 
 import { ScatterList } from '../../util/memory.js';
-import { AccessFlag } from '../verbs.js';
-import {
-  CompletionStatus,
-  type ReceiveRequest,
-  type SendRequest,
-  SendOpcode,
-  type SgeList,
-} from '../work.js';
+import { AccessFlag, type MemoryRegion } from '../verbs.js';
+import { CompletionStatus, type ReceiveRequest, type SendRequest, SendOpcode, SgeList } from '../work.js';
 import type { RoomOwner } from './completion-queue.js';
 import type { IwarpMemoryRegion, IwarpMemoryWindow, IwarpProtectionDomain } from './protection-domain.js';
 import { misuse } from './misuse.js';
@@ -21,16 +15,20 @@ export class WorkMemory {
   #isInBounds = true;
 
   set(sges: SgeList): void {
+    this.clear();
+    for (let i = 0; i < sges.count; i++) this.add(sges.regions[i]!, sges.offsets[i]!, sges.lengths[i]!);
+  }
+
+  clear(): void {
     this.list.clear();
     this.#isInBounds = true;
-    for (let i = 0; i < sges.count; i++) {
-      const region = sges.regions[i] as IwarpMemoryRegion;
-      const offset = sges.offsets[i]!;
-      const length = sges.lengths[i]!;
-      this.#regions[i] = region;
-      if (!(offset >= 0 && length >= 0 && offset + length <= region.memory.length)) this.#isInBounds = false;
-      this.list.add(region.memory, offset, length);
-    }
+  }
+
+  /** `length`: not 0. */
+  add(region: MemoryRegion, offset: number, length: number): void {
+    const { memory } = (this.#regions[this.list.count] = region as IwarpMemoryRegion);
+    if (!(offset >= 0 && length >= 0 && offset + length <= memory.length)) this.#isInBounds = false;
+    this.list.add(memory, offset, length);
   }
 
   /** Whether it may still be used, by `domain`, to write to or only to read from. */
@@ -166,49 +164,72 @@ export class SendRing implements RoomOwner {
   }
 }
 
-/** A posted receive. */
+/** A posted receive, when its turn has come. */
 export class ReceiveWork {
   readonly memory = new WorkMemory();
   id = 0;
-
-  set(request: ReceiveRequest): void {
-    this.memory.set(request.sges);
-    this.id = request.id;
-  }
 }
 
-/** A receive queue, of one queue pair or shared. Records are used again as those of a {@link SendRing}. */
+/**
+ * A receive queue, of one queue pair or shared. As many as may ever come are posted, and all of them take their turn: so each is a
+ * few numbers, one behind the other, and no record of its own, which would have left the processor's cache meanwhile.
+ */
 export class ReceiveRing implements RoomOwner {
-  readonly #slots: (ReceiveWork | null)[];
-  readonly #spare: ReceiveWork[] = [];
   readonly #capacity: number;
+  readonly #ids: Float64Array;
+  /** The first part of each, null for a receive of nothing. */
+  readonly #regions: (MemoryRegion | null)[];
+  readonly #offsets: Float64Array;
+  readonly #lengths: Float64Array;
+  /** All parts of those that have more than one. */
+  readonly #lists: (SgeList | null)[];
   #first = 0;
   #count = 0;
   room: number;
 
   constructor(capacity: number) {
     this.#capacity = capacity;
-    this.#slots = new Array<ReceiveWork | null>(capacity).fill(null);
+    this.#ids = new Float64Array(capacity);
+    this.#regions = new Array<MemoryRegion | null>(capacity).fill(null);
+    this.#offsets = new Float64Array(capacity);
+    this.#lengths = new Float64Array(capacity);
+    this.#lists = new Array<SgeList | null>(capacity).fill(null);
     this.room = capacity;
   }
 
-  post(request: ReceiveRequest): void {
+  post({ id, sges }: ReceiveRequest): void {
     if (this.room === 0) throw misuse('the receive queue is full: poll completions before posting more');
     this.room--;
-    const work = this.#spare.pop() ?? new ReceiveWork();
-    work.set(request);
-    this.#slots[(this.#first + this.#count++) % this.#capacity] = work;
+    const at = (this.#first + this.#count++) % this.#capacity;
+    this.#ids[at] = id;
+    if (sges.count > 0) {
+      this.#regions[at] = sges.regions[0]!;
+      this.#offsets[at] = sges.offsets[0]!;
+      this.#lengths[at] = sges.lengths[0]!;
+    }
+    if (sges.count > 1) {
+      const list = (this.#lists[at] = new SgeList());
+      for (let i = 0; i < sges.count; i++) list.add(sges.regions[i]!, sges.offsets[i]!, sges.lengths[i]!);
+    }
   }
 
-  /** The oldest, for which the caller leaves a `spare` one. Null, and nothing is left, when none is posted. */
-  take(spare: ReceiveWork): ReceiveWork | null {
-    if (this.#count === 0) return null;
-    const work = this.#slots[this.#first]!;
-    this.#slots[this.#first] = null;
-    this.#spare.push(spare);
-    this.#first = this.#first + 1 === this.#capacity ? 0 : this.#first + 1;
+  /** Take the oldest away: `work` becomes what was posted. False when nothing is. */
+  take(work: ReceiveWork): boolean {
+    if (this.#count === 0) return false;
+    const at = this.#first;
+    work.id = this.#ids[at]!;
+    const list = this.#lists[at]!;
+    const region = this.#regions[at]!;
+    if (list !== null) work.memory.set(list);
+    else {
+      work.memory.clear();
+      if (region !== null) work.memory.add(region, this.#offsets[at]!, this.#lengths[at]!);
+    }
+    this.#lists[at] = null;
+    this.#regions[at] = null;
+    this.#first = at + 1 === this.#capacity ? 0 : at + 1;
     this.#count--;
-    return work;
+    return true;
   }
 
   giveRoomBack(requests: number): void {
