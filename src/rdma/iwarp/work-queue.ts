@@ -218,8 +218,8 @@ export class ReceiveRing implements RoomOwner {
     if (this.#count === 0) return false;
     const at = this.#first;
     work.id = this.#ids[at]!;
-    const list = this.#lists[at]!;
-    const region = this.#regions[at]!;
+    const list = this.#lists[at] ?? null;
+    const region = this.#regions[at] ?? null;
     if (list !== null) work.memory.set(list);
     else {
       work.memory.clear();
