@@ -52,13 +52,14 @@ export type FpduSource = Pick<ByteStream<object>, 'read' | 'readList'>;
 
 /** Bytes of a ULPDU that are here, at least, when it is asked where it goes: the DDP header of what can be long (RFC 5041 4.3). */
 export const PLACEMENT_PREFIX = 18;
-/** More is not read along with a placement's last bytes. */
+/** What is read along with a placement's last bytes: what tells of the next FPDU, and not more than is quickly copied. */
+const LEAST_AHEAD = LENGTH_FIELD + PLACEMENT_PREFIX;
 const LONGEST_AHEAD = 4096;
 /** The receive buffer has room for the longest FPDU with its markers, and for a batch behind it. */
 const LONGEST_FPDU = markedLength(MARKER_LENGTH, fpduLength(0xffff)) + MARKER_LENGTH;
 const BATCH = 64 * 1024;
 /** Where long ULPDUs go straight to their place, what of them comes along with a batch is copied: those are shorter. */
-const BATCH_BEFORE_PLACING = 32 * 1024;
+const BATCH_BEFORE_PLACING = 48 * 1024;
 const BATCH_AFTER_PLACING = 4096;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
@@ -91,8 +92,12 @@ export class FpduReader {
   readonly #placeList = new ScatterList();
   /** Bytes that came behind the last FPDU that was placed. */
   #sincePlacement = LONGEST_AHEAD;
-  /** So many came the last time until the next placement: as a rule all placements are alike. */
-  #ahead = LENGTH_FIELD + PLACEMENT_PREFIX;
+  /**
+   * So many are read along with a placement: those that came until the next one the time before last. As a rule messages are alike,
+   * and have one or two FPDUs that are long.
+   */
+  #ahead = LEAST_AHEAD;
+  #aheadNext = LEAST_AHEAD;
   /** The FPDU at `#start` is to be collected. */
   #isDeclined = false;
 
@@ -241,7 +246,8 @@ export class FpduReader {
     const part = available - headerLength;
     list.writeFrom(0, this.#receive, at + headerLength, part);
     const between = this.#sincePlacement - available + PLACEMENT_PREFIX;
-    if (between <= LONGEST_AHEAD) this.#ahead = between;
+    this.#ahead = this.#aheadNext;
+    this.#aheadNext = between <= LONGEST_AHEAD ? between : LEAST_AHEAD;
     this.#isPlacing = true;
     this.#batch = BATCH_AFTER_PLACING;
     this.#target = list;
