@@ -49,6 +49,12 @@ import { putU16 } from '../../util/fields.js';
 /** Bytes that are made into FPDUs ahead of what the kernel has taken. */
 const SEND_AHEAD = 512 * 1024;
 
+/**
+ * Messages that wait for the end of the input that causes them. The peer could work on more meanwhile: were all to wait, one side
+ * would rest while the other works.
+ */
+const MESSAGES_AHEAD = 8;
+
 /** Where goes what comes after the end; and how often at a time. */
 const dropped = Memory.allocate(64 * 1024);
 const DROPS_PER_EVENT = 16;
@@ -90,6 +96,8 @@ export class IwarpQueuePair
   #mustWait = false;
   #answersNext = false;
   #isHandling = false;
+  /** Messages that were made since the stream was last flushed while input is handled. */
+  #unsent = 0;
   #isClosing = false;
   /** For {@link hasProgressed}. */
   #hasReleased = false;
@@ -258,11 +266,12 @@ export class IwarpQueuePair
       this.#stream?.destroy(error instanceof Error ? error : new Error(String(error)));
     }
     this.batchEnded();
+    this.#flushStream();
     this.#isHandling = false;
     this.#notifier.leave();
   }
 
-  /** Tell of what a part of the input has brought. What that causes leaves at once: the peer can work on it meanwhile. */
+  /** Tell of what a part of the input has brought, and answer. */
   batchEnded(): void {
     this.#notifier.tell();
     if (this.#receiver.hasReceived) {
@@ -270,10 +279,11 @@ export class IwarpQueuePair
       this.#settle(null);
     }
     this.#pump();
-    this.#flushStream();
+    if (this.#unsent >= MESSAGES_AHEAD) this.#flushStream();
   }
 
   #flushStream(): void {
+    this.#unsent = 0;
     const stream = this.#stream;
     if (stream !== null && stream.queue.count > 0) stream.flush();
   }
@@ -333,7 +343,10 @@ export class IwarpQueuePair
         return;
       }
       if (!this.#mayGoOn(message)) return;
-      if (message.writeSegment(this.#writer)) this.#current = null;
+      if (message.writeSegment(this.#writer)) {
+        this.#current = null;
+        this.#unsent++;
+      }
     }
   }
 
