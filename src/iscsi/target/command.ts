@@ -96,7 +96,7 @@ export abstract class Command extends TargetTransfer {
    * End with a status. `dataInLength` bytes of `buffer` go to the initiator, as far as it takes them.
    * `transferLength` is what the command as such transfers: the residual is counted from it
    * (RFC 7143 11.4.5). The first `senseLength` bytes of `sense` are read before the call returns, or,
-   * if unsolicited data is still coming, when it has come.
+   * if data is still coming, when it has come.
    */
   respond(
     status: number,
