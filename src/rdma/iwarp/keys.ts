@@ -63,13 +63,14 @@ export class KeyTable {
   }
 
   find(key: number): Grant | null {
-    return key === 0 ? null : this.#grants[this.#placeOf(key)]!;
+    return this.#grants[this.#placeOf(key)] ?? null;
   }
 
   remove(key: number): void {
-    const grant = this.find(key);
+    const at = this.#placeOf(key);
+    const grant = this.#grants[at] ?? null;
     if (grant === null) return;
-    this.#take(this.#placeOf(key));
+    this.#take(at);
     this.count--;
     grant.invalidated();
     this.placements.rightsEnded();
