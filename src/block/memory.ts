@@ -175,7 +175,7 @@ export class MemoryDevice implements BlockDevice {
       const part = Math.min(CHUNK - start, io.length - moved);
       const chunk = this.#chunk(index);
       if (chunk === null) io.data.fill(0, moved, part);
-      else io.data.write(moved, chunk.memory.bytes, start, part);
+      else io.data.writeFrom(moved, chunk.memory, start, part);
       moved += part;
       offset += part;
     }

@@ -146,22 +146,22 @@ export class ScatterList {
    * Copies no further than the list reaches.
    */
   write(offset: number, source: Uint8Array, sourceOffset: number, length: number): void {
-    for (let i = 0; i < this.count && length > 0; i++) {
-      const have = this.lengths[i]!;
-      if (offset >= have) {
-        offset -= have;
-        continue;
-      }
-      const part = Math.min(have - offset, length);
-      copyBytes(source, sourceOffset, this.regions[i]!.bytes, this.offsets[i]! + offset, part);
-      sourceOffset += part;
-      length -= part;
-      offset = 0;
-    }
+    this.#copyIn(offset, source, null, sourceOffset, length);
   }
 
   /** {@link write} from a region, without an allocation. */
   writeFrom(offset: number, source: Memory, sourceOffset: number, length: number): void {
+    this.#copyIn(offset, source.bytes, source, sourceOffset, length);
+  }
+
+  /** `memory`: whose bytes they are, if that is known. */
+  #copyIn(
+    offset: number,
+    bytes: Uint8Array,
+    memory: Memory | null,
+    sourceOffset: number,
+    length: number,
+  ): void {
     for (let i = 0; i < this.count && length > 0; i++) {
       const have = this.lengths[i]!;
       if (offset >= have) {
@@ -169,7 +169,10 @@ export class ScatterList {
         continue;
       }
       const part = Math.min(have - offset, length);
-      copyMemory(source, sourceOffset, this.regions[i]!, this.offsets[i]! + offset, part);
+      const region = this.regions[i]!;
+      const at = this.offsets[i]! + offset;
+      if (memory !== null) copyMemory(memory, sourceOffset, region, at, part);
+      else copyBytes(bytes, sourceOffset, region.bytes, at, part);
       sourceOffset += part;
       length -= part;
       offset = 0;
@@ -178,22 +181,22 @@ export class ScatterList {
 
   /** Copy bytes out: `length` bytes from `offset` of this list to `target` at `targetOffset`. */
   read(offset: number, target: Uint8Array, targetOffset: number, length: number): void {
-    for (let i = 0; i < this.count && length > 0; i++) {
-      const have = this.lengths[i]!;
-      if (offset >= have) {
-        offset -= have;
-        continue;
-      }
-      const part = Math.min(have - offset, length);
-      copyBytes(this.regions[i]!.bytes, this.offsets[i]! + offset, target, targetOffset, part);
-      targetOffset += part;
-      length -= part;
-      offset = 0;
-    }
+    this.#copyOut(offset, target, null, targetOffset, length);
   }
 
   /** {@link read} to a region, without an allocation. */
   readTo(offset: number, target: Memory, targetOffset: number, length: number): void {
+    this.#copyOut(offset, target.bytes, target, targetOffset, length);
+  }
+
+  /** See `#copyIn`. */
+  #copyOut(
+    offset: number,
+    bytes: Uint8Array,
+    memory: Memory | null,
+    targetOffset: number,
+    length: number,
+  ): void {
     for (let i = 0; i < this.count && length > 0; i++) {
       const have = this.lengths[i]!;
       if (offset >= have) {
@@ -201,7 +204,10 @@ export class ScatterList {
         continue;
       }
       const part = Math.min(have - offset, length);
-      copyMemory(this.regions[i]!, this.offsets[i]! + offset, target, targetOffset, part);
+      const region = this.regions[i]!;
+      const at = this.offsets[i]! + offset;
+      if (memory !== null) copyMemory(region, at, memory, targetOffset, part);
+      else copyBytes(region.bytes, at, bytes, targetOffset, part);
       targetOffset += part;
       length -= part;
       offset = 0;

@@ -127,6 +127,6 @@ export class Grants {
     }
     grant.memory = Memory.allocate(length);
     grant.offset = 0;
-    if (isWrite) buffer.read(0, grant.memory.bytes, 0, length);
+    if (isWrite) buffer.readTo(0, grant.memory, 0, length);
   }
 }

@@ -230,7 +230,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     const placement = this.accept(pdu);
     if (placement === null) return;
     const offset = DataOut.bufferOffset.get(pdu.header);
-    placement.transfer!.buffer.write(offset, pdu.region.bytes, pdu.dataOffset, pdu.dataLength);
+    placement.transfer!.buffer.writeFrom(offset, pdu.region, pdu.dataOffset, pdu.dataLength);
     this.dataArrived(placement, pdu, pdu.dataLength);
   }
 
@@ -241,7 +241,7 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     if (this.isTerminated) return false;
     const part = Math.min(available, pdu.dataLength);
     const offset = DataOut.bufferOffset.get(pdu.header);
-    placement?.transfer?.buffer.write(offset, pdu.region.bytes, pdu.dataOffset, part);
+    placement?.transfer?.buffer.writeFrom(offset, pdu.region, pdu.dataOffset, part);
     this.#isDirect = true;
     this.#direct = placement;
     this.#directLength = pdu.dataLength;

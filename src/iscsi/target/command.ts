@@ -191,7 +191,7 @@ export abstract class Command extends TargetTransfer {
     const isFinal = (Bhs.flags.get(header) & FINAL) !== 0;
     if (this.#wanted >= 0 && !this.#isResponseHeld) {
       const part = Math.min(pdu.dataLength, this.#wanted - offset);
-      if (part > 0) this.buffer.write(offset, pdu.region.bytes, pdu.dataOffset, part);
+      if (part > 0) this.buffer.writeFrom(offset, pdu.region, pdu.dataOffset, part);
     } else if (!this.#isResponseHeld) {
       this.#stage(pdu, offset);
     }
@@ -261,7 +261,7 @@ export abstract class Command extends TargetTransfer {
       );
       return;
     }
-    this.#staging.write(offset, pdu.region.bytes, pdu.dataOffset, pdu.dataLength);
+    this.#staging.writeFrom(offset, pdu.region, pdu.dataOffset, pdu.dataLength);
     this.#stagedLength = offset + pdu.dataLength;
   }
 
@@ -270,7 +270,7 @@ export abstract class Command extends TargetTransfer {
     let at = 0;
     for (let i = 0; i < count && at < length; i++) {
       const part = Math.min(lengths[i]!, length - at);
-      this.buffer.write(at, regions[i]!.bytes, offsets[i]!, part);
+      this.buffer.writeFrom(at, regions[i]!, offsets[i]!, part);
       at += part;
     }
   }
