@@ -17,7 +17,8 @@ export function refused(io: BlockIo, device: Bounds, closed: boolean): boolean {
   io.status = BlockStatus.GOOD;
   io.errorOffset = 0;
   io.cause = null;
-  io.extents.length = 0;
+  // Even of an empty array, setting the length is slow.
+  if (io.extents.length > 0) io.extents.length = 0;
   const { op, offset, length } = io;
   if (closed) return io.fail(BlockStatus.NOT_READY, offset);
   if (op === BlockOp.FLUSH) return false;

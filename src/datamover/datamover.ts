@@ -289,9 +289,10 @@ export interface InitiatorDatamover extends Datamover {
    * along, and whatever the target asks for follows without another call. Data-In is put into the transfer's
    * buffer. What breaks the rules of the data phase ends the connection.
    *
+   * @param header 48 bytes that the caller has written, but for its lengths
    * @param ahs additional header segments, padded to 4 bytes each, or null
    */
-  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void;
+  sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void;
 
   /**
    * Deallocate_Task_Resources: the task is over, maybe without a SCSI Response; from now on the target cannot reach its

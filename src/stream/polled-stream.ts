@@ -67,6 +67,8 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   readonly fd: number;
   readonly #meter = new TrafficMeter();
   #isAwake = false;
+  /** What is queued was flushed, and not all of it has left. */
+  #isDue = false;
 
   constructor(socket: Socket, handle: TcpHandle, libc: Libc, poller: Poller) {
     super(socket);
@@ -104,6 +106,7 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   }
 
   override flush(): void {
+    this.#isDue = true;
     if (!this.isNodeWriting && !this.isClosed) {
       this.#send();
       if (!this.#isAwake) this.#awaitRoom();
@@ -121,13 +124,14 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
   }
 
   override flushSoon(): void {
+    this.#isDue = true;
     // Awake, the poller's next turn sends what all completions until then have queued.
     if (!this.#isAwake && !this.isClosed) this.#wake();
     if (!this.#isAwake || this.isNodeWriting) this.flush();
   }
 
   get isSending(): boolean {
-    return this.queue.count > 0 && !this.isNodeWriting;
+    return this.#isDue && this.queue.count > 0 && !this.isNodeWriting;
   }
 
   get isReading(): boolean {
@@ -176,6 +180,7 @@ export class PolledStream<Owner extends object> extends NodeStream<Owner> implem
       }
       this.consume(sent);
     }
+    this.#isDue = false;
   }
 
   /** A call failed: no matter if it only would have waited, else the connection is broken. */

@@ -111,11 +111,11 @@ export function commandHeader(tag: number, opcode: number = Opcode.SCSI_COMMAND)
 }
 
 /** A SCSI Command for all of the transfer's buffer. */
-export function scsiCommand(transfer: InitiatorTransfer): Buffer {
+export function scsiCommand(transfer: InitiatorTransfer): Memory {
   const bytes = commandHeader(transfer.initiatorTaskTag);
   bytes[1] = FINAL | (transfer.isRead ? CommandFlag.READ : 0) | (transfer.isWrite ? CommandFlag.WRITE : 0);
   ScsiCommand.expectedDataTransferLength.set(bytes, transfer.buffer.length);
-  return bytes;
+  return new Memory(bytes);
 }
 
 export function initiatorDatamoverContract(name: string, tested: TestedInitiatorDatamover): void {

@@ -327,7 +327,7 @@ class Link implements Numbering, InitiatorTasks {
         const old = this.#commands.get(command.target.initiatorTaskTag);
         if (old !== undefined) this.#forget(old);
         this.#commands.set(command.target.initiatorTaskTag, command);
-        target.sendCommand(header, ahs, command.target);
+        target.sendCommand(new Memory(header), ahs, command.target);
       }
     }
     target.flush();

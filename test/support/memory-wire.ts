@@ -13,6 +13,8 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   /** Bytes that have left and not arrived. */
   travelling: Buffer = Buffer.alloc(0);
   #isPaused = false;
+  /** What is queued was flushed, and not all of it has left. */
+  #isDue = false;
   readonly #random: () => number;
 
   constructor(random: () => number) {
@@ -29,7 +31,8 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
 
   /** The kernel takes some bytes. False when there are none. */
   leave(): boolean {
-    if (this.queue.count === 0) return false;
+    if (this.queue.count === 0) this.#isDue = false;
+    if (!this.#isDue) return false;
     this.#take(this.#portion(this.queue.bytes));
     return true;
   }
@@ -79,10 +82,12 @@ export class WireStream<Owner extends object> extends MemoryStream<Owner> {
   }
 
   flush(): void {
+    this.#isDue = true;
     if (this.#random() < 0.3) this.leave();
   }
 
   end(): void {
+    this.#isDue = true;
     this.isEnding = true;
   }
 

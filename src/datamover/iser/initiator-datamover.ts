@@ -3,11 +3,11 @@
  * Response the data has been moved (RFC 7145 7.3.1, 7.3.2).
  */
 
-import { Bhs, ScsiResponse } from '../../iscsi/wire/headers.js';
+import { Bhs, BHS_LENGTH, putLengths, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { Opcode, OPCODE_MASK, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
 import type { RdmaConnection } from '../../rdma/verbs.js';
 import { SendOpcode } from '../../rdma/work.js';
-import { copyBytes } from '../../util/memory.js';
+import { copyBytes, Memory } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -33,7 +33,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
   readonly taskLimit = TASKS;
   readonly #events: DatamoverEvents;
   readonly #grants: Grants;
-  readonly #header = Buffer.alloc(48);
+  readonly #header = Memory.allocate(BHS_LENGTH);
   #tasks: InitiatorTasks | null = null;
   #isHelloDue = false;
 
@@ -107,7 +107,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
 
   // ---- output ----
 
-  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+  sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
     if (this.isTerminated) return;
     const { immediateLength, unsolicitedLength, buffer } = transfer;
     transfer.dataSN = 0;
@@ -115,8 +115,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     const grant = buffer.length > 0 ? this.#grants.open(transfer) : null;
     if (this.hasEnded()) return;
     const ahsLength = ahs === null ? 0 : ahs.length;
-    Bhs.totalAHSLength.set(header, ahsLength >>> 2);
-    Bhs.dataSegmentLength.set(header, immediateLength);
+    putLengths(header, 0, ahsLength, immediateLength);
     const message = this.beginPdu(header, grant?.remote ?? null, ahsLength);
     if (ahs !== null) copyBytes(ahs, 0, message.bytes, message.offset + HEADERS, ahsLength);
     if (immediateLength > 0) this.#append(message, transfer, 0, immediateLength);
@@ -142,7 +141,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
       const part = Math.min(end - offset, this.parameters.maxSendDataSegmentLength);
       const isLast = offset + part === end;
       const expStatSN = this.#tasks!.expectedStatSN();
-      putDataOut(header, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
+      putDataOut(header.bytes, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
       const message = this.beginPdu(header, null, 0);
       this.#append(message, transfer, offset, part);
       this.postMessage(message);

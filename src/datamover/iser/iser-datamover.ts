@@ -3,7 +3,7 @@
  * PDUs, and the end. All completions that one input brought are handled before what they cause is sent.
  */
 
-import { Bhs, BHS_LENGTH } from '../../iscsi/wire/headers.js';
+import { Bhs, BHS_LENGTH, putLengths } from '../../iscsi/wire/headers.js';
 import { Opcode, OPCODE_MASK } from '../../iscsi/wire/opcodes.js';
 import {
   CompletionFlag,
@@ -17,8 +17,7 @@ import {
 } from '../../rdma/work.js';
 import type { CompletionQueue, QueuePair, RdmaConnection } from '../../rdma/verbs.js';
 import { RiserError } from '../../util/errors.js';
-import { getU32 } from '../../util/fields.js';
-import { copyBytes, copyMemory } from '../../util/memory.js';
+import { copyBytes, copyMemory, type Memory } from '../../util/memory.js';
 import {
   type ConnectionParameters,
   ControlPdu,
@@ -290,19 +289,18 @@ export abstract class IserDatamover implements Datamover {
 
   /** `invalidates`: the peer's key that this Send invalidates; 0 for none. */
   protected sendPdu(header: Buffer, data: Uint8Array | null, length: number, invalidates: number): void {
-    Bhs.totalAHSLength.set(header, 0);
-    Bhs.dataSegmentLength.set(header, length);
-    const message = this.beginPdu(header, null, length);
+    const message = this.beginHeaders(null, length);
+    const at = message.offset + ISER_HEADER_LENGTH;
+    copyBytes(header, 0, message.bytes, at, BHS_LENGTH);
+    putLengths(message.memory, at, 0, length);
     if (length > 0) copyBytes(data!, 0, message.bytes, message.offset + HEADERS, length);
     this.postMessage(message, invalidates);
   }
 
   /** A message with the headers of a PDU in it, and room for `length` bytes behind; {@link request} sends all of it. */
-  protected beginPdu(header: Buffer, remote: RemoteBuffers | null, length: number): OutgoingMessage {
+  protected beginPdu(header: Memory, remote: RemoteBuffers | null, length: number): OutgoingMessage {
     const message = this.beginHeaders(remote, length);
-    const { view } = message.memory;
-    const at = message.offset + ISER_HEADER_LENGTH;
-    for (let i = 0; i < BHS_LENGTH; i += 4) view.setUint32(at + i, getU32(header, i));
+    copyMemory(header, 0, message.memory, message.offset + ISER_HEADER_LENGTH, BHS_LENGTH);
     return message;
   }
 

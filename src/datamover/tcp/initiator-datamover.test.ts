@@ -214,7 +214,7 @@ for (const digests of [false, true]) {
       const writing = new TestTransfer(2, new Memory(Buffer.from(data)), 'write');
       for (const transfer of [reading, writing]) {
         tasks.set(transfer.initiatorTaskTag, transfer);
-        datamover.sendCommand(commandHeader(transfer.initiatorTaskTag), null, transfer);
+        datamover.sendCommand(new Memory(commandHeader(transfer.initiatorTaskTag)), null, transfer);
       }
       datamover.flush();
       peer.putData(1, data);
@@ -234,7 +234,7 @@ it('ends the connection upon a digest that does not match, and does not count th
     datamover.enableDatamover({ ...PARAMETERS, headerDigest: true, dataDigest: true }, tasks);
     const transfer = new TestTransfer(1, Memory.allocate(100), 'read');
     tasks.set(1, transfer);
-    datamover.sendCommand(commandHeader(1), null, transfer);
+    datamover.sendCommand(new Memory(commandHeader(1)), null, transfer);
     const send = peer.sendRaw.bind(peer);
     peer.sendRaw = (bytes) => {
       bytes[at]! ^= 0x10;
@@ -272,7 +272,7 @@ it('survives any bytes, and right ones with flipped bits, however they are cut',
         const transfer = new TestTransfer(1, Memory.allocate(0), 'read');
         transfer.buffer.add(memory, 100, 100);
         tasks.set(1, transfer);
-        datamover.sendCommand(commandHeader(1), null, transfer);
+        datamover.sendCommand(new Memory(commandHeader(1)), null, transfer);
         peer.sendRaw(Buffer.from(bytes));
         assert.ok(events.ends.length <= 1);
         assert.ok(transfer.transferred <= 100);

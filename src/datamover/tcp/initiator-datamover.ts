@@ -8,6 +8,7 @@
 
 import { Bhs, DataIn, R2T, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { DATA_IN_STATUS, Opcode, OPCODE_MASK, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import type { Memory } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -150,7 +151,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
 
   // ---- output ----
 
-  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+  sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
     if (this.isTerminated) return;
     const { immediateLength, unsolicitedLength } = transfer;
     transfer.dataSN = 0;

@@ -4,10 +4,10 @@
  * made here.
  */
 
-import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH } from '../../iscsi/wire/headers.js';
+import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH, putLengths } from '../../iscsi/wire/headers.js';
 import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
 import { putU32 } from '../../util/fields.js';
-import { copyBytes } from '../../util/memory.js';
+import { copyBytes, copyMemory, type Memory } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   DataTransfer,
@@ -122,17 +122,16 @@ export class PduWriter {
   // ---- the initiator's ----
 
   /** A SCSI Command with the transfer's immediate data; see {@link InitiatorDatamover.sendCommand}. */
-  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+  sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
     const queue = this.#queue;
     const length = transfer.immediateLength;
     const ahsLength = ahs === null ? 0 : ahs.length;
     const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
-    Bhs.totalAHSLength.set(header, ahsLength >>> 2);
-    Bhs.dataSegmentLength.set(header, length);
+    putLengths(header, 0, ahsLength, length);
     queue.reserve(BHS_LENGTH + ahsLength + headerDigest);
     const bytes = queue.region.bytes;
     const at = queue.offset;
-    copyBytes(header, 0, bytes, at, BHS_LENGTH);
+    copyMemory(header, 0, queue.region, at, BHS_LENGTH);
     if (ahs !== null) copyBytes(ahs, 0, bytes, at + BHS_LENGTH, ahsLength);
     if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH + ahsLength);
     if (length > 0) this.#pushPart(transfer, 0, length, true);

@@ -13,6 +13,7 @@ import type {
   InitiatorTransfer,
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
+import { Memory } from '../../util/memory.js';
 import { serialAdd } from '../../util/serial.js';
 import type { OperationalParameters } from '../login/keys.js';
 import type { InitiatorLoginResult } from '../login/initiator-login.js';
@@ -72,7 +73,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   #expStatSN: number;
   /** The connection is gone. */
   isOver = false;
-  readonly #header = Buffer.alloc(BHS_LENGTH);
+  readonly #header = Memory.allocate(BHS_LENGTH);
 
   constructor(datamover: InitiatorDatamover, login: InitiatorLoginResult, host: InitiatorHost) {
     this.datamover = datamover;
@@ -153,11 +154,9 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.state = InitiatorTaskState.ACTIVE;
     task.wasSent = true;
     planData(task, this.parameters);
-    const header = this.#begin(Opcode.SCSI_COMMAND, task.initiatorTaskTag);
-    writeCommand(header, task);
-    this.#number(header);
     task.cmdSN = this.#window.take();
-    this.datamover.sendCommand(header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
+    writeCommand(this.#header, task, task.cmdSN, this.#expStatSN);
+    this.datamover.sendCommand(this.#header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
   }
 
   /** The task has its outcome: it is over as soon as nothing of its buffer is waiting to be sent. */
@@ -360,7 +359,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   /** A header for the next PDU, cleared; valid until the next call. `opcode`: with the I bit where it is due. */
   #begin(opcode: number, initiatorTaskTag: number): Buffer {
-    const header = this.#header.fill(0);
+    const header = this.#header.bytes.fill(0);
     header[0] = opcode;
     Bhs.initiatorTaskTag.set(header, initiatorTaskTag);
     return header;

@@ -1,9 +1,10 @@
 /** What leaves for a SCSI command, and how its status comes back into the task (RFC 7143 11.3, 11.4). */
 
 import type { ControlPdu } from '../../datamover/datamover.js';
+import { copyMemory, type Memory } from '../../util/memory.js';
 import type { OperationalParameters } from '../login/keys.js';
-import { Bhs, CDB_LENGTH, CDB_OFFSET, DataIn, ScsiCommand, ScsiResponse } from '../wire/headers.js';
-import { AhsType, CommandFlag, FINAL, ResponseFlag } from '../wire/opcodes.js';
+import { CDB_LENGTH, CDB_OFFSET, DataIn, ScsiCommand, ScsiResponse } from '../wire/headers.js';
+import { AhsType, CommandFlag, FINAL, Opcode, ResponseFlag } from '../wire/opcodes.js';
 import { type InitiatorTask, SENSE_LIMIT } from './task.js';
 
 /** Decide what goes with the command and behind it unasked (RFC 7143 13.10, 13.11, 13.14). */
@@ -17,20 +18,23 @@ export function planData(task: InitiatorTask, parameters: OperationalParameters)
   task.unsolicitedLength = initialR2T ? task.immediateLength : burst;
 }
 
-/** Fill in what is special to a SCSI Command; its data must be planned. */
-export function writeCommand(header: Buffer, task: InitiatorTask): void {
+/** The header of a SCSI Command, but for its lengths; its data must be planned. All 48 bytes are written. */
+export function writeCommand(header: Memory, task: InitiatorTask, cmdSN: number, expStatSN: number): void {
+  const { view } = header;
   const waits = task.unsolicitedLength > task.immediateLength;
-  Bhs.flags.set(
-    header,
+  const flags =
     (waits ? 0 : FINAL) |
-      (task.isRead ? CommandFlag.READ : 0) |
-      (task.isWrite ? CommandFlag.WRITE : 0) |
-      task.attribute,
-  );
-  Bhs.lunHigh.set(header, task.lunHigh);
-  Bhs.lunLow.set(header, task.lunLow);
-  ScsiCommand.expectedDataTransferLength.set(header, task.buffer.length);
-  for (let i = 0; i < CDB_LENGTH; i++) header[CDB_OFFSET + i] = task.cdb[i]!;
+    (task.isRead ? CommandFlag.READ : 0) |
+    (task.isWrite ? CommandFlag.WRITE : 0) |
+    task.attribute;
+  view.setUint32(0, (Opcode.SCSI_COMMAND << 24) | (flags << 16));
+  view.setUint32(ScsiCommand.lunHigh.offset, task.lunHigh);
+  view.setUint32(ScsiCommand.lunLow.offset, task.lunLow);
+  view.setUint32(ScsiCommand.initiatorTaskTag.offset, task.initiatorTaskTag);
+  view.setUint32(ScsiCommand.expectedDataTransferLength.offset, task.buffer.length);
+  view.setUint32(ScsiCommand.cmdSN.offset, cmdSN);
+  view.setUint32(ScsiCommand.expStatSN.offset, expStatSN);
+  copyMemory(task.cdbMemory, 0, header, CDB_OFFSET, CDB_LENGTH);
 }
 
 /** RFC 7143 11.2.2.3: AHSLength counts the reserved byte; the whole is padded to four bytes. */

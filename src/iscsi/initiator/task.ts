@@ -5,7 +5,7 @@
 
 import { InitiatorTransfer } from '../../datamover/datamover.js';
 import type { RiserError } from '../../util/errors.js';
-import { ScatterList } from '../../util/memory.js';
+import { Memory, ScatterList } from '../../util/memory.js';
 import { CDB_LENGTH } from '../wire/headers.js';
 import { CommandAttribute } from '../wire/opcodes.js';
 
@@ -29,7 +29,8 @@ export abstract class InitiatorTask extends InitiatorTransfer {
   /** Where data goes or comes from; its length is the Expected Data Transfer Length. */
   readonly buffer = new ScatterList();
   /** The CDB, or its first 16 bytes. */
-  readonly cdb = Buffer.alloc(CDB_LENGTH);
+  readonly cdbMemory = Memory.allocate(CDB_LENGTH);
+  readonly cdb = this.cdbMemory.bytes;
   /** What a CDB of more than 16 bytes has behind those, at most 244 bytes; else null. */
   cdbTail: Uint8Array | null = null;
   attribute: number = CommandAttribute.SIMPLE;

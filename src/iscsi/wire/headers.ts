@@ -4,6 +4,7 @@
  */
 
 import { type Field, u16, u24, u32, u8 } from '../../util/fields.js';
+import type { Memory } from '../../util/memory.js';
 import { Opcode } from './opcodes.js';
 
 /** Basic header segment, bytes (RFC 7143 11.2.1). */
@@ -30,6 +31,11 @@ const request = { ...common, cmdSN: u32(24), expStatSN: u32(28) };
 const response = { ...common, statSN: u32(24), expCmdSN: u32(28), maxCmdSN: u32(32) };
 
 export const Bhs = common;
+
+/** Put both lengths of a header at `at`: `ahsLength` bytes, a multiple of 4, of additional header segments, and of data. */
+export function putLengths({ view }: Memory, at: number, ahsLength: number, dataLength: number): void {
+  view.setUint32(at + common.totalAHSLength.offset, (ahsLength << 22) | dataLength);
+}
 
 /** RFC 7143 11.3 */
 export const ScsiCommand = { ...request, expectedDataTransferLength: u32(20) };

@@ -101,11 +101,11 @@ export function writeAtomicRequest(
   message: Message,
 ): void {
   writer.begin(ATOMIC_REQUEST_HEADER);
-  const { bytes } = writer.region;
+  const { bytes, view } = writer.region;
   const at = writer.offset;
   const isSwap = work.opcode === SendOpcode.ATOMIC_COMPARE_SWAP;
   const { REQUEST } = DdpQueue;
-  putUntaggedHeader(bytes, at, RdmapOpcode.ATOMIC_REQUEST, true, REQUEST, sequenceNumber, 0, 0);
+  putUntaggedHeader(view, at, RdmapOpcode.ATOMIC_REQUEST, true, REQUEST, sequenceNumber, 0, 0);
   const operation = isSwap ? AtomicOperation.COMPARE_SWAP : AtomicOperation.FETCH_ADD;
   putU32(bytes, at + Request.operation.offset, operation);
   putU32(bytes, at + Request.requestIdentifier.offset, work.sinkKey);
@@ -129,10 +129,10 @@ export function writeAtomicResponse(
   message: Message,
 ): void {
   writer.begin(ATOMIC_RESPONSE_HEADER);
-  const { bytes } = writer.region;
+  const { bytes, view } = writer.region;
   const at = writer.offset;
   const { ATOMIC_RESPONSE } = DdpQueue;
-  putUntaggedHeader(bytes, at, RdmapOpcode.ATOMIC_RESPONSE, true, ATOMIC_RESPONSE, sequenceNumber, 0, 0);
+  putUntaggedHeader(view, at, RdmapOpcode.ATOMIC_RESPONSE, true, ATOMIC_RESPONSE, sequenceNumber, 0, 0);
   putU32(bytes, at + Response.requestIdentifier.offset, requestIdentifier);
   bytes.writeBigUInt64BE(original, at + Response.originalData.offset);
   writer.finish(null, 0, 0, message);

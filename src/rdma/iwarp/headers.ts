@@ -3,7 +3,7 @@
  * first byte of the ULPDU.
  */
 
-import { putU32, u16, u32, u64, u8 } from '../../util/fields.js';
+import { u16, u32, u64, u8 } from '../../util/fields.js';
 
 /** Byte 0: tagged or not, last segment of its message or not, and the version of DDP (RFC 5041 4.1). */
 export const DdpFlag = { TAGGED: 0x80, LAST: 0x40 } as const;
@@ -111,14 +111,13 @@ export const TERMINATED_DDP_HEADER = 24;
 /** Bits of {@link TerminateHeader}'s `headerControl` (RFC 5040 4.8, HdrCt). */
 export const TerminateFlag = { SEGMENT_LENGTH: 0x80, DDP_HEADER: 0x40, RDMA_HEADER: 0x20 } as const;
 
-function putControl(bytes: Uint8Array, at: number, ddpFlags: number, opcode: RdmapOpcode): void {
-  bytes[at] = ddpFlags | DDP_VERSION;
-  bytes[at + 1] = (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode;
+function putControl(view: DataView, at: number, ddpFlags: number, opcode: RdmapOpcode): void {
+  view.setUint16(at, ((ddpFlags | DDP_VERSION) << 8) | (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode);
 }
 
-/** Write the header of a tagged segment to `bytes` from `at` on; the offset is given as two words. */
+/** Write the header of a tagged segment to `view` from `at` on; the offset is given as two words. */
 export function putTaggedHeader(
-  bytes: Uint8Array,
+  view: DataView,
   at: number,
   opcode: RdmapOpcode,
   isLast: boolean,
@@ -126,15 +125,15 @@ export function putTaggedHeader(
   offsetHigh: number,
   offsetLow: number,
 ): void {
-  putControl(bytes, at, DdpFlag.TAGGED | (isLast ? DdpFlag.LAST : 0), opcode);
-  putU32(bytes, at + TaggedHeader.stag.offset, stag);
-  putU32(bytes, at + TaggedHeader.taggedOffset.offset, offsetHigh);
-  putU32(bytes, at + TaggedHeader.taggedOffset.offset + 4, offsetLow);
+  putControl(view, at, DdpFlag.TAGGED | (isLast ? DdpFlag.LAST : 0), opcode);
+  view.setUint32(at + TaggedHeader.stag.offset, stag);
+  view.setUint32(at + TaggedHeader.taggedOffset.offset, offsetHigh);
+  view.setUint32(at + TaggedHeader.taggedOffset.offset + 4, offsetLow);
 }
 
-/** Write the header of an untagged segment to `bytes` from `at` on. */
+/** Write the header of an untagged segment to `view` from `at` on. */
 export function putUntaggedHeader(
-  bytes: Uint8Array,
+  view: DataView,
   at: number,
   opcode: RdmapOpcode,
   isLast: boolean,
@@ -143,11 +142,11 @@ export function putUntaggedHeader(
   messageOffset: number,
   invalidateStag: number,
 ): void {
-  putControl(bytes, at, isLast ? DdpFlag.LAST : 0, opcode);
-  putU32(bytes, at + UntaggedHeader.invalidateStag.offset, invalidateStag);
-  putU32(bytes, at + UntaggedHeader.queueNumber.offset, queue);
-  putU32(bytes, at + UntaggedHeader.messageSequenceNumber.offset, sequenceNumber);
-  putU32(bytes, at + UntaggedHeader.messageOffset.offset, messageOffset);
+  putControl(view, at, isLast ? DdpFlag.LAST : 0, opcode);
+  view.setUint32(at + UntaggedHeader.invalidateStag.offset, invalidateStag);
+  view.setUint32(at + UntaggedHeader.queueNumber.offset, queue);
+  view.setUint32(at + UntaggedHeader.messageSequenceNumber.offset, sequenceNumber);
+  view.setUint32(at + UntaggedHeader.messageOffset.offset, messageOffset);
 }
 
 export function ddpVersionOf(header: Uint8Array): number {

@@ -23,7 +23,7 @@ export interface Grant {
   invalidated(): void;
 }
 
-const DRAWN_AT_ONCE = 256;
+const DRAWN_AT_ONCE = 2048;
 const FIRST_CAPACITY = 64;
 
 export class KeyTable {

@@ -61,7 +61,7 @@ export abstract class Message {
     writer.begin(TAGGED_HEADER);
     const sum = low + this.position;
     const carried = sum > 0xffff_ffff ? high + 1 : high;
-    putTaggedHeader(writer.region.bytes, writer.offset, opcode, isLast, key, carried, sum);
+    putTaggedHeader(writer.region.view, writer.offset, opcode, isLast, key, carried, sum);
     writer.finish(list, from + this.position, part, this);
     this.position += part;
     return isLast;
@@ -80,7 +80,7 @@ export abstract class Message {
     const isLast = this.position + part === list.length;
     writer.begin(UNTAGGED_HEADER);
     putUntaggedHeader(
-      writer.region.bytes,
+      writer.region.view,
       writer.offset,
       opcode,
       isLast,

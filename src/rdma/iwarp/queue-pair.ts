@@ -144,8 +144,23 @@ export class IwarpQueuePair
   postSend(request: SendRequest): void {
     if (this.#isClosed) throw misuse('the queue pair is closed');
     if (this.state === QueuePairState.INIT) throw misuse('the queue pair is not connected');
+    if (this.#maySendAtOnce && this.requester.postNow(request, this.#writer)) {
+      this.#unsent++;
+      return;
+    }
     this.requester.post(request);
     if (this.#isOver) this.requester.flush(CompletionStatus.FLUSH_ERROR);
+  }
+
+  /** Nothing is being sent that is longer than an FPDU, or must be waited for. */
+  get #maySendAtOnce(): boolean {
+    return (
+      this.#current === null &&
+      this.state === QueuePairState.RTS &&
+      !this.#mustWait &&
+      !this.#isClosing &&
+      this.#stream!.queue.bytes < SEND_AHEAD
+    );
   }
 
   postReceive(request: ReceiveRequest): void {
@@ -193,7 +208,7 @@ export class IwarpQueuePair
     } else {
       this.#writer.begin(TAGGED_HEADER);
       const { region, offset } = this.#writer;
-      putTaggedHeader(region.bytes, offset, RdmapOpcode.WRITE, true, 0, 0, 0);
+      putTaggedHeader(region.view, offset, RdmapOpcode.WRITE, true, 0, 0, 0);
     }
     this.#writer.finish(null, 0, 0, null);
     this.#stream!.flush();
@@ -430,10 +445,10 @@ export class IwarpQueuePair
     const quotation = quotes ? ddpHeader + (isRead ? READ_REQUEST_PAYLOAD : 0) : 0;
     const length = quotes ? TERMINATED_DDP_HEADER + quotation : TERMINATE_HEADER;
     this.#writer.begin(length);
-    const bytes = this.#writer.region.bytes;
+    const { bytes, view } = this.#writer.region;
     const at = this.#writer.offset;
     bytes.fill(0, at, at + length);
-    putUntaggedHeader(bytes, at, RdmapOpcode.TERMINATE, true, DdpQueue.TERMINATE, 1, 0, 0);
+    putUntaggedHeader(view, at, RdmapOpcode.TERMINATE, true, DdpQueue.TERMINATE, 1, 0, 0);
     bytes[at + 18] = (reason.layer << 4) | reason.type;
     bytes[at + 19] = reason.code;
     if (quotes) {

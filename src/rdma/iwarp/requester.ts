@@ -15,10 +15,14 @@ import {
 } from './headers.js';
 import { Message } from './message.js';
 import { misuse } from './misuse.js';
-import type { FpduWriter } from './mpa/fpdu-writer.js';
-import { type IwarpMemoryWindow, type IwarpProtectionDomain, REMOTE_RIGHTS } from './protection-domain.js';
-import { SendRing, type SendWork } from './work-queue.js';
-import { putU32 } from '../../util/fields.js';
+import { COPIED, type FpduWriter } from './mpa/fpdu-writer.js';
+import {
+  type IwarpMemoryRegion,
+  type IwarpMemoryWindow,
+  type IwarpProtectionDomain,
+  REMOTE_RIGHTS,
+} from './protection-domain.js';
+import { SendRing, type SendWork, WorkMemory } from './work-queue.js';
 
 const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
   [SendOpcode.SEND]: CompletionOpcode.SEND,
@@ -36,6 +40,13 @@ const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
 /** Whether the peer answers: these share depth, queue and numbers (RFC 7306 5.2). */
 function isAnsweredByPeer(opcode: SendOpcode): boolean {
   return opcode === SendOpcode.RDMA_READ || isAtomic(opcode);
+}
+
+function sendOpcodeOf(opcode: SendOpcode, flags: number): RdmapOpcode {
+  const plain =
+    opcode === SendOpcode.SEND_WITH_INVALIDATE ? RdmapOpcode.SEND_WITH_INVALIDATE : RdmapOpcode.SEND;
+  // The opcodes with solicited event are two above those without (RFC 5040 4.1).
+  return (plain + ((flags & SendFlag.SOLICITED) !== 0 ? 2 : 0)) as RdmapOpcode;
 }
 
 /** The queue pair that it is half of. */
@@ -86,17 +97,12 @@ class WorkMessage extends Message {
         this.#requester.writeReadRequest(writer, work, this);
         return true;
       default: {
-        const invalidates = work.opcode === SendOpcode.SEND_WITH_INVALIDATE;
-        const opcode =
-          (invalidates ? RdmapOpcode.SEND_WITH_INVALIDATE : RdmapOpcode.SEND) +
-          // The opcodes with solicited event are two above those without (RFC 5040 4.1).
-          ((work.flags & SendFlag.SOLICITED) !== 0 ? 2 : 0);
         return this.untagged(
           writer,
-          opcode as RdmapOpcode,
+          sendOpcodeOf(work.opcode, work.flags),
           DdpQueue.SEND,
           this.#requester.sendSequenceNumber,
-          invalidates ? work.invalidateKey : 0,
+          work.opcode === SendOpcode.SEND_WITH_INVALIDATE ? work.invalidateKey : 0,
           list,
         );
       }
@@ -133,6 +139,8 @@ export class Requester {
   readonly #queue: IwarpCompletionQueue;
   readonly #ring: SendRing;
   readonly #maxSges: number;
+  /** Of what {@link postNow} sends. */
+  readonly #shortMemory = new WorkMemory();
   /** Reads that wait for their response, oldest first, in a ring. */
   readonly #reads: (SendWork | null)[] = [];
   readonly #maxRequests: number;
@@ -166,6 +174,54 @@ export class Requester {
       (request.window as IwarpMemoryWindow).remoteKey = this.#host.domain.keys.draw();
     }
     work.set(request);
+  }
+
+  /**
+   * What takes no time is done at once, without a record: a Send so short that its FPDU has a copy of it, and a binding. Nothing
+   * that was posted before may wait, and no completion is due. False when it has to be posted.
+   */
+  postNow(request: SendRequest, writer: FpduWriter<Message>): boolean {
+    const { opcode, flags, sges } = request;
+    if ((flags & (SendFlag.SIGNALED | SendFlag.FENCE)) !== 0 || this.#ring.next !== null) return false;
+    switch (opcode) {
+      case SendOpcode.SEND:
+      case SendOpcode.SEND_WITH_INVALIDATE: {
+        if (sges.length > COPIED || sges.count > this.#maxSges) return false;
+        const memory = this.#shortMemory;
+        memory.set(sges);
+        if (!memory.isUsable(this.#host.domain, false)) return false;
+        const invalidates = opcode === SendOpcode.SEND_WITH_INVALIDATE ? request.invalidateKey : 0;
+        const { length } = sges;
+        this.sendSequenceNumber = (this.sendSequenceNumber + 1) >>> 0;
+        writer.begin(UNTAGGED_HEADER);
+        const { region, offset } = writer;
+        const onWire = sendOpcodeOf(opcode, flags);
+        putUntaggedHeader(
+          region.view,
+          offset,
+          onWire,
+          true,
+          DdpQueue.SEND,
+          this.sendSequenceNumber,
+          0,
+          invalidates,
+        );
+        writer.finish(memory.list, 0, length, null);
+        return true;
+      }
+      case SendOpcode.BIND_WINDOW: {
+        const window = request.window as IwarpMemoryWindow | null;
+        const region = request.bindRegion as IwarpMemoryRegion | null;
+        const { bindOffset, bindLength, bindAccess } = request;
+        if (window === null || region === null) return false;
+        if (!this.#mayBind(window, region, bindOffset, bindLength, bindAccess)) return false;
+        window.remoteKey = this.#host.domain.keys.draw();
+        window.bind(window.remoteKey, this.#host, region, bindOffset, bindLength, bindAccess);
+        return true;
+      }
+      default:
+        return false;
+    }
   }
 
   #checkKind({ opcode, window, bindRegion, operand, compare }: SendRequest): void {
@@ -244,32 +300,43 @@ export class Requester {
   }
 
   #bind(work: SendWork): CompletionStatus {
-    const { domain } = this.#host;
     const { window, bindRegion: region, bindOffset, bindLength, bindAccess } = work;
-    const isAllowed =
-      window!.domain === domain &&
-      !window!.isBound &&
-      region!.domain === domain &&
-      region!.isRegistered &&
-      (region!.access & AccessFlag.WINDOW_BIND) !== 0 &&
-      (bindAccess & ~REMOTE_RIGHTS) === 0 &&
-      ((bindAccess & ~AccessFlag.REMOTE_READ) === 0 || (region!.access & AccessFlag.LOCAL_WRITE) !== 0) &&
-      bindOffset >= 0 &&
-      bindLength >= 0 &&
-      bindOffset + bindLength <= region!.memory.length;
-    if (!isAllowed) return CompletionStatus.WINDOW_BIND_ERROR;
+    if (!this.#mayBind(window!, region!, bindOffset, bindLength, bindAccess))
+      return CompletionStatus.WINDOW_BIND_ERROR;
     window!.bind(work.bindKey, this.#host, region!, bindOffset, bindLength, bindAccess);
     work.isDone = true;
     return CompletionStatus.SUCCESS;
   }
 
+  #mayBind(
+    window: IwarpMemoryWindow,
+    region: IwarpMemoryRegion,
+    offset: number,
+    length: number,
+    access: number,
+  ): boolean {
+    const { domain } = this.#host;
+    return (
+      window.domain === domain &&
+      !window.isBound &&
+      region.domain === domain &&
+      region.isRegistered &&
+      (region.access & AccessFlag.WINDOW_BIND) !== 0 &&
+      (access & ~REMOTE_RIGHTS) === 0 &&
+      ((access & ~AccessFlag.REMOTE_READ) === 0 || (region.access & AccessFlag.LOCAL_WRITE) !== 0) &&
+      offset >= 0 &&
+      length >= 0 &&
+      offset + length <= region.memory.length
+    );
+  }
+
   /** RFC 5040 4.4 */
   writeReadRequest(writer: FpduWriter<Message>, work: SendWork, message: Message): void {
     writer.begin(READ_REQUEST_HEADER);
-    const bytes = writer.region.bytes;
+    const { view } = writer.region;
     const at = writer.offset;
     putUntaggedHeader(
-      bytes,
+      view,
       at,
       RdmapOpcode.READ_REQUEST,
       true,
@@ -278,13 +345,13 @@ export class Requester {
       0,
       0,
     );
-    putU32(bytes, at + Header.sinkStag.offset, work.sinkKey);
-    putU32(bytes, at + Header.sinkTaggedOffset.offset, 0);
-    putU32(bytes, at + Header.sinkTaggedOffset.offset + 4, 0);
-    putU32(bytes, at + Header.readMessageSize.offset, work.memory.list.length);
-    putU32(bytes, at + Header.sourceStag.offset, work.remoteKey);
-    putU32(bytes, at + Header.sourceTaggedOffset.offset, work.remoteAddressHigh);
-    putU32(bytes, at + Header.sourceTaggedOffset.offset + 4, work.remoteAddressLow);
+    view.setUint32(at + Header.sinkStag.offset, work.sinkKey);
+    view.setUint32(at + Header.sinkTaggedOffset.offset, 0);
+    view.setUint32(at + Header.sinkTaggedOffset.offset + 4, 0);
+    view.setUint32(at + Header.readMessageSize.offset, work.memory.list.length);
+    view.setUint32(at + Header.sourceStag.offset, work.remoteKey);
+    view.setUint32(at + Header.sourceTaggedOffset.offset, work.remoteAddressHigh);
+    view.setUint32(at + Header.sourceTaggedOffset.offset + 4, work.remoteAddressLow);
     writer.finish(null, 0, 0, message);
   }
 
@@ -294,13 +361,13 @@ export class Requester {
    */
   writeImmediateData(writer: FpduWriter<Message>, work: SendWork, message: Message): void {
     writer.begin(IMMEDIATE_DATA_HEADER);
-    const { bytes } = writer.region;
+    const { view } = writer.region;
     const at = writer.offset;
     const isSolicited = (work.flags & SendFlag.SOLICITED) !== 0;
     const opcode = isSolicited ? RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT : RdmapOpcode.IMMEDIATE_DATA;
-    putUntaggedHeader(bytes, at, opcode, true, DdpQueue.SEND, this.sendSequenceNumber, 0, 0);
-    putU32(bytes, at + UNTAGGED_HEADER, work.immediate);
-    putU32(bytes, at + UNTAGGED_HEADER + 4, 0);
+    putUntaggedHeader(view, at, opcode, true, DdpQueue.SEND, this.sendSequenceNumber, 0, 0);
+    view.setUint32(at + UNTAGGED_HEADER, work.immediate);
+    view.setUint32(at + UNTAGGED_HEADER + 4, 0);
     writer.finish(null, 0, 0, message);
   }
 

@@ -1,16 +1,19 @@
 /**
- * CDBs as an application client writes them (SPC-4, SBC-3), into 16 bytes that it owns: nothing is allocated.
+ * CDBs as an application client writes them (SPC-4, SBC-3), into {@link CDB_ROOM} bytes that it owns: nothing is allocated.
  * Logical block addresses are below 2^53, numbers of blocks below 2^32.
  */
 
 import { putU16, putU32, putU64 } from '../../util/fields.js';
 import { OpCode, ServiceAction } from './op-codes.js';
 
+/** Bytes of the longest. */
+const CDB_ROOM = 16;
 /** Byte 1 of READ and WRITE. */
 const FUA = 0x08;
 
 function begin(cdb: Buffer, opcode: number, flags = 0): void {
-  cdb.fill(0);
+  // For so few bytes a loop is quicker than `fill`.
+  for (let i = 2; i < CDB_ROOM; i++) cdb[i] = 0;
   cdb[0] = opcode;
   cdb[1] = flags;
 }

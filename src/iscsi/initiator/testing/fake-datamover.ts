@@ -50,9 +50,9 @@ export class FakeInitiatorDatamover implements InitiatorDatamover {
   sendControl(header: Buffer, data: Uint8Array | null, length: number): void {
     this.#keep(header, data === null ? Buffer.alloc(0) : Buffer.from(data.subarray(0, length)), null);
   }
-  sendCommand(header: Buffer, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
+  sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
     transfer.transferred = transfer.isWrite ? transfer.unsolicitedLength : 0;
-    this.#keep(header, Buffer.alloc(0), ahs === null ? null : Buffer.from(ahs));
+    this.#keep(header.bytes, Buffer.alloc(0), ahs === null ? null : Buffer.from(ahs));
   }
   flush(): void {
     this.flushes++;

@@ -5,7 +5,7 @@
 
 import type { SendQueue } from '../../../stream/send-queue.js';
 import { crc32c, crc32cOfList } from '../../../util/crc32c.js';
-import { putU16, putU32 } from '../../../util/fields.js';
+import { putU32 } from '../../../util/fields.js';
 import { copyBytes, Memory, type ScatterList } from '../../../util/memory.js';
 import { misuse } from './errors.js';
 import {
@@ -19,14 +19,14 @@ import {
 } from './fpdu.js';
 
 /** A payload of so many bytes is copied behind its header: that costs less than a part of its own in a gathered write. */
-const COPIED = 192;
+export const COPIED = 192;
 
 /**
  * A writer on the queue of a connection in Full Operation. `Owner` as in {@link SendQueue}.
  *
  * @example
  * writer.begin(14);
- * putTaggedHeader(writer.region.bytes, writer.offset);
+ * putTaggedHeader(writer.region.view, writer.offset);
  * writer.finish(payload, 0, payload.length, owner);
  */
 export class FpduWriter<Owner extends object> {
@@ -71,9 +71,9 @@ export class FpduWriter<Owner extends object> {
     const headerLength = this.#headerLength;
     const ulpduLength = headerLength + length;
     if (ulpduLength > MAX_ULPDU) throw misuse(`a ULPDU of ${ulpduLength} bytes; ${MAX_ULPDU} are the most`);
-    const bytes = this.region.bytes;
+    const { bytes, view } = this.region;
     const start = this.offset - LENGTH_FIELD;
-    putU16(bytes, start, ulpduLength);
+    view.setUint16(start, ulpduLength);
     const padding = paddingOf(ulpduLength);
     if (this.#markers !== null) {
       const from = LENGTH_FIELD + headerLength;
@@ -89,23 +89,20 @@ export class FpduWriter<Owner extends object> {
     const copied = length <= COPIED ? length : 0;
     if (length > copied) queue.pushList(payload!, skip, length, null);
     queue.reserve(copied + padding + CRC_LENGTH, owner);
-    const tail = queue.region.bytes;
+    const tail = queue.region;
     if (copied > 0) payload!.readTo(skip, queue.region, queue.offset, copied);
     const at = queue.offset + copied;
     const end = at + padding;
-    putU32(tail, at, 0);
+    tail.view.setUint32(at, 0);
     // Padding counts for the CRC (RFC 5044 4.4).
-    if (this.#crc && padding > 0) crc = crc32c(tail, crc, at, end);
+    if (this.#crc && padding > 0) crc = crc32c(tail.bytes, crc, at, end);
     putCrc(tail, end, crc);
   }
 }
 
 /** Without CRCs the field is there and may be anything (RFC 5044 4.1): here 0. In the manner of iSCSI, little-endian. */
-function putCrc(bytes: Buffer, offset: number, crc: number): void {
-  bytes[offset] = crc;
-  bytes[offset + 1] = crc >>> 8;
-  bytes[offset + 2] = crc >>> 16;
-  bytes[offset + 3] = crc >>> 24;
+function putCrc({ view }: Memory, offset: number, crc: number): void {
+  view.setUint32(offset, crc, true);
 }
 
 /** A DDP header and whatever comes with it; longer ones get memory of their own. */
@@ -158,7 +155,7 @@ class MarkedOutput<Owner extends object> {
     // A marker between padding and CRC is part of the CRC (RFC 5044 4.4).
     this.#mark();
     this.#queue.reserve(CRC_LENGTH, owner);
-    putCrc(this.#queue.region.bytes, this.#queue.offset, hasCrc ? this.#crc : 0);
+    putCrc(this.#queue.region, this.#queue.offset, hasCrc ? this.#crc : 0);
     this.#sinceMarker += CRC_LENGTH;
   }
 
