@@ -77,6 +77,8 @@ export interface DeviceAttributes {
   /** Bytes of one message. */
   readonly maxMessage: number;
   readonly maxCompletions: number;
+  /** Bytes of one request that can be copied when it is posted (`INLINE`); 0: none. */
+  readonly maxInlineData: number;
   /** RDMA Reads that one queue pair serves at a time (inbound), and has under way (outbound). */
   readonly maxResponderResources: number;
   readonly maxInitiatorDepth: number;
@@ -186,6 +188,8 @@ export interface QueuePairOptions {
   maxReceiveRequests: number;
   /** Entries of a request's list. Default 1. */
   maxSges?: number;
+  /** Bytes that may be posted `INLINE`. Default 0. */
+  maxInlineData?: number;
   /** Receives are taken from there; then `postReceive` must not be called. */
   sharedReceiveQueue?: SharedReceiveQueue;
 }

@@ -69,6 +69,11 @@ export const SendFlag = {
   FENCE: 2,
   /** The peer's completion counts as solicited. */
   SOLICITED: 4,
+  /**
+   * For SEND, SEND_WITH_INVALIDATE and RDMA_WRITE of at most `maxInlineData` bytes: what is sent is copied before the call returns, so
+   * that the memory may be used for something else at once (IBV_SEND_INLINE).
+   */
+  INLINE: 8,
 } as const;
 
 /** One work request for a send queue. */

@@ -45,7 +45,7 @@ describe('the iSER header of a control-type PDU', () => {
       assert.ok(message.subarray(33).every((byte) => byte === 0xee));
       const read = remote({ ...READ, ...WRITE });
       assert.equal(iserOpcode(message, 5), IserOpcode.CONTROL);
-      assert.equal(getControlHeader(message, 5, read), true);
+      assert.equal(getControlHeader(new Memory(message), 5, read), true);
       assert.deepEqual(read, remote(fields));
     });
   }
@@ -59,7 +59,7 @@ describe('the iSER header of a control-type PDU', () => {
   it('has fields that are ignored where no flag says that they are valid, and reserved ones (RFC 7145 9.2)', () => {
     const message = bytes('13 ffffff 80000001 fffffffffffff000 cafe0100 00007f123456789a');
     const read = remote({ ...READ, ...WRITE });
-    assert.equal(getControlHeader(message, 0, read), true);
+    assert.equal(getControlHeader(new Memory(message), 0, read), true);
     assert.deepEqual(read, remote({}));
   });
 
@@ -71,7 +71,7 @@ describe('the iSER header of a control-type PDU', () => {
       '1c 000000 80000001 0000000000000000 00000000 0000000000000000',
       '1c 000000 00000000 0000000000000000 cafe0100 0000000000000000',
     ])
-      assert.equal(getControlHeader(bytes(hex), 0, read), false, hex);
+      assert.equal(getControlHeader(new Memory(bytes(hex)), 0, read), false, hex);
   });
 
   it('is read as it was written, whatever the keys and addresses are', () => {
@@ -85,7 +85,7 @@ describe('the iSER header of a control-type PDU', () => {
           const message = Buffer.alloc(ISER_HEADER_LENGTH);
           putControlHeader(new Memory(message), 0, remote({ ...readFields, ...writeFields }));
           const read = remote({ ...READ, ...WRITE });
-          assert.equal(getControlHeader(message, 0, read), true);
+          assert.equal(getControlHeader(new Memory(message), 0, read), true);
           assert.deepEqual(read, remote({ ...readFields, ...writeFields }));
         },
       ),

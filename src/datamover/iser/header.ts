@@ -1,6 +1,6 @@
 /** The iSER header, 28 bytes in front of everything that a Send carries (RFC 7145 9). */
 
-import { getU32, putU16, u16, u8 } from '../../util/fields.js';
+import { putU16, u16, u8 } from '../../util/fields.js';
 import type { Memory } from '../../util/memory.js';
 import type { RemoteBuffers } from '../datamover.js';
 
@@ -36,15 +36,16 @@ export function putControlHeader({ view }: Memory, at: number, remote: RemoteBuf
 }
 
 /** What the header of a control-type PDU advertises; false when it contradicts itself: a key of 0 names no memory. */
-export function getControlHeader(bytes: Uint8Array, at: number, remote: RemoteBuffers): boolean {
-  const hasWrite = (bytes[at]! & IserFlag.WRITE_STAG) !== 0;
-  const hasRead = (bytes[at]! & IserFlag.READ_STAG) !== 0;
-  remote.writeKey = hasWrite ? getU32(bytes, at + 4) : 0;
-  remote.writeHigh = hasWrite ? getU32(bytes, at + 8) : 0;
-  remote.writeLow = hasWrite ? getU32(bytes, at + 12) : 0;
-  remote.readKey = hasRead ? getU32(bytes, at + 16) : 0;
-  remote.readHigh = hasRead ? getU32(bytes, at + 20) : 0;
-  remote.readLow = hasRead ? getU32(bytes, at + 24) : 0;
+export function getControlHeader({ view }: Memory, at: number, remote: RemoteBuffers): boolean {
+  const flags = view.getUint8(at);
+  const hasWrite = (flags & IserFlag.WRITE_STAG) !== 0;
+  const hasRead = (flags & IserFlag.READ_STAG) !== 0;
+  remote.writeKey = hasWrite ? view.getUint32(at + 4) : 0;
+  remote.writeHigh = hasWrite ? view.getUint32(at + 8) : 0;
+  remote.writeLow = hasWrite ? view.getUint32(at + 12) : 0;
+  remote.readKey = hasRead ? view.getUint32(at + 16) : 0;
+  remote.readHigh = hasRead ? view.getUint32(at + 20) : 0;
+  remote.readLow = hasRead ? view.getUint32(at + 24) : 0;
   return hasWrite === (remote.writeKey !== 0) && hasRead === (remote.readKey !== 0);
 }
 

@@ -116,7 +116,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     if (this.hasEnded()) return;
     const ahsLength = ahs === null ? 0 : ahs.length;
     putLengths(header, 0, ahsLength, immediateLength);
-    const message = this.beginPdu(header, grant?.remote ?? null, ahsLength);
+    const message = this.beginPdu(header, grant?.remote ?? null, ahsLength, immediateLength === 0);
     if (ahs !== null) copyBytes(ahs, 0, message.bytes, message.offset + HEADERS, ahsLength);
     if (immediateLength > 0) this.#append(message, transfer, 0, immediateLength);
     this.postMessage(message);
@@ -142,7 +142,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
       const isLast = offset + part === end;
       const expStatSN = this.#tasks!.expectedStatSN();
       putDataOut(header.bytes, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
-      const message = this.beginPdu(header, null, 0);
+      const message = this.beginPdu(header, null, 0, false);
       this.#append(message, transfer, offset, part);
       this.postMessage(message);
       offset += part;

@@ -38,11 +38,13 @@ export const HEADERS = ISER_HEADER_LENGTH + BHS_LENGTH;
 const AHS_ROOM = 256 + 3;
 /** Messages that are no longer than this wait in memory that is used again and again: all but texts and pings. */
 const USUAL_MESSAGE = 640;
+/** Those that have no data, as most commands and responses, are copied when they are posted, where the device can. */
+const INLINE = HEADERS;
 /** Requests of a queue pair, as far as its device goes. Both are more than a peer that keeps the rules makes use of. */
 const SEND_REQUESTS = 2048;
 const RECEIVE_REQUESTS = 1024;
 const COMPLETIONS_AT_ONCE = 64;
-/** Of Sends that nobody waits for, one in so many has a completion. */
+/** Of Sends that nobody waits for, one in so many has a completion: by that the queue's room comes back. */
 const SENDS_PER_COMPLETION = 16;
 /** Parts of a list, of which large buffers have many. */
 const SGES = 32;
@@ -77,6 +79,7 @@ export abstract class IserDatamover implements Datamover {
   /** The last Send that has no completion of its own, and is not {@link OutgoingMessage.before} another one; and how many there are. */
   #unsignaled: OutgoingMessage | null = null;
   #unsignaledCount = 0;
+  #inlineCount = 0;
 
   /** `loginReceives`: PDUs that the peer may send before {@link enable}. */
   constructor(
@@ -92,7 +95,6 @@ export abstract class IserDatamover implements Datamover {
     const { attributes } = device;
     const { domain } = registered;
     this.sges = Math.min(SGES, attributes.maxSges);
-    this.messages = new OutgoingMessages(domain, USUAL_MESSAGE);
     this.#incoming = new IncomingMessages(domain);
     const maxSendRequests = Math.min(SEND_REQUESTS, attributes.maxSendRequests);
     const maxReceiveRequests = Math.min(RECEIVE_REQUESTS, attributes.maxReceiveRequests);
@@ -102,12 +104,14 @@ export abstract class IserDatamover implements Datamover {
         this.#complete();
       },
     });
+    this.messages = new OutgoingMessages(domain, USUAL_MESSAGE, Math.min(INLINE, attributes.maxInlineData));
     const options = {
       sendQueue: this.#queue,
       receiveQueue: this.#queue,
       maxSendRequests,
       maxReceiveRequests,
       maxSges: this.sges,
+      maxInlineData: this.messages.inlineLength,
     };
     this.queuePair = connection.createQueuePair(domain, options, {
       disconnected: (error) => {
@@ -253,7 +257,6 @@ export abstract class IserDatamover implements Datamover {
   #receivedControl(memory: ControlPdu['region'], offset: number, length: number, invalidated: number): void {
     const pdu = this.#pdu;
     const { header, remote } = pdu;
-    const { bytes } = memory;
     copyMemory(memory, offset + ISER_HEADER_LENGTH, pdu.headerMemory, 0, BHS_LENGTH);
     const ahsLength = Bhs.totalAHSLength.get(header) * 4;
     const dataLength = Bhs.dataSegmentLength.get(header);
@@ -263,7 +266,7 @@ export abstract class IserDatamover implements Datamover {
       this.violation('ISER_FORMAT', `a PDU of ${needed} bytes in a message of ${length}`);
       return;
     }
-    const isConsistent = getControlHeader(bytes, offset, remote);
+    const isConsistent = getControlHeader(memory, offset, remote);
     const hasKeys = remote.readKey !== 0 || remote.writeKey !== 0;
     if (!isConsistent || (hasKeys && (header[0]! & OPCODE_MASK) !== Opcode.SCSI_COMMAND)) {
       this.violation('ISER_FORMAT', 'an iSER header that advertises memory where there is none');
@@ -289,7 +292,7 @@ export abstract class IserDatamover implements Datamover {
 
   /** `invalidates`: the peer's key that this Send invalidates; 0 for none. */
   protected sendPdu(header: Buffer, data: Uint8Array | null, length: number, invalidates: number): void {
-    const message = this.beginHeaders(null, length);
+    const message = this.beginHeaders(null, length, true);
     const at = message.offset + ISER_HEADER_LENGTH;
     copyBytes(header, 0, message.bytes, at, BHS_LENGTH);
     putLengths(message.memory, at, 0, length);
@@ -297,22 +300,31 @@ export abstract class IserDatamover implements Datamover {
     this.postMessage(message, invalidates);
   }
 
-  /** A message with the headers of a PDU in it, and room for `length` bytes behind; {@link request} sends all of it. */
-  protected beginPdu(header: Memory, remote: RemoteBuffers | null, length: number): OutgoingMessage {
-    const message = this.beginHeaders(remote, length);
+  /**
+   * A message with the headers of a PDU in it, and room for `length` bytes behind; {@link request} sends all of it. `isWhole`: that is
+   * all, and nobody waits for it to leave.
+   */
+  protected beginPdu(
+    header: Memory,
+    remote: RemoteBuffers | null,
+    length: number,
+    isWhole: boolean,
+  ): OutgoingMessage {
+    const message = this.beginHeaders(remote, length, isWhole);
     copyMemory(header, 0, message.memory, message.offset + ISER_HEADER_LENGTH, BHS_LENGTH);
     return message;
   }
 
   /** The same, but the basic header segment, behind the iSER header, is up to the caller. */
-  protected beginHeaders(remote: RemoteBuffers | null, length: number): OutgoingMessage {
-    const message = this.beginMessage(HEADERS + length);
+  protected beginHeaders(remote: RemoteBuffers | null, length: number, isWhole: boolean): OutgoingMessage {
+    const message = this.beginMessage(HEADERS + length, isWhole);
     putControlHeader(message.memory, message.offset, remote);
     return message;
   }
 
-  protected beginMessage(length: number): OutgoingMessage {
-    const message = this.messages.take(length);
+  protected beginMessage(length: number, isWhole: boolean): OutgoingMessage {
+    const { messages } = this;
+    const message = isWhole && length <= messages.inlineLength ? messages.inline : messages.take(length);
     this.request.sges.clear().add(message.region, message.offset, length);
     return message;
   }
@@ -322,6 +334,13 @@ export abstract class IserDatamover implements Datamover {
     const { request } = this;
     request.opcode = invalidates === 0 ? SendOpcode.SEND : SendOpcode.SEND_WITH_INVALIDATE;
     request.invalidateKey = invalidates;
+    if (message === this.messages.inline) {
+      const isLast = ++this.#inlineCount % SENDS_PER_COMPLETION === 0;
+      request.id = workId(Work.OTHER, 0);
+      request.flags = SendFlag.SOLICITED | SendFlag.INLINE | (isLast ? SendFlag.SIGNALED : 0);
+      this.postRequest();
+      return;
+    }
     request.id = workId(Work.MESSAGE, message.index);
     message.before = this.#unsignaled;
     const isAwaited =
@@ -333,7 +352,7 @@ export abstract class IserDatamover implements Datamover {
   }
 
   protected sendHello(message: Buffer): void {
-    const outgoing = this.beginMessage(message.length);
+    const outgoing = this.beginMessage(message.length, true);
     message.copy(outgoing.bytes, outgoing.offset);
     this.postMessage(outgoing);
   }

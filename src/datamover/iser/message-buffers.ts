@@ -56,14 +56,22 @@ const TAKEN_AT_ONCE = 32;
 /** Messages of `size` bytes each, as many as are needed at a time. */
 export class OutgoingMessages {
   readonly all: OutgoingMessage[] = [];
+  /** Bytes of the longest that can be posted inline; 0: none. */
+  readonly inlineLength: number;
+  /** For one that is posted inline: the next may take its place right away. It is not among {@link all}. */
+  readonly inline: OutgoingMessage;
   readonly #domain: ProtectionDomain;
   readonly #size: number;
   readonly #free: OutgoingMessage[] = [];
   readonly #slabs: MemoryRegion[] = [];
 
-  constructor(domain: ProtectionDomain, size: number) {
+  constructor(domain: ProtectionDomain, size: number, inlineLength: number) {
     this.#domain = domain;
     this.#size = size;
+    this.inlineLength = inlineLength;
+    const slab = domain.registerMemory(Memory.allocate(size), AccessFlag.LOCAL_WRITE);
+    this.#slabs.push(slab);
+    this.inline = new OutgoingMessage(0, slab, 0);
   }
 
   /** One with room for `length` bytes. */

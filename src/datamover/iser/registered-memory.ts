@@ -22,6 +22,9 @@ export class RegisteredMemory implements MemoryWatcher {
   readonly #limit: number;
   /** The oldest registration first. */
   readonly #entries = new Map<Memory, Entry>();
+  /** The one that was asked for last: as a rule it is asked for again. */
+  #last: Memory | null = null;
+  #lastEntry!: Entry;
   /** Bytes that are registered now. */
   bytes = 0;
 
@@ -46,13 +49,16 @@ export class RegisteredMemory implements MemoryWatcher {
    * (`isKept`, of whoever is the first).
    */
   hold(memory: Memory, isKept = true): MemoryRegion {
-    const entry = this.#entries.get(memory) ?? this.#register(memory, isKept);
-    entry.users++;
-    return entry.region;
+    if (memory !== this.#last) {
+      this.#lastEntry = this.#entries.get(memory) ?? this.#register(memory, isKept);
+      this.#last = memory;
+    }
+    this.#lastEntry.users++;
+    return this.#lastEntry.region;
   }
 
   release(memory: Memory): void {
-    const entry = this.#entries.get(memory)!;
+    const entry = memory === this.#last ? this.#lastEntry : this.#entries.get(memory)!;
     entry.users--;
     if (entry.users === 0 && (!entry.isKept || this.bytes > this.#limit)) this.#deregister(memory, entry);
   }
@@ -83,6 +89,7 @@ export class RegisteredMemory implements MemoryWatcher {
   }
 
   #deregister(memory: Memory, { region }: Entry): void {
+    if (memory === this.#last) this.#last = null;
     region.deregister();
     memory.unwatch(this);
     this.#entries.delete(memory);

@@ -130,7 +130,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       this.messageLeft(transfer);
       return;
     }
-    const message = this.beginHeaders(null, 0);
+    const message = this.beginHeaders(null, 0, false);
     this.#putResponse(message, transfer, status, residualFlags, residual);
     message.transfer = transfer;
     this.postMessage(message, this.#invalidates(transfer));

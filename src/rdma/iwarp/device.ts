@@ -25,6 +25,7 @@ import type {
 import { IwarpCompletionQueue } from './completion-queue.js';
 import { ActiveConnection, type StartOptions } from './connection.js';
 import { KeyTable } from './keys.js';
+import { COPIED } from './mpa/fpdu-writer.js';
 import { IwarpListener } from './listener.js';
 import type { Message } from './message.js';
 import { misuse } from './misuse.js';
@@ -69,6 +70,7 @@ const ATTRIBUTES: DeviceAttributes = {
   maxReadSges: 64,
   maxMessage: 2 ** 32 - 1,
   maxCompletions: 1 << 20,
+  maxInlineData: COPIED,
   maxResponderResources: 128,
   maxInitiatorDepth: 128,
   maxPrivateData: 508,
@@ -149,6 +151,7 @@ export class IwarpDevice implements RdmaDevice {
     checkSize('a send queue', options.maxSendRequests, ATTRIBUTES.maxSendRequests);
     checkSize('a receive queue', options.maxReceiveRequests, ATTRIBUTES.maxReceiveRequests);
     checkSize('a scatter/gather list', options.maxSges ?? 1, ATTRIBUTES.maxSges);
+    checkSize('inline data', Math.max(1, options.maxInlineData ?? 0), ATTRIBUTES.maxInlineData);
     this.#lastNumber = (this.#lastNumber % 0xff_ffff) + 1;
     const queuePair = new IwarpQueuePair(this.#lastNumber, domain, options, events, this.#notifier);
     this.#queuePairs.add(queuePair);

@@ -111,8 +111,9 @@ export const TERMINATED_DDP_HEADER = 24;
 /** Bits of {@link TerminateHeader}'s `headerControl` (RFC 5040 4.8, HdrCt). */
 export const TerminateFlag = { SEGMENT_LENGTH: 0x80, DDP_HEADER: 0x40, RDMA_HEADER: 0x20 } as const;
 
-function putControl(view: DataView, at: number, ddpFlags: number, opcode: RdmapOpcode): void {
-  view.setUint16(at, ((ddpFlags | DDP_VERSION) << 8) | (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode);
+/** The control fields of DDP and RDMAP, 16 bits, that every segment begins with. */
+export function controlOf(ddpFlags: number, opcode: RdmapOpcode): number {
+  return ((ddpFlags | DDP_VERSION) << 8) | (RDMAP_VERSION << RDMAP_VERSION_SHIFT) | opcode;
 }
 
 /** Write the header of a tagged segment to `view` from `at` on; the offset is given as two words. */
@@ -125,7 +126,7 @@ export function putTaggedHeader(
   offsetHigh: number,
   offsetLow: number,
 ): void {
-  putControl(view, at, DdpFlag.TAGGED | (isLast ? DdpFlag.LAST : 0), opcode);
+  view.setUint16(at, controlOf(DdpFlag.TAGGED | (isLast ? DdpFlag.LAST : 0), opcode));
   view.setUint32(at + TaggedHeader.stag.offset, stag);
   view.setUint32(at + TaggedHeader.taggedOffset.offset, offsetHigh);
   view.setUint32(at + TaggedHeader.taggedOffset.offset + 4, offsetLow);
@@ -142,7 +143,7 @@ export function putUntaggedHeader(
   messageOffset: number,
   invalidateStag: number,
 ): void {
-  putControl(view, at, isLast ? DdpFlag.LAST : 0, opcode);
+  view.setUint16(at, controlOf(isLast ? DdpFlag.LAST : 0, opcode));
   view.setUint32(at + UntaggedHeader.invalidateStag.offset, invalidateStag);
   view.setUint32(at + UntaggedHeader.queueNumber.offset, queue);
   view.setUint32(at + UntaggedHeader.messageSequenceNumber.offset, sequenceNumber);

@@ -126,7 +126,7 @@ export class IwarpQueuePair
     this.#receiveQueue = options.receiveQueue as IwarpCompletionQueue;
     this.#shared = (options.sharedReceiveQueue as IwarpSharedReceiveQueue | undefined) ?? null;
     this.#receives = this.#shared === null ? new ReceiveRing(options.maxReceiveRequests) : null;
-    this.requester = new Requester(this, this.#sendQueue, options.maxSendRequests, this.#maxSges);
+    this.requester = new Requester(this, this.#sendQueue, options);
     this.responder = new Responder(domain.keys, 0);
     this.#receiver = new Receiver(this, this.#receiveQueue, this.#receives ?? this.#shared!.ring);
     domain.users++;

@@ -15,6 +15,7 @@ import {
   ATOMIC_REQUEST_HEADER,
   ATOMIC_RESPONSE_HEADER,
   AtomicResponseHeader,
+  controlOf,
   DDP_VERSION,
   DdpFlag,
   DdpQueue,
@@ -76,6 +77,18 @@ function isPlainSend(header: Uint8Array): boolean {
   return isSend && UntaggedHeader.queueNumber.get(header) === DdpQueue.SEND;
 }
 
+function invalidates(opcode: number): boolean {
+  return (
+    opcode === RdmapOpcode.SEND_WITH_INVALIDATE ||
+    opcode === RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE
+  );
+}
+
+/** The first 16 bits of a segment that is a whole Write, or a whole Send of the first of four kinds. */
+const ONLY_WRITE = controlOf(DdpFlag.TAGGED | DdpFlag.LAST, RdmapOpcode.WRITE);
+const ONLY_SEND = controlOf(DdpFlag.LAST, RdmapOpcode.SEND);
+const SENDS = RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE - RdmapOpcode.SEND;
+
 /** What a Send has begun with holds for all of its segments. */
 const NO_MESSAGE = -1;
 
@@ -119,6 +132,7 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   // ---- UlpduHandler ----
 
   ulpdu(region: Memory, offset: number, length: number): void {
+    if (this.#takeUsual(region, offset, length)) return;
     if (!this.#begin(region, offset, length, length)) return;
     this.#target!.writeFrom(this.#targetOffset, region, offset + this.headerLength, this.#payload);
     this.placed();
@@ -190,6 +204,73 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
 
   #readUnusable(): false {
     return this.#fault(Terminate.STREAM_CATASTROPHIC, 'a Read Response after its memory was deregistered');
+  }
+
+  // ---- what comes as a rule ----
+
+  /**
+   * Place a Write or a Send that is one segment and has nothing wrong about it. Everything else is as it was, for {@link #begin}
+   * to see what it is: false.
+   */
+  #takeUsual(region: Memory, offset: number, length: number): boolean {
+    if (length <= UNTAGGED_HEADER || this.#sendOpcode !== NO_MESSAGE) return false;
+    const control = region.view.getUint16(offset);
+    const wasTaken =
+      control === ONLY_WRITE
+        ? this.#takeWrite(region, offset, length)
+        : control >= ONLY_SEND &&
+          control <= ONLY_SEND + SENDS &&
+          this.#takeSend(control & 0xf, region, offset, length);
+    if (wasTaken) this.hasReceived = true;
+    return wasTaken;
+  }
+
+  #takeWrite(region: Memory, offset: number, length: number): boolean {
+    const { view } = region;
+    const { domain } = this.#host;
+    const grant = domain.keys.find(view.getUint32(offset + TaggedHeader.stag.offset));
+    const high = view.getUint32(offset + TaggedHeader.taggedOffset.offset);
+    const low = view.getUint32(offset + TaggedHeader.taggedOffset.offset + 4);
+    const payload = length - TAGGED_HEADER;
+    const fault = checkAccess(grant, domain, this.#host, AccessFlag.REMOTE_WRITE, high, low, payload);
+    if (fault !== AccessFault.NONE) return false;
+    grant!.list.writeFrom(high * 2 ** 32 + low - grant!.base, region, offset + TAGGED_HEADER, payload);
+    return true;
+  }
+
+  #takeSend(opcode: number, region: Memory, offset: number, length: number): boolean {
+    const { view } = region;
+    const { domain } = this.#host;
+    const isDue =
+      view.getUint32(offset + UntaggedHeader.queueNumber.offset) === DdpQueue.SEND &&
+      view.getUint32(offset + UntaggedHeader.messageSequenceNumber.offset) === this.#sendNumber &&
+      view.getUint32(offset + UntaggedHeader.messageOffset.offset) === 0;
+    if (!isDue) return false;
+    const key = invalidates(opcode) ? view.getUint32(offset + UntaggedHeader.invalidateStag.offset) : 0;
+    if (invalidates(opcode) && !this.#mayInvalidate(key)) return false;
+    const work = this.#work;
+    if (!this.#ring.take(work)) return false;
+    // From here on it has begun.
+    this.#sendOpcode = opcode;
+    const { list } = work.memory;
+    const payload = length - UNTAGGED_HEADER;
+    if (payload > list.length || !work.memory.isUsable(domain, true)) return false;
+    list.writeFrom(0, region, offset + UNTAGGED_HEADER, payload);
+    this.#sendOffset = payload;
+    this.#delivered(key);
+    return true;
+  }
+
+  #mayInvalidate(key: number): boolean {
+    const grant = this.#host.domain.keys.find(key);
+    return grant?.queuePair === this.#host && grant.isInvalidable;
+  }
+
+  /** All of a Send is in its place: it ends `key`, if that is not 0. */
+  #delivered(key: number): void {
+    if (key !== 0) this.#host.domain.keys.remove(key);
+    this.#sendNumber = (this.#sendNumber + 1) >>> 0;
+    this.#completeReceive(CompletionStatus.SUCCESS, key);
   }
 
   // ---- checks ----
@@ -353,24 +434,10 @@ export class Receiver implements UlpduHandler, UlpduPlacement, Placing {
   }
 
   #deliverSend(): void {
-    const { header } = this;
-    const opcode = this.#sendOpcode;
-    let invalidatedKey = 0;
-    if (
-      opcode === RdmapOpcode.SEND_WITH_INVALIDATE ||
-      opcode === RdmapOpcode.SEND_WITH_SOLICITED_EVENT_AND_INVALIDATE
-    ) {
-      invalidatedKey = UntaggedHeader.invalidateStag.get(header);
-      const { domain } = this.#host;
-      const grant = domain.keys.find(invalidatedKey);
-      if (grant?.queuePair !== this.#host || !grant.isInvalidable) {
-        this.#fault(Terminate.CANNOT_INVALIDATE, 'a Send that invalidates what it must not');
-        return;
-      }
-      domain.keys.remove(invalidatedKey);
-    }
-    this.#sendNumber = (this.#sendNumber + 1) >>> 0;
-    this.#completeReceive(CompletionStatus.SUCCESS, invalidatedKey);
+    const key = invalidates(this.#sendOpcode) ? UntaggedHeader.invalidateStag.get(this.header) : 0;
+    if (invalidates(this.#sendOpcode) && !this.#mayInvalidate(key))
+      this.#fault(Terminate.CANNOT_INVALIDATE, 'a Send that invalidates what it must not');
+    else this.#delivered(key);
   }
 
   #completeReceive(status: CompletionStatus, invalidatedKey = 0): void {

@@ -1,7 +1,7 @@
 /** The active half of a queue pair: what is posted to its send queue becomes messages, and then completions. */
 
 import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
-import { AccessFlag } from '../verbs.js';
+import { AccessFlag, type QueuePairOptions } from '../verbs.js';
 import { ATOMIC_LENGTH, isAtomic, isAtomicNumber, writeAtomicRequest } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import {
@@ -40,6 +40,14 @@ const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
 /** Whether the peer answers: these share depth, queue and numbers (RFC 7306 5.2). */
 function isAnsweredByPeer(opcode: SendOpcode): boolean {
   return opcode === SendOpcode.RDMA_READ || isAtomic(opcode);
+}
+
+function isInlineable(opcode: SendOpcode): boolean {
+  return (
+    opcode === SendOpcode.SEND ||
+    opcode === SendOpcode.SEND_WITH_INVALIDATE ||
+    opcode === SendOpcode.RDMA_WRITE
+  );
 }
 
 function sendOpcodeOf(opcode: SendOpcode, flags: number): RdmapOpcode {
@@ -139,6 +147,7 @@ export class Requester {
   readonly #queue: IwarpCompletionQueue;
   readonly #ring: SendRing;
   readonly #maxSges: number;
+  readonly #maxInlineData: number;
   /** Of what {@link postNow} sends. */
   readonly #shortMemory = new WorkMemory();
   /** Reads that wait for their response, oldest first, in a ring. */
@@ -151,12 +160,17 @@ export class Requester {
   /** Work has failed that was posted before all that is left. */
   #isFlushing = false;
 
-  constructor(host: RequesterHost, queue: IwarpCompletionQueue, maxRequests: number, maxSges: number) {
+  constructor(
+    host: RequesterHost,
+    queue: IwarpCompletionQueue,
+    { maxSendRequests, maxSges, maxInlineData }: QueuePairOptions,
+  ) {
     this.#host = host;
     this.#queue = queue;
-    this.#maxSges = maxSges;
-    this.#ring = new SendRing(maxRequests, (work) => new WorkMessage(this, work));
-    this.#maxRequests = maxRequests;
+    this.#maxSges = maxSges ?? 1;
+    this.#maxInlineData = maxInlineData ?? 0;
+    this.#ring = new SendRing(maxSendRequests, (work) => new WorkMessage(this, work));
+    this.#maxRequests = maxSendRequests;
   }
 
   get room(): number {
@@ -174,6 +188,7 @@ export class Requester {
       (request.window as IwarpMemoryWindow).remoteKey = this.#host.domain.keys.draw();
     }
     work.set(request);
+    if ((request.flags & SendFlag.INLINE) !== 0) work.memory.takeIn(this.#host.domain);
   }
 
   /**
@@ -224,7 +239,9 @@ export class Requester {
     }
   }
 
-  #checkKind({ opcode, window, bindRegion, operand, compare }: SendRequest): void {
+  #checkKind({ opcode, flags, sges, window, bindRegion, operand, compare }: SendRequest): void {
+    if ((flags & SendFlag.INLINE) !== 0 && (sges.length > this.#maxInlineData || !isInlineable(opcode)))
+      throw misuse(`${sges.length} bytes inline: ${this.#maxInlineData} of a Send or a Write are possible`);
     switch (opcode) {
       case SendOpcode.SEND:
       case SendOpcode.SEND_WITH_INVALIDATE:

@@ -1,27 +1,44 @@
 /** What is posted and not over yet: rings of records that are used again. */
 
-import { ScatterList } from '../../util/memory.js';
+import { Memory, ScatterList } from '../../util/memory.js';
 import { AccessFlag, type MemoryRegion } from '../verbs.js';
 import { CompletionStatus, type ReceiveRequest, type SendRequest, SendOpcode, SgeList } from '../work.js';
 import type { RoomOwner } from './completion-queue.js';
 import type { IwarpMemoryRegion, IwarpMemoryWindow, IwarpProtectionDomain } from './protection-domain.js';
 import { misuse } from './misuse.js';
 import type { Message } from './message.js';
+import { COPIED } from './mpa/fpdu-writer.js';
 
 /** Registered memory that work moves data from or to. */
 export class WorkMemory {
   readonly list = new ScatterList();
   readonly #regions: IwarpMemoryRegion[] = [];
   #isInBounds = true;
+  /** The list is of {@link #copy}. */
+  #isCopy = false;
+  /** For inline data that waits to be sent. */
+  #copy: Memory | null = null;
 
   set(sges: SgeList): void {
     this.clear();
     for (let i = 0; i < sges.count; i++) this.add(sges.regions[i]!, sges.offsets[i]!, sges.lengths[i]!);
   }
 
+  /** Copy what is there, if `domain` may use it: from then on it is this that is sent. */
+  takeIn(domain: IwarpProtectionDomain): void {
+    if (!this.isUsable(domain, false)) return;
+    const { length } = this.list;
+    const copy = (this.#copy ??= Memory.allocate(COPIED));
+    this.list.readTo(0, copy, 0, length);
+    this.list.clear();
+    this.list.add(copy, 0, length);
+    this.#isCopy = true;
+  }
+
   clear(): void {
     this.list.clear();
     this.#isInBounds = true;
+    this.#isCopy = false;
   }
 
   /** `length`: not 0. */
@@ -34,6 +51,7 @@ export class WorkMemory {
   /** Whether it may still be used, by `domain`, to write to or only to read from. */
   isUsable(domain: IwarpProtectionDomain, writes: boolean): boolean {
     if (!this.#isInBounds) return false;
+    if (this.#isCopy) return true;
     for (let i = 0; i < this.list.count; i++) {
       const region = this.#regions[i]!;
       if (!region.isRegistered || region.domain !== domain) return false;
