@@ -45,7 +45,7 @@ const SEND_REQUESTS = 2048;
 const RECEIVE_REQUESTS = 1024;
 const COMPLETIONS_AT_ONCE = 64;
 /** Of Sends that nobody waits for, one in so many has a completion: by that the queue's room comes back. */
-const SENDS_PER_COMPLETION = 16;
+const SENDS_PER_COMPLETION = 64;
 /** Parts of a list, of which large buffers have many. */
 const SGES = 32;
 
