@@ -6,6 +6,7 @@ import { connectingContract } from './verbs/connecting.js';
 import { devicesContract } from './verbs/devices.js';
 import { endContract } from './verbs/end.js';
 import { immediateContract } from './verbs/immediate.js';
+import { inlineContract } from './verbs/inline.js';
 import { queuesContract } from './verbs/queues.js';
 import { rdmaContract } from './verbs/rdma.js';
 import { sendContract } from './verbs/send.js';
@@ -21,6 +22,7 @@ export function verbsContract(name: string, skip: string | false, harness: Verbs
     rdmaContract(suite);
     atomicsContract(suite);
     immediateContract(suite);
+    inlineContract(suite);
     windowsContract(suite);
     queuesContract(suite);
     endContract(suite);

@@ -144,6 +144,7 @@ export class IwarpQueuePair
   postSend(request: SendRequest): void {
     if (this.#isClosed) throw misuse('the queue pair is closed');
     if (this.state === QueuePairState.INIT) throw misuse('the queue pair is not connected');
+    this.requester.check(request);
     if (this.#maySendAtOnce && this.requester.postNow(request, this.#writer)) {
       this.#unsent++;
       return;

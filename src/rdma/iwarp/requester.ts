@@ -2,18 +2,10 @@
 
 import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
 import { AccessFlag, type QueuePairOptions } from '../verbs.js';
-import { ATOMIC_LENGTH, isAtomic, isAtomicNumber, writeAtomicRequest } from './atomics.js';
+import { ATOMIC_LENGTH, isAtomic, isAtomicNumber } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
-import {
-  DdpQueue,
-  IMMEDIATE_DATA_HEADER,
-  putUntaggedHeader,
-  RdmapOpcode,
-  READ_REQUEST_HEADER,
-  ReadRequestHeader as Header,
-  UNTAGGED_HEADER,
-} from './headers.js';
-import { Message } from './message.js';
+import { DdpQueue, putUntaggedHeader, UNTAGGED_HEADER } from './headers.js';
+import type { Message } from './message.js';
 import { misuse } from './misuse.js';
 import { COPIED, type FpduWriter } from './mpa/fpdu-writer.js';
 import {
@@ -22,6 +14,7 @@ import {
   type IwarpProtectionDomain,
   REMOTE_RIGHTS,
 } from './protection-domain.js';
+import { isAnsweredByPeer, sendOpcodeOf, WorkMessage } from './work-message.js';
 import { SendRing, type SendWork, WorkMemory } from './work-queue.js';
 
 const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
@@ -37,11 +30,6 @@ const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
   [SendOpcode.LOCAL_INVALIDATE]: CompletionOpcode.LOCAL_INVALIDATE,
 };
 
-/** Whether the peer answers: these share depth, queue and numbers (RFC 7306 5.2). */
-function isAnsweredByPeer(opcode: SendOpcode): boolean {
-  return opcode === SendOpcode.RDMA_READ || isAtomic(opcode);
-}
-
 function isInlineable(opcode: SendOpcode): boolean {
   return (
     opcode === SendOpcode.SEND ||
@@ -50,90 +38,12 @@ function isInlineable(opcode: SendOpcode): boolean {
   );
 }
 
-function sendOpcodeOf(opcode: SendOpcode, flags: number): RdmapOpcode {
-  const plain =
-    opcode === SendOpcode.SEND_WITH_INVALIDATE ? RdmapOpcode.SEND_WITH_INVALIDATE : RdmapOpcode.SEND;
-  // The opcodes with solicited event are two above those without (RFC 5040 4.1).
-  return (plain + ((flags & SendFlag.SOLICITED) !== 0 ? 2 : 0)) as RdmapOpcode;
-}
-
 /** The queue pair that it is half of. */
 export interface RequesterHost {
   readonly number: number;
   readonly domain: IwarpProtectionDomain;
   /** A request was wrong: the connection cannot go on. */
   requestFailed(error: Error): void;
-}
-
-/** A posted request as it goes on the wire. */
-class WorkMessage extends Message {
-  readonly #requester: Requester;
-  readonly #work: SendWork;
-
-  constructor(requester: Requester, work: SendWork) {
-    super();
-    this.#requester = requester;
-    this.#work = work;
-  }
-
-  check(): CompletionStatus {
-    const work = this.#work;
-    // Of what an answer brings nothing is sent; it is looked at when the data comes.
-    if (isAnsweredByPeer(work.opcode)) return CompletionStatus.SUCCESS;
-    return this.#requester.check(work);
-  }
-
-  protected segment(writer: FpduWriter<Message>): boolean {
-    const work = this.#work;
-    const { list } = work.memory;
-    switch (work.opcode) {
-      case SendOpcode.RDMA_WRITE:
-        return this.#write(writer, work);
-      case SendOpcode.RDMA_WRITE_WITH_IMMEDIATE:
-        // A write of nothing is not sent.
-        if (this.position < list.length) {
-          this.#write(writer, work);
-          return false;
-        }
-        this.#requester.writeImmediateData(writer, work, this);
-        return true;
-      case SendOpcode.ATOMIC_FETCH_ADD:
-      case SendOpcode.ATOMIC_COMPARE_SWAP:
-        writeAtomicRequest(writer, work, this.#requester.requestSequenceNumber, this);
-        return true;
-      case SendOpcode.RDMA_READ:
-        this.#requester.writeReadRequest(writer, work, this);
-        return true;
-      default: {
-        return this.untagged(
-          writer,
-          sendOpcodeOf(work.opcode, work.flags),
-          DdpQueue.SEND,
-          this.#requester.sendSequenceNumber,
-          work.opcode === SendOpcode.SEND_WITH_INVALIDATE ? work.invalidateKey : 0,
-          list,
-        );
-      }
-    }
-  }
-
-  #write(writer: FpduWriter<Message>, work: SendWork): boolean {
-    const { list } = work.memory;
-    return this.tagged(
-      writer,
-      RdmapOpcode.WRITE,
-      list,
-      0,
-      list.length,
-      work.remoteKey,
-      work.remoteAddressHigh,
-      work.remoteAddressLow,
-    );
-  }
-
-  protected sent(): void {
-    this.#requester.sent(this.#work);
-  }
 }
 
 export class Requester {
@@ -177,11 +87,8 @@ export class Requester {
     return this.#ring.room;
   }
 
-  /** @throws RiserError `RDMA_MISUSE` */
+  /** Put a request that was checked into the queue. @throws RiserError `RDMA_MISUSE`: there is no room */
   post(request: SendRequest): void {
-    if (request.sges.count > this.#maxSges)
-      throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
-    this.#checkKind(request);
     const work = this.#ring.post();
     if (request.opcode === SendOpcode.BIND_WINDOW) {
       // Known to the caller at once, valid when its turn has come.
@@ -196,50 +103,48 @@ export class Requester {
    * that was posted before may wait, and no completion is due. False when it has to be posted.
    */
   postNow(request: SendRequest, writer: FpduWriter<Message>): boolean {
-    const { opcode, flags, sges } = request;
+    const { opcode, flags } = request;
     if ((flags & (SendFlag.SIGNALED | SendFlag.FENCE)) !== 0 || this.#ring.next !== null) return false;
     switch (opcode) {
       case SendOpcode.SEND:
-      case SendOpcode.SEND_WITH_INVALIDATE: {
-        if (sges.length > COPIED || sges.count > this.#maxSges) return false;
-        const memory = this.#shortMemory;
-        memory.set(sges);
-        if (!memory.isUsable(this.#host.domain, false)) return false;
-        const invalidates = opcode === SendOpcode.SEND_WITH_INVALIDATE ? request.invalidateKey : 0;
-        const { length } = sges;
-        this.sendSequenceNumber = (this.sendSequenceNumber + 1) >>> 0;
-        writer.begin(UNTAGGED_HEADER);
-        const { region, offset } = writer;
-        const onWire = sendOpcodeOf(opcode, flags);
-        putUntaggedHeader(
-          region.view,
-          offset,
-          onWire,
-          true,
-          DdpQueue.SEND,
-          this.sendSequenceNumber,
-          0,
-          invalidates,
-        );
-        writer.finish(memory.list, 0, length, null);
-        return true;
-      }
-      case SendOpcode.BIND_WINDOW: {
-        const window = request.window as IwarpMemoryWindow | null;
-        const region = request.bindRegion as IwarpMemoryRegion | null;
-        const { bindOffset, bindLength, bindAccess } = request;
-        if (window === null || region === null) return false;
-        if (!this.#mayBind(window, region, bindOffset, bindLength, bindAccess)) return false;
-        window.remoteKey = this.#host.domain.keys.draw();
-        window.bind(window.remoteKey, this.#host, region, bindOffset, bindLength, bindAccess);
-        return true;
-      }
+        return this.#sendNow(request, 0, writer);
+      case SendOpcode.SEND_WITH_INVALIDATE:
+        return this.#sendNow(request, request.invalidateKey, writer);
+      case SendOpcode.BIND_WINDOW:
+        return this.#bindNow(request);
       default:
         return false;
     }
   }
 
-  #checkKind({ opcode, flags, sges, window, bindRegion, operand, compare }: SendRequest): void {
+  #sendNow({ opcode, flags, sges }: SendRequest, invalidates: number, writer: FpduWriter<Message>): boolean {
+    const { length } = sges;
+    if (length > COPIED || length > writer.maxUlpdu - UNTAGGED_HEADER || !writer.copiesShort) return false;
+    const memory = this.#shortMemory;
+    memory.set(sges);
+    if (!memory.isUsable(this.#host.domain, false)) return false;
+    const number = (this.sendSequenceNumber = (this.sendSequenceNumber + 1) >>> 0);
+    writer.begin(UNTAGGED_HEADER);
+    const { region, offset } = writer;
+    const { SEND } = DdpQueue;
+    putUntaggedHeader(region.view, offset, sendOpcodeOf(opcode, flags), true, SEND, number, 0, invalidates);
+    writer.finish(memory.list, 0, length, null);
+    return true;
+  }
+
+  #bindNow({ window, bindRegion, bindOffset, bindLength, bindAccess }: SendRequest): boolean {
+    const own = window as IwarpMemoryWindow;
+    const region = bindRegion as IwarpMemoryRegion;
+    if (!this.#mayBind(own, region, bindOffset, bindLength, bindAccess)) return false;
+    own.remoteKey = this.#host.domain.keys.draw();
+    own.bind(own.remoteKey, this.#host, region, bindOffset, bindLength, bindAccess);
+    return true;
+  }
+
+  /** @throws RiserError `RDMA_MISUSE`: nothing like it can be posted */
+  check({ opcode, flags, sges, window, bindRegion, operand, compare }: SendRequest): void {
+    if (sges.count > this.#maxSges)
+      throw misuse(`a request of ${sges.count} parts on a queue pair made for ${this.#maxSges}`);
     if ((flags & SendFlag.INLINE) !== 0 && (sges.length > this.#maxInlineData || !isInlineable(opcode)))
       throw misuse(`${sges.length} bytes inline: ${this.#maxInlineData} of a Send or a Write are possible`);
     switch (opcode) {
@@ -347,49 +252,8 @@ export class Requester {
     );
   }
 
-  /** RFC 5040 4.4 */
-  writeReadRequest(writer: FpduWriter<Message>, work: SendWork, message: Message): void {
-    writer.begin(READ_REQUEST_HEADER);
-    const { view } = writer.region;
-    const at = writer.offset;
-    putUntaggedHeader(
-      view,
-      at,
-      RdmapOpcode.READ_REQUEST,
-      true,
-      DdpQueue.REQUEST,
-      this.requestSequenceNumber,
-      0,
-      0,
-    );
-    view.setUint32(at + Header.sinkStag.offset, work.sinkKey);
-    view.setUint32(at + Header.sinkTaggedOffset.offset, 0);
-    view.setUint32(at + Header.sinkTaggedOffset.offset + 4, 0);
-    view.setUint32(at + Header.readMessageSize.offset, work.memory.list.length);
-    view.setUint32(at + Header.sourceStag.offset, work.remoteKey);
-    view.setUint32(at + Header.sourceTaggedOffset.offset, work.remoteAddressHigh);
-    view.setUint32(at + Header.sourceTaggedOffset.offset + 4, work.remoteAddressLow);
-    writer.finish(null, 0, 0, message);
-  }
-
-  /**
-   * RFC 7306 6.3. Of the 8 bytes verbs have the first four, as Chelsio's adapters have it (`imm_data32` in Linux'
-   * drivers/infiniband/hw/cxgb4/t4fw_ri_api.h).
-   */
-  writeImmediateData(writer: FpduWriter<Message>, work: SendWork, message: Message): void {
-    writer.begin(IMMEDIATE_DATA_HEADER);
-    const { view } = writer.region;
-    const at = writer.offset;
-    const isSolicited = (work.flags & SendFlag.SOLICITED) !== 0;
-    const opcode = isSolicited ? RdmapOpcode.IMMEDIATE_DATA_WITH_SOLICITED_EVENT : RdmapOpcode.IMMEDIATE_DATA;
-    putUntaggedHeader(view, at, opcode, true, DdpQueue.SEND, this.sendSequenceNumber, 0, 0);
-    view.setUint32(at + UNTAGGED_HEADER, work.immediate);
-    view.setUint32(at + UNTAGGED_HEADER + 4, 0);
-    writer.finish(null, 0, 0, message);
-  }
-
   /** Whether the memory of a message that has begun may still be sent. */
-  check(work: SendWork): CompletionStatus {
+  checkWork(work: SendWork): CompletionStatus {
     return work.memory.isUsable(this.#host.domain, false)
       ? CompletionStatus.SUCCESS
       : CompletionStatus.LOCAL_PROTECTION_ERROR;

@@ -47,6 +47,11 @@ export class FpduWriter<Owner extends object> {
     this.region = queue.region;
   }
 
+  /** Payloads of up to {@link COPIED} bytes are: with markers none is. */
+  get copiesShort(): boolean {
+    return this.#markers === null;
+  }
+
   /** Begin an FPDU: put the first `headerLength` bytes of its ULPDU at `offset` of `region`, then {@link finish}. */
   begin(headerLength: number): void {
     this.#headerLength = headerLength;
