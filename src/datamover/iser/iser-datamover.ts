@@ -31,7 +31,7 @@ import {
 } from '../datamover.js';
 import { getControlHeader, ISER_HEADER_LENGTH, IserOpcode, iserOpcode, putControlHeader } from './header.js';
 import { IncomingMessages, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
-import type { RegisteredMemory } from './registered-memory.js';
+import type { DomainMemory } from './registered-memory.js';
 
 /** iSER header and basic header segment. */
 export const HEADERS = ISER_HEADER_LENGTH + BHS_LENGTH;
@@ -59,7 +59,7 @@ export function workId(kind: number, index: number): number {
 export abstract class IserDatamover implements Datamover {
   readonly kind = 'iser';
   protected readonly connection: RdmaConnection;
-  protected readonly registered: RegisteredMemory;
+  protected readonly registered: DomainMemory;
   protected readonly queuePair: QueuePair;
   protected readonly sges: number;
   protected readonly messages: OutgoingMessages;
@@ -82,7 +82,7 @@ export abstract class IserDatamover implements Datamover {
   /** `loginReceives`: PDUs that the peer may send before {@link enable}. */
   constructor(
     connection: RdmaConnection,
-    registered: RegisteredMemory,
+    registered: DomainMemory,
     events: DatamoverEvents,
     loginReceives: number,
   ) {
@@ -110,14 +110,23 @@ export abstract class IserDatamover implements Datamover {
       maxReceiveRequests,
       maxSges: this.sges,
     };
-    this.queuePair = connection.createQueuePair(domain, options, {
-      disconnected: (error) => {
-        // What came before the end is handled first: a Logout Response is the reason for it.
-        this.#complete();
-        this.#finish(error);
-      },
-    });
-    this.#postReceives(loginReceives, LOGIN_DATA_SEGMENT);
+    try {
+      this.queuePair = connection.createQueuePair(domain, options, {
+        disconnected: (error) => {
+          // What came before the end is handled first: a Logout Response is the reason for it.
+          this.#complete();
+          this.#finish(error);
+        },
+      });
+      this.#postReceives(loginReceives, LOGIN_DATA_SEGMENT);
+    } catch (error) {
+      // A device has only so much room.
+      this.isTerminated = true;
+      connection.close();
+      this.#queue.close();
+      this.#incoming.close();
+      throw error;
+    }
     this.#queue.arm();
   }
 
@@ -133,6 +142,10 @@ export abstract class IserDatamover implements Datamover {
   protected abstract messageLeft(transfer: DataTransfer): void;
   /** The connection is gone, and nothing touches any buffer. */
   protected abstract terminated(): void;
+  /** The connection has nothing registered any more. */
+  protected released(): void {
+    // The registered memory is others', too.
+  }
 
   /** Whether only a Hello or HelloReply Message may come. */
   protected abstract readonly awaitsHello: boolean;
@@ -394,6 +407,7 @@ export abstract class IserDatamover implements Datamover {
     this.terminated();
     this.messages.close();
     this.#incoming.close();
+    this.released();
     return true;
   }
 }

@@ -6,7 +6,44 @@
  */
 
 import type { Memory, MemoryWatcher } from '../../util/memory.js';
+import { RiserError } from '../../util/errors.js';
 import { AccessFlag, type MemoryRegion, type ProtectionDomain, type RdmaDevice } from '../../rdma/verbs.js';
+
+/** What a connection knows of memory that is registered in its domain, whoever has it. */
+export interface DomainMemory {
+  readonly domain: ProtectionDomain;
+  /** The region of `memory`, which stays until it is released as often as it was held. */
+  hold(memory: Memory): MemoryRegion;
+  release(memory: Memory): void;
+}
+
+/**
+ * Register `memory`; if that fails, once more behind `makeRoom`: adapters pin it, for which there are limits.
+ *
+ * @throws RiserError `RDMA_MEMORY`
+ */
+export function register(
+  domain: ProtectionDomain,
+  memory: Memory,
+  access: number,
+  makeRoom: () => void,
+): MemoryRegion {
+  try {
+    return domain.registerMemory(memory, access);
+  } catch {
+    makeRoom();
+  }
+  try {
+    return domain.registerMemory(memory, access);
+  } catch (cause) {
+    throw new RiserError('RDMA_MEMORY', `${memory.length} bytes cannot be registered: ${String(cause)}`, {
+      by: 'local',
+      costs: 'connection',
+      cause,
+      remedy: '"riser doctor" tells how much memory may be locked, and how to have more.',
+    });
+  }
+}
 
 interface Entry {
   readonly region: MemoryRegion;
@@ -16,10 +53,10 @@ interface Entry {
   isKept: boolean;
 }
 
-export class RegisteredMemory implements MemoryWatcher {
+export class RegisteredMemory implements DomainMemory, MemoryWatcher {
   readonly domain: ProtectionDomain;
   readonly #access: number;
-  readonly #limit: number;
+  #limit: number;
   /** The oldest registration first. */
   readonly #entries = new Map<Memory, Entry>();
   /** Bytes that are registered now. */
@@ -27,13 +64,15 @@ export class RegisteredMemory implements MemoryWatcher {
 
   /** `limit`: with more bytes than this nothing that is idle stays registered. */
   constructor(device: RdmaDevice, limit: number) {
-    const { hasMemoryWindows, readNeedsRemoteWrite } = device.attributes;
+    const { hasMemoryWindows } = device.attributes;
     this.domain = device.allocateProtectionDomain();
     this.#limit = limit;
-    this.#access =
-      AccessFlag.LOCAL_WRITE |
-      (hasMemoryWindows ? AccessFlag.WINDOW_BIND : 0) |
-      (readNeedsRemoteWrite ? AccessFlag.REMOTE_WRITE : 0);
+    this.#access = AccessFlag.LOCAL_WRITE | (hasMemoryWindows ? AccessFlag.WINDOW_BIND : 0);
+  }
+
+  /** With more bytes than this nothing that is idle stays registered; it shrinks when the system gives no more. */
+  get limit(): number {
+    return this.#limit;
   }
 
   /** Regions that are registered now. */
@@ -74,7 +113,10 @@ export class RegisteredMemory implements MemoryWatcher {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const region = this.domain.registerMemory(memory, this.#access);
+    const region = register(this.domain, memory, this.#access, () => {
+      this.#limit = this.bytes;
+      for (const [old, entry] of this.#entries) if (entry.users === 0) this.#deregister(old, entry);
+    });
     const entry = { region, users: 0, isKept: isKept && !memory.isRetired };
     this.#entries.set(memory, entry);
     if (entry.isKept) memory.watch(this);

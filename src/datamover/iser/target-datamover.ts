@@ -6,7 +6,8 @@
 import { BHS_LENGTH, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, ScsiResponse as Response } from '../../iscsi/wire/opcodes.js';
 import { SendFlag, SendOpcode } from '../../rdma/work.js';
-import type { RdmaConnection } from '../../rdma/verbs.js';
+import { AccessFlag, type MemoryRegion, type RdmaConnection } from '../../rdma/verbs.js';
+import { Memory } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -31,6 +32,8 @@ interface Read {
   transfer: TargetTransfer | null;
   offset: number;
   length: number;
+  /** Where it goes, registered for it alone; null where its buffer is registered for all. */
+  sink: MemoryRegion | null;
 }
 
 export class TargetIserDatamover extends IserDatamover implements TargetDatamover {
@@ -103,8 +106,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   }
 
   protected override terminated(): void {
-    for (const { transfer, offset, length } of this.#reads)
-      if (transfer !== null) this.#releaseRead(transfer, offset, length);
+    for (const read of this.#reads) if (read.transfer !== null) this.#releaseRead(read);
     for (const transfer of this.#abandoned) this.#events.buffersReleased(transfer);
     this.#abandoned.clear();
     this.#waiting.length = 0;
@@ -230,20 +232,27 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   #read(transfer: TargetTransfer, from: number, most: number): void {
     const { request, registered } = this;
     const { buffer, remote } = transfer;
-    const maxSges = Math.min(this.sges, this.connection.device.attributes.maxReadSges);
+    const { maxReadSges, readNeedsRemoteWrite } = this.connection.device.attributes;
+    const maxSges = readNeedsRemoteWrite ? 1 : Math.min(this.sges, maxReadSges);
     const list = request.sges.clear();
+    let sink: MemoryRegion | null = null;
     let at = 0;
     for (let i = 0; i < buffer.count && list.count < maxSges && list.length < most; i++) {
       const have = buffer.lengths[i]!;
       const skip = Math.max(0, from - at);
       at += have;
       if (skip >= have) continue;
-      const region = registered.hold(buffer.regions[i]!);
-      list.add(region, buffer.offsets[i]! + skip, Math.min(have - skip, most - list.length));
+      const part = Math.min(have - skip, most - list.length);
+      if (readNeedsRemoteWrite) {
+        sink = this.#sink(buffer.regions[i]!, buffer.offsets[i]! + skip, part);
+        list.add(sink, 0, part);
+      } else list.add(registered.hold(buffer.regions[i]!), buffer.offsets[i]! + skip, part);
     }
-    const index = this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0 }) - 1;
+    const index =
+      this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0, sink: null }) - 1;
     const read = this.#reads[index]!;
     read.transfer = transfer;
+    read.sink = sink;
     read.offset = from;
     read.length = list.length;
     transfer.solicitOffset = from + list.length;
@@ -259,7 +268,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   protected override readCompleted(index: number): void {
     const read = this.#reads[index]!;
     const transfer = read.transfer!;
-    this.#releaseRead(transfer, read.offset, read.length);
+    this.#releaseRead(read);
     read.transfer = null;
     this.#freeReads.push(index);
     transfer.outstandingR2Ts--;
@@ -277,8 +286,25 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     this.#solicit(next);
   }
 
+  /**
+   * What the initiator may write to until the read is complete: this device tells it the key. The buffer's own registration,
+   * which lasts and has others' data beside, must not have such a key.
+   */
+  #sink({ bytes }: Memory, offset: number, length: number): MemoryRegion {
+    const part = new Memory(bytes.subarray(offset, offset + length));
+    const access = AccessFlag.LOCAL_WRITE | AccessFlag.REMOTE_WRITE;
+    return this.registered.domain.registerMemory(part, access);
+  }
+
   /** Let go of the memory of a read. */
-  #releaseRead({ buffer }: TargetTransfer, from: number, length: number): void {
+  #releaseRead(read: Read): void {
+    const { sink, offset: from, length } = read;
+    if (sink !== null) {
+      sink.deregister();
+      read.sink = null;
+      return;
+    }
+    const { buffer } = read.transfer!;
     let at = 0;
     for (let i = 0; i < buffer.count && at < from + length; i++) {
       const have = buffer.lengths[i]!;
