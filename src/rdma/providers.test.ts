@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FakeProvider } from '../../test/support/fake-provider.js';
+import { adapter, FakeProvider } from '../../test/support/fake-provider.js';
 import { findDevice, fullName, listDevices, openDevice, providers } from './providers.js';
-import type { DeviceInfo } from './verbs.js';
-
-function info(name: string): DeviceInfo {
-  return { name, transport: 'RoCE', state: 'ACTIVE', addresses: ['127.0.0.2'] };
-}
 
 describe('RDMA devices', () => {
-  const here = new FakeProvider('here', { info: info('both') }, { info: info('left') });
-  const there = new FakeProvider('there', { info: info('both') }, { info: info('right') });
+  const here = new FakeProvider('here', adapter('both'), adapter('left'));
+  const there = new FakeProvider('there', adapter('both'), adapter('right'));
   const all = [here, there];
 
   it('are those of every provider that is usable', async () => {

@@ -1,10 +1,10 @@
 /**
- * Devices made of software iWARP that stand for adapters: each is there or not, serves addresses, and has ports of its own,
- * which another address of the loopback network stands for. Listening on them does not collide with a portal's TCP.
+ * Devices made of software iWARP that stand for adapters: each is there or not, and serves addresses. It has ports of its own, which
+ * are those of another address of the loopback network: so listening on them does not collide with a portal's TCP.
  */
 
-import { IwarpDevice } from '../../src/rdma/iwarp/device.js';
 import type {
+  DeviceAttributes,
   DeviceEvents,
   DeviceInfo,
   ListenerEvents,
@@ -16,20 +16,33 @@ import type {
   ResolveOptions,
 } from '../../src/rdma/verbs.js';
 import { RiserError } from '../../src/util/errors.js';
+import { NarrowDevice } from './narrow-device.js';
 
-/** What a {@link FakeProvider} has. */
+/** Where a fake adapter's ports are. */
+export const WIRE = '127.0.0.2';
+
 export interface FakeAdapter {
   info: DeviceInfo;
-  /** A device of the test's own; software iWARP as it is by default. */
-  make?: (adapter: FakeAdapter) => IwarpDevice;
+  /** Where its ports are. Default: {@link WIRE}. */
+  wire?: string;
+  /** What it can do less than software iWARP. */
+  narrow?: Partial<DeviceAttributes>;
+}
+
+/** One called `name` that serves `addresses`, 127.0.0.1 by default. */
+export function adapter(
+  name: string,
+  { addresses = ['127.0.0.1'], ...more }: Partial<FakeAdapter> & { addresses?: readonly string[] } = {},
+): FakeAdapter {
+  return { info: { name, transport: 'RoCE', state: 'ACTIVE', addresses }, ...more };
 }
 
 export class FakeProvider implements RdmaProvider {
   readonly name: string;
   /** Those that are there now. */
-  readonly adapters: FakeAdapter[];
-  /** Open ones, each with who hears of it. */
-  readonly opened: { device: IwarpDevice; events: DeviceEvents; name: string }[] = [];
+  adapters: FakeAdapter[];
+  /** Those that were opened, each with who hears of it. */
+  readonly opened: { device: FakeDevice; events: DeviceEvents }[] = [];
   isUsable = true;
 
   constructor(name: string, ...adapters: FakeAdapter[]) {
@@ -45,60 +58,51 @@ export class FakeProvider implements RdmaProvider {
     return Promise.resolve(this.adapters.map(({ info }) => info));
   }
 
-  open(name: string, events: DeviceEvents = {}): Promise<IwarpDevice> {
-    const adapter = this.adapters.find(({ info }) => info.name === name);
-    if (adapter === undefined)
-      return Promise.reject(
-        new RiserError('RDMA_DEVICE_MISSING', `there is no RDMA device "${name}"`, {
-          by: 'local',
-          costs: 'task',
-        }),
-      );
-    const device = (adapter.make ?? ((made) => new FakeAdapterDevice(made)))(adapter);
-    this.opened.push({ device, events, name });
+  open(name: string, events: DeviceEvents = {}): Promise<FakeDevice> {
+    const found = this.adapters.find(({ info }) => info.name === name);
+    if (found === undefined) return Promise.reject(refused('RDMA_DEVICE_MISSING', `there is no "${name}"`));
+    const device = new FakeDevice(found);
+    this.opened.push({ device, events });
     return Promise.resolve(device);
   }
 
-  /** Unplugged: it is not listed any more, and who has it open is told. */
+  /** Not listed any more, and who has it open is told. */
   unplug(name: string): void {
-    this.adapters.splice(
-      this.adapters.findIndex(({ info }) => info.name === name),
-      1,
-    );
-    for (const one of this.opened.splice(0)) {
-      if (one.name === name) one.events.deviceFatal?.(new Error('it was pulled out'));
-      else this.opened.push(one);
-    }
+    this.adapters = this.adapters.filter(({ info }) => info.name !== name);
+    for (const { device, events } of this.opened)
+      if (device.name === name) events.deviceFatal?.(new Error('it was pulled out'));
   }
 }
 
-/** Software iWARP that serves an adapter's addresses only, and says that others are not reached by it. */
-export class FakeAdapterDevice extends IwarpDevice {
+export class FakeDevice extends NarrowDevice {
   override readonly name: string;
+  isClosed = false;
   readonly #addresses: readonly string[];
+  readonly #wire: string;
 
-  constructor({ info }: FakeAdapter) {
-    super();
+  constructor({ info, wire = WIRE, narrow = {} }: FakeAdapter) {
+    super(narrow, { mayAnswerFirst: true });
     this.name = info.name;
     this.#addresses = info.addresses;
+    this.#wire = wire;
   }
 
-  override listen(options: ListenOptions, events: ListenerEvents): Promise<RdmaListener> {
-    if (!this.#addresses.includes(options.address))
-      throw new RiserError('LISTEN', `${this.name} does not serve ${options.address}`, {
-        by: 'local',
-        costs: 'task',
-      });
-    return super.listen(options, events);
+  override listen({ address, port }: ListenOptions, events: ListenerEvents): Promise<RdmaListener> {
+    if (this.#addresses.includes(address)) return super.listen({ address: this.#wire, port }, events);
+    return Promise.reject(refused('LISTEN', `${this.name} does not serve ${address}`));
   }
 
   override resolve(options: ResolveOptions): Promise<RdmaConnection> {
-    if (this.#addresses.includes(options.host)) return super.resolve(options);
-    return Promise.reject(
-      new RiserError('RDMA_UNREACHABLE', `no way to ${options.host} by ${this.name}`, {
-        by: 'local',
-        costs: 'connection',
-      }),
-    );
+    if (this.#addresses.includes(options.host)) return super.resolve({ ...options, host: this.#wire });
+    return Promise.reject(refused('RDMA_UNREACHABLE', `no way to ${options.host} by ${this.name}`));
   }
+
+  override close(): Promise<void> {
+    this.isClosed = true;
+    return super.close();
+  }
+}
+
+function refused(code: string, message: string): RiserError {
+  return new RiserError(code, message, { by: 'local', costs: 'task' });
 }

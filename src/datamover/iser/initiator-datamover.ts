@@ -141,6 +141,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     Bhs.totalAHSLength.set(header, ahsLength >>> 2);
     Bhs.dataSegmentLength.set(header, immediateLength);
     const message = this.beginPdu(header, grant?.remote ?? null, ahsLength);
+    if (this.hasEnded()) return;
     if (ahs !== null) copyBytes(ahs, 0, message.bytes, message.offset + HEADERS, ahsLength);
     if (immediateLength > 0) this.#append(message, transfer, 0, immediateLength);
     this.postMessage(message);
@@ -167,6 +168,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
       const expStatSN = this.#tasks!.expectedStatSN();
       putDataOut(header, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
       const message = this.beginPdu(header, null, 0);
+      if (this.hasEnded()) return;
       this.#append(message, transfer, offset, part);
       this.postMessage(message);
       offset += part;

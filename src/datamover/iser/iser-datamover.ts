@@ -30,7 +30,7 @@ import {
   type RemoteBuffers,
 } from '../datamover.js';
 import { getControlHeader, ISER_HEADER_LENGTH, IserOpcode, iserOpcode, putControlHeader } from './header.js';
-import { IncomingMessages, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
+import { IncomingMessages, lostMessage, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
 import type { DomainMemory } from './registered-memory.js';
 
 /** iSER header and basic header segment. */
@@ -58,6 +58,7 @@ export function workId(kind: number, index: number): number {
 
 export abstract class IserDatamover implements Datamover {
   readonly kind = 'iser';
+  readonly device: string;
   protected readonly connection: RdmaConnection;
   protected readonly registered: DomainMemory;
   protected readonly queuePair: QueuePair;
@@ -90,6 +91,7 @@ export abstract class IserDatamover implements Datamover {
     this.registered = registered;
     this.#events = events;
     const { device } = connection;
+    this.device = device.name;
     const { attributes } = device;
     const { domain } = registered;
     this.sges = Math.min(SGES, attributes.maxSges);
@@ -326,8 +328,15 @@ export abstract class IserDatamover implements Datamover {
     return message;
   }
 
+  /** Where there is no memory for it, the connection ends, and the message goes nowhere. */
   protected beginMessage(length: number): OutgoingMessage {
-    const message = this.messages.take(length);
+    let message: OutgoingMessage;
+    try {
+      message = this.messages.take(length);
+    } catch (error) {
+      this.#finish(error as Error);
+      message = lostMessage(length);
+    }
     this.request.sges.clear().add(message.region, message.offset, length);
     return message;
   }

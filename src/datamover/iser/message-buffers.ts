@@ -51,6 +51,18 @@ export class OutgoingMessage {
   }
 }
 
+/** One that nobody sends, to be written all the same. */
+export function lostMessage(length: number): OutgoingMessage {
+  const region = {
+    memory: Memory.allocate(length),
+    access: 0,
+    remoteKey: 0,
+    address: 0,
+    deregister: () => undefined,
+  };
+  return new OutgoingMessage(-1, region, 0);
+}
+
 const TAKEN_AT_ONCE = 32;
 
 /** Messages of `size` bytes each, as many as are needed at a time. */

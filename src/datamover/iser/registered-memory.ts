@@ -5,7 +5,7 @@
  * is too much.
  */
 
-import type { Memory, MemoryWatcher } from '../../util/memory.js';
+import type { Memory, MemoryWatcher, ScatterList } from '../../util/memory.js';
 import { RiserError } from '../../util/errors.js';
 import { AccessFlag, type MemoryRegion, type ProtectionDomain, type RdmaDevice } from '../../rdma/verbs.js';
 
@@ -80,9 +80,38 @@ export class RegisteredMemory implements DomainMemory, MemoryWatcher {
     return this.#entries.size;
   }
 
+  /** Whether more may stay registered. */
+  get hasRoom(): boolean {
+    return this.bytes < this.#limit;
+  }
+
+  /** Whether all of `list` can be registered. What is may be let go of again before it is held. */
+  prepare({ regions, count }: ScatterList): boolean {
+    if (this.#limit === Infinity) return true;
+    let held = 0;
+    try {
+      while (held < count) {
+        this.hold(regions[held]!);
+        held++;
+      }
+      return true;
+    } catch {
+      return false;
+    } finally {
+      while (held > 0) this.release(regions[--held]!);
+    }
+  }
+
+  /** A region that is nobody else's, which its user deregisters. @throws RiserError `RDMA_MEMORY` */
+  registerBriefly(memory: Memory, access: number): MemoryRegion {
+    return register(this.domain, memory, access, this.#makeRoom);
+  }
+
   /**
    * The region of `memory`, which stays until it is released as often as it was held, and longer if it may be used again
    * (`isKept`, of whoever is the first).
+   *
+   * @throws RiserError `RDMA_MEMORY`
    */
   hold(memory: Memory, isKept = true): MemoryRegion {
     const entry = this.#entries.get(memory) ?? this.#register(memory, isKept);
@@ -108,15 +137,18 @@ export class RegisteredMemory implements DomainMemory, MemoryWatcher {
     this.domain.close();
   }
 
+  /** The system gives no more: what there is now is the limit. */
+  readonly #makeRoom = (): void => {
+    this.#limit = this.bytes;
+    for (const [old, entry] of this.#entries) if (entry.users === 0) this.#deregister(old, entry);
+  };
+
   #register(memory: Memory, isKept: boolean): Entry {
     for (const [old, entry] of this.#entries) {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const region = register(this.domain, memory, this.#access, () => {
-      this.#limit = this.bytes;
-      for (const [old, entry] of this.#entries) if (entry.users === 0) this.#deregister(old, entry);
-    });
+    const region = register(this.domain, memory, this.#access, this.#makeRoom);
     const entry = { region, users: 0, isKept: isKept && !memory.isRetired };
     this.#entries.set(memory, entry);
     if (entry.isKept) memory.watch(this);

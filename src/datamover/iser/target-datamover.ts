@@ -7,7 +7,7 @@ import { BHS_LENGTH, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, ScsiResponse as Response } from '../../iscsi/wire/opcodes.js';
 import { SendFlag, SendOpcode } from '../../rdma/work.js';
 import { AccessFlag, type MemoryRegion, type RdmaConnection } from '../../rdma/verbs.js';
-import { Memory } from '../../util/memory.js';
+import { Memory, type ScatterList } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -40,6 +40,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   /** An RDMA Read that is posted cannot be taken back. */
   readonly abandonsAtOnce = false;
   readonly #events: TargetDatamoverEvents;
+  readonly #memory: RegisteredMemory;
   /** The initiator lets its keys be invalidated by Sends. */
   readonly #mayInvalidate: boolean;
   /** RDMA Reads that the connection may have under way. */
@@ -65,8 +66,17 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   ) {
     super(connection, registered, events, LOGIN_RECEIVES);
     this.#events = events;
+    this.#memory = registered;
     this.#mayInvalidate = mayInvalidate;
     this.#depth = depth;
+  }
+
+  get takesLoans(): boolean {
+    return this.#memory.hasRoom;
+  }
+
+  prepare(buffer: ScatterList): boolean {
+    return this.#memory.prepare(buffer);
   }
 
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
@@ -127,12 +137,12 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       this.#events.buffersReleased(transfer);
       return;
     }
-    this.#write(transfer, length);
+    if (!this.#write(transfer, length)) return;
+    const message = this.beginHeaders(null, 0);
     if (this.hasEnded()) {
       this.messageLeft(transfer);
       return;
     }
-    const message = this.beginHeaders(null, 0);
     this.#putResponse(message, transfer, status, residualFlags, residual);
     message.transfer = transfer;
     this.postMessage(message, this.#invalidates(transfer));
@@ -160,7 +170,8 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     view.setUint32(at + ScsiResponse.residualCount.offset, residual);
   }
 
-  #write(transfer: TargetTransfer, length: number): void {
+  /** All of the buffer is held until the status has left. False: it cannot be, so that the connection has ended. */
+  #write(transfer: TargetTransfer, length: number): boolean {
     const { request, registered } = this;
     const { buffer, remote } = transfer;
     request.opcode = SendOpcode.RDMA_WRITE;
@@ -169,9 +180,13 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     request.remoteKey = remote.readKey;
     request.sges.clear();
     let offset = 0;
-    // All of the buffer is held until the status has left.
     for (let i = 0; i < buffer.count; i++) {
-      const region = registered.hold(buffer.regions[i]!);
+      const region = this.#hold(buffer.regions[i]!);
+      if (region === null) {
+        while (i-- > 0) registered.release(buffer.regions[i]!);
+        this.#events.buffersReleased(transfer);
+        return false;
+      }
       const part = Math.min(buffer.lengths[i]!, length - offset - request.sges.length);
       if (part <= 0) continue;
       request.sges.add(region, buffer.offsets[i]!, part);
@@ -180,6 +195,17 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       offset += request.sges.length;
       this.postRequest();
       request.sges.clear();
+    }
+    return true;
+  }
+
+  /** Null: there is no room for it, so that the connection has ended. {@link prepare} keeps most from that. */
+  #hold(memory: Memory): MemoryRegion | null {
+    try {
+      return this.registered.hold(memory);
+    } catch (error) {
+      this.deallocateConnectionResources(error as Error);
+      return null;
     }
   }
 
@@ -243,10 +269,14 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       at += have;
       if (skip >= have) continue;
       const part = Math.min(have - skip, most - list.length);
-      if (readNeedsRemoteWrite) {
-        sink = this.#sink(buffer.regions[i]!, buffer.offsets[i]! + skip, part);
-        list.add(sink, 0, part);
-      } else list.add(registered.hold(buffer.regions[i]!), buffer.offsets[i]! + skip, part);
+      const memory = buffer.regions[i]!;
+      const offset = buffer.offsets[i]! + skip;
+      const region = readNeedsRemoteWrite ? (sink = this.#sink(memory, offset, part)) : this.#hold(memory);
+      if (region === null) {
+        for (let k = 0; k < list.count; k++) registered.release(list.regions[k]!.memory);
+        return;
+      }
+      list.add(region, sink === null ? offset : 0, part);
     }
     const index =
       this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0, sink: null }) - 1;
@@ -290,10 +320,15 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
    * What the initiator may write to until the read is complete: this device tells it the key. The buffer's own registration,
    * which lasts and has others' data beside, must not have such a key.
    */
-  #sink({ bytes }: Memory, offset: number, length: number): MemoryRegion {
+  #sink({ bytes }: Memory, offset: number, length: number): MemoryRegion | null {
     const part = new Memory(bytes.subarray(offset, offset + length));
     const access = AccessFlag.LOCAL_WRITE | AccessFlag.REMOTE_WRITE;
-    return this.registered.domain.registerMemory(part, access);
+    try {
+      return this.#memory.registerBriefly(part, access);
+    } catch (error) {
+      this.deallocateConnectionResources(error as Error);
+      return null;
+    }
   }
 
   /** Let go of the memory of a read. */

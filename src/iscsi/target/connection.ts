@@ -105,6 +105,11 @@ export class TargetConnection implements TargetDatamoverEvents {
     return this.#datamover!.kind;
   }
 
+  /** The RDMA device that it is on; null over TCP. */
+  get device(): string | null {
+    return this.#datamover!.device;
+  }
+
   /** Let time pass: ends a login that takes too long and a session whose peer is dead. */
   tick(now: number): void {
     if (this.isClosed) return;
