@@ -10,10 +10,10 @@ export * from './verbs.js';
 export * from './work.js';
 export { IwarpDevice, type IwarpOptions, IwarpProvider } from './iwarp/device.js';
 export {
+  adapterProviders,
   findDevice,
   type FoundDevice,
   fullName,
-  hardwareProviders,
   listDevices,
   openDevice,
   providers,

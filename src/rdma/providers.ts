@@ -12,15 +12,15 @@ export interface FoundDevice {
 
 /** In the order in which a device is looked for. `options`: of software iWARP. */
 export function providers(options: IwarpOptions = {}): readonly RdmaProvider[] {
-  return [new IwarpProvider(options), ...hardwareProviders()];
+  return [new IwarpProvider(options), ...adapterProviders()];
 }
 
-/**
- * Those of whose devices each has memory, ports and addresses of its own, in contrast to software iWARP, which works on
- * every connection of TCP.
- */
-export function hardwareProviders(): readonly RdmaProvider[] {
-  return [];
+/** Each is there once, so that who has opened a device of it finds it again. */
+const ADAPTERS: readonly RdmaProvider[] = [];
+
+/** Those of whose devices each has addresses and ports of its own, while software iWARP works on every connection of TCP. */
+export function adapterProviders(): readonly RdmaProvider[] {
+  return ADAPTERS;
 }
 
 /** The devices of all usable providers, those of one provider together. */

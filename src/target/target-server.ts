@@ -5,7 +5,7 @@
 
 import { MonotonicClock } from './clock.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
-import { hardwareProviders, type RdmaProvider } from '../rdma/index.js';
+import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
@@ -92,7 +92,7 @@ export class TargetServer {
   constructor(options: TargetServerOptions = {}) {
     this.#log = options.log ?? silentLogger;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.#adapters = new Adapters(options.adapters ?? hardwareProviders(), this.#log);
+    this.#adapters = new Adapters(options.adapters ?? adapterProviders(), this.#log);
     this.#failedLogins = new FailedLogins(this.#limits);
     this.authenticateDiscovery(options.discoveryAuthentication ?? null);
     this.#registry = new SessionRegistry({
