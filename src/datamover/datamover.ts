@@ -245,6 +245,8 @@ export interface Datamover {
 export interface TargetDatamover extends Datamover {
   /** Whether {@link abandon} takes effect at once, always: then Data-Out may go where others will write soon. */
   readonly abandonsAtOnce: boolean;
+  /** Commands that the connection has room for at a time. */
+  readonly commandLimit: number;
   /** Whether memory that a block device lends is welcome: what an adapter moves stays in place, of which there is only so much. */
   readonly takesLoans: boolean;
 

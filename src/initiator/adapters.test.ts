@@ -70,6 +70,30 @@ describe('a session and adapters', { timeout: 120_000 }, () => {
     });
   }
 
+  it('sends no more commands at a time than the queues of either side have room for', async () => {
+    const small = { ...NARROW, maxSendRequests: 200, maxReceiveRequests: 120 };
+    for (const [mine, other] of [
+      [small, {}],
+      [{}, small],
+    ]) {
+      target = await TestTarget.start([{ device: new MemoryDevice({ size: 8 << 20 }) }], {
+        adapters: [new FakeProvider('far', adapter('far', { narrow: other! }))],
+      });
+      provider = new FakeProvider('fake', adapter('near', { narrow: mine! }));
+      const session = await open();
+      const lun = await openLun([session], 0);
+      const tsih = target.server.sessions()[0]!.tsih;
+      const writes = Array.from({ length: 300 }, (_, i) => lun.write(i * 8192, pattern(8192, i % 251)));
+      await Promise.all(writes);
+      const reads = await Promise.all(Array.from({ length: 300 }, (_, i) => lun.read(i * 8192, 8192)));
+      reads.forEach((data, i) => assert.ok(data.equals(pattern(8192, i % 251))));
+      assert.equal(target.server.sessions()[0]!.tsih, tsih, 'the connection was lost');
+      await session.close();
+      await target.close();
+    }
+    await serve(false);
+  });
+
   it('goes by software where no adapter leads there, or to nobody', async () => {
     await serve(false);
     provider.adapters = [adapter('away', { addresses: ['192.0.2.1'] }), adapter('near')];

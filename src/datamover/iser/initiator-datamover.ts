@@ -28,10 +28,6 @@ import { SessionPool } from './session-pool.js';
 
 /** Commands that have an answer to come; for each of them there is a receive. */
 const TASKS = 256;
-/** Of the send queue: two windows, the command, data that goes along unasked. */
-const REQUESTS_OF_TASK = 4;
-/** What else either side may have under way: pings, task management, logins. */
-const OTHER_MESSAGES = 48;
 /** The login's own, and what a target may send right behind its last Login Response (RFC 7145 5.1.3). */
 const LOGIN_RECEIVES = 8;
 
@@ -49,9 +45,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
   constructor(connection: RdmaConnection, memory: RegisteredMemory | SessionPool, events: DatamoverEvents) {
     super(connection, memory, events, LOGIN_RECEIVES);
     this.#events = events;
-    const { maxSendRequests, maxReceiveRequests } = connection.device.attributes;
-    const room = Math.min(maxSendRequests / REQUESTS_OF_TASK, maxReceiveRequests) - OTHER_MESSAGES;
-    this.taskLimit = Math.max(1, Math.min(TASKS, Math.floor(room)));
+    this.taskLimit = Math.min(TASKS, this.commandRoom);
     this.#pool = memory instanceof SessionPool ? memory : null;
     this.#grants = memory instanceof SessionPool ? new PoolGrants(memory) : this.#windowGrants(memory);
   }

@@ -45,6 +45,12 @@ const RECEIVE_REQUESTS = 1024;
 const COMPLETIONS_AT_ONCE = 64;
 /** Of Sends that nobody waits for, one in so many has a completion. */
 const SENDS_PER_COMPLETION = 16;
+/**
+ * Requests that a command takes at most, bar those with many pieces: two windows, the command, and data that goes along; or writes
+ * and the response. And messages of either side that belong to no command.
+ */
+const REQUESTS_OF_COMMAND = 4;
+const OTHER_MESSAGES = 80;
 /** Parts of a list, of which large buffers have many. */
 const SGES = 32;
 
@@ -63,6 +69,8 @@ export abstract class IserDatamover implements Datamover {
   protected readonly registered: DomainMemory;
   protected readonly queuePair: QueuePair;
   protected readonly sges: number;
+  /** Commands at a time that the queues have room for; at least 1. */
+  protected readonly commandRoom: number;
   protected readonly messages: OutgoingMessages;
   protected parameters: Readonly<ConnectionParameters> = LOGIN_PARAMETERS;
   protected isTerminated = false;
@@ -100,6 +108,11 @@ export abstract class IserDatamover implements Datamover {
     const maxSendRequests = Math.min(SEND_REQUESTS, attributes.maxSendRequests);
     const maxReceiveRequests = Math.min(RECEIVE_REQUESTS, attributes.maxReceiveRequests);
     this.#maxReceives = maxReceiveRequests;
+    const room = Math.min(
+      (maxSendRequests - OTHER_MESSAGES) / REQUESTS_OF_COMMAND,
+      maxReceiveRequests - OTHER_MESSAGES,
+    );
+    this.commandRoom = Math.max(1, Math.floor(room));
     this.#queue = device.createCompletionQueue(maxSendRequests + maxReceiveRequests, {
       completed: () => {
         this.#complete();

@@ -46,7 +46,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   /** RDMA Reads that the connection may have under way. */
   #depth: number;
   /** RDMA Reads that are posted at a time. */
-  #mostReads = READS;
+  #mostReads: number;
   #numbering!: Numbering;
   #isHelloDue = false;
   #isRejected = false;
@@ -69,6 +69,11 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     this.#memory = registered;
     this.#mayInvalidate = mayInvalidate;
     this.#depth = depth;
+    this.#mostReads = Math.min(READS, this.commandRoom);
+  }
+
+  get commandLimit(): number {
+    return this.commandRoom;
   }
 
   get takesLoans(): boolean {
@@ -99,7 +104,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     this.#isRejected = served === null || (served > 0 && this.#depth === 0);
     this.#isHelloDue = false;
     this.#depth = Math.min(this.#depth, served ?? 0);
-    this.#mostReads = Math.min(READS, this.#depth);
+    this.#mostReads = Math.min(this.#mostReads, this.#depth);
     this.sendHello(helloReplyMessage(this.#depth, this.#isRejected));
     if (this.#isRejected) this.connectionTerminate();
   }

@@ -18,6 +18,7 @@ import { TcpDatamover } from './tcp-datamover.js';
 
 export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatamover {
   readonly abandonsAtOnce = true;
+  readonly commandLimit = Infinity;
   readonly takesLoans = true;
   readonly #events: TargetDatamoverEvents;
   readonly #r2ts = new R2TTable();

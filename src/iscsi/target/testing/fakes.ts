@@ -33,6 +33,7 @@ export interface SentData {
 export class FakeDatamover implements TargetDatamover {
   readonly kind = 'tcp';
   readonly device = null;
+  readonly commandLimit = Infinity;
   readonly takesLoans = true;
   readonly sent: SentPdu[] = [];
   readonly data: SentData[] = [];
