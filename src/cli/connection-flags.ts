@@ -10,6 +10,8 @@ export interface ConnectionFlags extends LogFlags {
   initiatorName?: string;
   headerDigest?: boolean;
   dataDigest?: boolean;
+  /** Of RDMA, for iSER. */
+  device?: string;
   /** Milliseconds. */
   timeout?: number;
   chapUser?: string;
@@ -35,6 +37,10 @@ export function addConnectionOptions(command: Command, result?: string): Command
     .option('--initiator-name <iqn>', 'who to be (default: made from the name of this host)', parseName)
     .option('--header-digest', 'ask for CRC32C header digests; over TCP only')
     .option('--data-digest', 'ask for CRC32C data digests; over TCP only')
+    .option(
+      '--device <name>',
+      'for iSER, as "riser rdma devices" lists it (default: an adapter that leads there, else software)',
+    )
     .option(
       '--timeout <seconds>',
       'how long to wait for a connection, a login, and a target that went away (default: 10, 15, 120)',

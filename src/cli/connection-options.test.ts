@@ -45,6 +45,16 @@ describe('what a command connects to', () => {
     requireLun(parseUrl(`${target}/0`));
   });
 
+  test('a device is for iSER', () => {
+    const { signal } = new AbortController();
+    const options = (scheme: string): unknown =>
+      connectOptions(parseUrl(`${scheme}://h/iqn.2001-04.com.example:a/0`), { device: 'mlx5_0' }, signal)
+        .device;
+    assert.equal(options('iser'), 'mlx5_0');
+    assert.equal(options('auto'), 'mlx5_0');
+    assert.throws(() => options('iscsi'), { code: 'USAGE', message: /the URL asks for TCP/ });
+  });
+
   test('the timeout is that of connecting, of the login and of recovery', () => {
     const url = parseUrl('iscsi://h/iqn.2001-04.com.example:a/0');
     const { signal } = new AbortController();

@@ -67,14 +67,14 @@ export async function serve(
 }
 
 /** `iqn.1993-08.org.debian:01:abc (127.0.0.1:41234) as alice on iqn.2001-04.com.example:disk over TCP` */
-function describe({ initiatorName, user, peer, targetName, transport }: SessionInfo): string {
+function describe({ initiatorName, user, peer, targetName, transport, device }: SessionInfo): string {
   const as = user === null ? '' : ` as ${user}`;
-  return `${initiatorName} (${peer})${as} ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transportName(transport)}`;
+  return `${initiatorName} (${peer})${as} ${targetName === null ? 'for discovery' : `on ${targetName}`} over ${transportName(transport, device)}`;
 }
 
 /** What tools look for in the JSON log. */
-function fieldsOf({ initiatorName, user, peer, targetName, transport }: SessionInfo): object {
-  return { initiatorName, user, peer, targetName, transport };
+function fieldsOf({ initiatorName, user, peer, targetName, transport, device }: SessionInfo): object {
+  return { initiatorName, user, peer, targetName, transport, ...(device !== null && { device }) };
 }
 
 /** Resolves at the first of the signals; another one after that ends the process at once. */

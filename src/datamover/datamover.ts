@@ -219,6 +219,8 @@ export interface InitiatorTasks {
 /** The primitives that the iSCSI layer of either role invokes (RFC 5047 8.1). */
 export interface Datamover {
   readonly kind: 'tcp' | 'iser';
+  /** The RDMA device that its connection is on; null over TCP. */
+  readonly device: string | null;
 
   /** Notice_Key_Values: `parameters` hold instead of those of enableDatamover; digests and the own limit are unchanged. */
   noticeKeyValues(parameters: ConnectionParameters): void;
@@ -243,6 +245,13 @@ export interface Datamover {
 export interface TargetDatamover extends Datamover {
   /** Whether {@link abandon} takes effect at once, always: then Data-Out may go where others will write soon. */
   readonly abandonsAtOnce: boolean;
+  /** Commands that the connection has room for at a time. */
+  readonly commandLimit: number;
+  /** Whether memory that a block device lends is welcome: what an adapter moves stays in place, of which there is only so much. */
+  readonly takesLoans: boolean;
+
+  /** Whether data can be moved from and to `buffer`, which is not used yet; if not, the task had better come again (BUSY). */
+  prepare(buffer: ScatterList): boolean;
 
   /** Enable_Datamover: from now on `parameters` hold and tasks may move data. */
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void;

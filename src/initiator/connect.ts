@@ -12,13 +12,14 @@ import { LunDevice } from './device.js';
 import { discover } from './discovery.js';
 import { Lun } from './lun.js';
 import { Multipath, MultipathPolicy } from './multipath.js';
+import type { DeviceChoice } from './rdma-devices.js';
 import { Session } from './session.js';
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
 import { inspectUnit, type UnitTraits } from './traits.js';
 import { type IscsiUrl, parseIscsiUrl, type PortalAddress } from './url.js';
 
-export interface ConnectOptions {
+export interface ConnectOptions extends DeviceChoice {
   /** iSCSI name of this initiator; made from the name of the host by default. */
   initiatorName?: string;
   /** With `iser://`: see {@link SessionOptions.streamingMode}. */

@@ -6,33 +6,22 @@ import {
   connectTcp,
   type DatamoverEvents,
   type InitiatorDatamover,
-  RegisteredMemory,
 } from '../datamover/index.js';
 import { infoOf } from '../rdma/index.js';
-import { IwarpDevice } from '../rdma/iwarp/device.js';
 import type { RdmaConnection } from '../rdma/verbs.js';
 import { dial } from '../stream/index.js';
 import { RiserError } from '../util/errors.js';
+import { type DeviceChoice, devicesFor, type InitiatorRdma, softwareRdma } from './rdma-devices.js';
 import type { PortalAddress } from './url.js';
 
-/** Bytes of applications' memory that stay registered although no task uses them. */
-const KEPT_REGISTERED = 256 << 20;
-
-/** Of all sessions of the process; made when the first one wants it. */
-let rdma: { readonly device: IwarpDevice; readonly registered: RegisteredMemory } | null = null;
-
-function useRdma(): NonNullable<typeof rdma> {
-  if (rdma === null) {
-    const device = new IwarpDevice();
-    rdma = { device, registered: new RegisteredMemory(device, KEPT_REGISTERED) };
-  }
-  return rdma;
-}
+/** Where there is another way, an adapter's may take this long to come about, milliseconds. */
+const ADAPTER_TIMEOUT_MS = 2000;
 
 /**
  * A Datamover that is connected; `events` are told from now on.
  *
- * @throws RiserError `CONNECT`, `NO_ISER` where somebody is there who does not speak it; the signal's reason when it is aborted
+ * @throws RiserError `CONNECT`, `NO_ISER` where somebody is there who does not speak it, `RDMA_DEVICE_MISSING`,
+ *   `RDMA_DEVICE_AMBIGUOUS`, `RDMA_MEMORY`; the signal's reason when it is aborted
  */
 export async function openDatamover(
   portal: PortalAddress,
@@ -40,23 +29,53 @@ export async function openDatamover(
   events: DatamoverEvents,
   timeoutMs: number,
   signal: AbortSignal | null,
+  choice: DeviceChoice = {},
 ): Promise<InitiatorDatamover> {
   if (transport === 'tcp') return connectTcp(await dialPortal(portal, timeoutMs, signal), events);
-  const { device, registered } = useRdma();
-  let connection: RdmaConnection | null = null;
+  const devices = await devicesFor(choice);
+  const last = devices.pop()!;
+  // An adapter that does not lead there, or to somebody who does not listen on one, is passed over.
+  const remarks: string[] = [];
+  for (const { name, open } of devices) {
+    try {
+      return await connectBy(open, portal, events, Math.min(timeoutMs, ADAPTER_TIMEOUT_MS), signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof RiserError)) throw error;
+      if (error.code !== 'RDMA_UNREACHABLE') remarks.push(`${name}: ${error.message}`);
+    }
+  }
+  let isReached = false;
   try {
-    connection = await device.resolve({
-      ...portal,
-      timeout: timeoutMs,
-      ...(signal !== null && { signal }),
+    return await connectBy(last.open, portal, events, timeoutMs, signal, (connection) => {
+      // With a connection of TCP there is an address.
+      isReached = connection.localAddress !== '';
     });
-    return await connectIser(connection, registered, events);
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof RiserError)) throw error;
-    // With a connection of TCP there is an address.
-    const isReached = connection !== null && connection.localAddress !== '';
-    throw withoutIser(portal, error, isReached, timeoutMs);
+    throw withoutIser(portal, error, isReached, timeoutMs, remarks);
+  }
+}
+
+/** `failed`: sees the connection that cannot be connected. */
+async function connectBy(
+  open: () => Promise<InitiatorRdma>,
+  portal: PortalAddress,
+  events: DatamoverEvents,
+  timeout: number,
+  signal: AbortSignal | null,
+  failed: (connection: RdmaConnection) => void = () => undefined,
+): Promise<InitiatorDatamover> {
+  const rdma = await open();
+  const connection = await rdma.device.resolve({ ...portal, timeout, ...(signal !== null && { signal }) });
+  try {
+    const datamover = await connectIser(connection, rdma.registered, events);
+    rdma.add(datamover);
+    return datamover;
+  } catch (error) {
+    failed(connection);
+    throw error;
   }
 }
 
@@ -85,7 +104,7 @@ export async function openStreamingMode(
     datamover,
     enterRdma: async () => {
       const stream = datamover.handOver();
-      const { device, registered } = useRdma();
+      const { device, registered } = softwareRdma();
       // It has told its end.
       if (stream === null)
         throw new RiserError('NO_ISER', 'the target has sent more behind the login', {
@@ -97,11 +116,14 @@ export async function openStreamingMode(
         return await connectIser(device.connectStream(stream, info, options), registered, events);
       } catch (error) {
         signal?.throwIfAborted();
-        throw error instanceof RiserError ? withoutIser(portal, error, true, timeoutMs) : error;
+        throw error instanceof RiserError ? withoutIser(portal, error, true, timeoutMs, []) : error;
       }
     },
   };
 }
+
+/** They say themselves what is wrong here. */
+const OWN_ERRORS = new Set(['RDMA_DEVICE_MISSING', 'RDMA_MEMORY']);
 
 /** What stands in the way of iSER, in terms of iSCSI: what went wrong in MPA means nothing to who wants a disk. */
 function withoutIser(
@@ -109,16 +131,23 @@ function withoutIser(
   cause: RiserError,
   isReached: boolean,
   timeoutMs: number,
+  remarks: readonly string[],
 ): RiserError {
-  if (cause.code === 'RDMA_UNREACHABLE') return unreached(host, port, cause.cause as NodeJS.ErrnoException);
+  if (OWN_ERRORS.has(cause.code)) return cause;
+  if (cause.code === 'RDMA_UNREACHABLE')
+    return unreached(host, port, cause.cause instanceof Error ? cause.cause : cause);
   if (cause.code === 'RDMA_TIMEOUT' && !isReached) return silent(host, port, timeoutMs, cause);
-  return new RiserError('NO_ISER', `${host} port ${port} ${saidToIwarp(cause, timeoutMs)}`, {
-    by: 'peer',
-    costs: 'session',
-    cause,
-    remedy:
-      'Use iscsi:// for TCP, or auto://, which takes what there is; or switch iSER on at the target (targetcli: enable_iser).',
-  });
+  return new RiserError(
+    'NO_ISER',
+    `${host} port ${port} ${[saidToIwarp(cause, timeoutMs), ...remarks].join('; ')}`,
+    {
+      by: 'peer',
+      costs: 'session',
+      cause,
+      remedy:
+        'Use iscsi:// for TCP, or auto://, which takes what there is; or switch iSER on at the target (targetcli: enable_iser).',
+    },
+  );
 }
 
 function saidToIwarp({ code, message }: RiserError, timeoutMs: number): string {

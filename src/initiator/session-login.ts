@@ -203,7 +203,7 @@ export class SessionLogin {
       const open = async (): Promise<[InitiatorDatamover, (() => void) | null]> => {
         const { streamingMode = false } = this.#options;
         if (!isRdma || !streamingMode)
-          return [await openDatamover(portal, transport, connection, timeoutMs, signal), null];
+          return [await openDatamover(portal, transport, connection, timeoutMs, signal, this.#options), null];
         const streaming = await openStreamingMode(portal, connection, timeoutMs, signal);
         const enter = (): void => {
           streaming.enterRdma().then(

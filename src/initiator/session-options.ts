@@ -2,6 +2,7 @@
 
 import type { InitiatorAuthenticationOptions, InitiatorLimits } from '../iscsi/index.js';
 import type { Logger } from '../util/logger.js';
+import type { DeviceChoice } from './rdma-devices.js';
 import type { PortalAddress, Transport } from './url.js';
 
 export interface SessionLimits extends InitiatorLimits {
@@ -23,13 +24,13 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   longestPauseMs: 5_000,
 };
 
-export interface SessionOptions {
+export interface SessionOptions extends DeviceChoice {
   portal: PortalAddress;
   /** TCP by default. */
   transport?: Transport;
   /**
    * With `iser`: log in over TCP, then let RDMA take the connection over (RFC 7145 5.1), instead of beginning with RDMA as
-   * everybody else does. Discovery sessions stay on TCP.
+   * everybody else does. Discovery sessions stay on TCP. It is by software iWARP, whatever `device` says.
    */
   streamingMode?: boolean;
   /** Null: a discovery session. */

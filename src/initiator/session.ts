@@ -60,6 +60,7 @@ export class Session implements TaskPath {
   readonly #logins: SessionLogin;
   #portal: PortalAddress;
   #transport: 'tcp' | 'iser' = 'tcp';
+  #device: string | null = null;
   /** See {@link whyNotIser}. */
   #whyNotIser: string | null = null;
   #connection: InitiatorConnection | null = null;
@@ -149,6 +150,11 @@ export class Session implements TaskPath {
   /** How commands and data travel, or did last. */
   get transport(): 'tcp' | 'iser' {
     return this.#transport;
+  }
+
+  /** The RDMA device that they go by: `iwarp` in software, or an adapter. Null over TCP. */
+  get device(): string | null {
+    return this.#device;
   }
 
   /** Whether it is iSER, or may be after the next loss of its connection. */
@@ -322,6 +328,7 @@ export class Session implements TaskPath {
     this.#login = login;
     this.#portal = portal;
     this.#transport = phase.datamover.kind;
+    this.#device = phase.datamover.device;
     this.#whyNotIser = whyNotIser;
     this.#lost = null;
     this.#upSince = performance.now();

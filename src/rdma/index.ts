@@ -9,6 +9,15 @@
 export * from './verbs.js';
 export * from './work.js';
 export { IwarpDevice, type IwarpOptions, IwarpProvider } from './iwarp/device.js';
+export {
+  adapterProviders,
+  findDevice,
+  type FoundDevice,
+  fullName,
+  listDevices,
+  openDevice,
+  providers,
+} from './providers.js';
 export type { StartOptions } from './iwarp/connection.js';
 export { infoOf, type StreamInfo } from './iwarp/tcp.js';
 export * from './ping/index.js';

@@ -7,6 +7,7 @@ import { type Established, infoOf, type RdmaConnection, type StreamInfo } from '
 import { type ByteStream, openStream } from '../stream/index.js';
 import type { Logger } from '../util/logger.js';
 import type { MonotonicClock } from './clock.js';
+import type { IwarpDevice } from '../rdma/iwarp/device.js';
 import type { TargetRdma } from './rdma.js';
 import type { PortalHost } from './session-registry.js';
 
@@ -29,7 +30,7 @@ export class Portal {
   readonly #host: PortalHost;
   readonly #clock: MonotonicClock;
   readonly #log: Logger;
-  readonly #rdma: TargetRdma;
+  readonly #rdma: TargetRdma<IwarpDevice>;
   readonly #server: net.Server;
 
   /** `portalGroupTag`: 1 to 65535 (RFC 7143 13.9). */
@@ -37,7 +38,7 @@ export class Portal {
     portalGroupTag: number,
     host: PortalHost,
     clock: MonotonicClock,
-    rdma: TargetRdma,
+    rdma: TargetRdma<IwarpDevice>,
     log: Logger,
   ) {
     this.portalGroupTag = portalGroupTag;
@@ -73,6 +74,21 @@ export class Portal {
         resolve();
       });
     });
+  }
+
+  /** A connection that is asked for by an adapter. */
+  acceptRdma(request: RdmaConnection, asked: Established, rdma: TargetRdma): TargetConnection {
+    const address = plainAddress(request.remoteAddress);
+    const host = this.#host.hostFor(this, request.localAddress || this.address.address, address);
+    const connection = new TargetConnection(host, address, address, this.#clock.now(), (error) => {
+      request.close();
+      connection.connectionTerminateNotify(error);
+    });
+    this.#host.connectionAccepted(connection);
+    answer(request, asked, rdma, connection, (datamover) => {
+      connection.attach(datamover);
+    });
+    return connection;
   }
 
   #accept(socket: net.Socket): void {
@@ -129,13 +145,32 @@ export class Portal {
     info: StreamInfo,
     entered: (datamover: TargetDatamover) => void,
   ): void {
-    const { device, registered } = this.#rdma;
+    const rdma = this.#rdma;
     const requested = (request: RdmaConnection, asked: Established): void => {
       if (connection.isClosed) request.close();
-      else entered(acceptIser(request, asked, registered, connection));
+      else answer(request, asked, rdma, connection, entered);
     };
-    device.acceptStream(stream, info, { requested }, (error) => {
+    rdma.device.acceptStream(stream, info, { requested }, (error) => {
       connection.connectionTerminateNotify(error);
     });
   }
+}
+
+/** `entered` gets the Datamover that answers `request`; where there is no room for it, the connection is over. */
+function answer(
+  request: RdmaConnection,
+  asked: Established,
+  { registered }: TargetRdma,
+  connection: TargetConnection,
+  entered: (datamover: TargetDatamover) => void,
+): void {
+  let datamover: TargetDatamover;
+  try {
+    datamover = acceptIser(request, asked, registered, connection);
+  } catch (error) {
+    request.close();
+    connection.connectionTerminateNotify(error as Error);
+    return;
+  }
+  entered(datamover);
 }

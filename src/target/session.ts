@@ -32,10 +32,12 @@ export interface SessionInfo {
   readonly targetName: string | null;
   /** The name that the initiator has been authenticated by; null if it has not. */
   readonly user: string | null;
-  /** `address:port` of the initiator. */
+  /** `address:port` of the initiator; its address alone by an adapter. */
   readonly peer: string;
   /** How commands and data travel. */
   readonly transport: 'tcp' | 'iser';
+  /** The RDMA device: `iwarp` in software, or an adapter. Null over TCP. */
+  readonly device: string | null;
   readonly headerDigest: boolean;
   readonly dataDigest: boolean;
 }
@@ -89,6 +91,7 @@ export class Session implements FullFeatureHost {
       user: login.user,
       peer: options.connection.remote,
       transport: options.transport,
+      device: options.connection.device,
       headerDigest: parameters.headerDigest,
       dataDigest: parameters.dataDigest,
     };

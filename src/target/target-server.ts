@@ -5,13 +5,15 @@
 
 import { MonotonicClock } from './clock.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
+import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
 import { type Authentication, ChapUsers } from './authentication.js';
 import { FailedLogins, type FailedLoginLimits } from './failed-logins.js';
+import { Adapters } from './adapters.js';
 import { type Address, Portal } from './portal.js';
-import { TargetRdma } from './rdma.js';
+import { softwareRdma } from './rdma.js';
 import type { SessionInfo } from './session.js';
 import { SessionRegistry } from './session-registry.js';
 import { Target, type TargetOptions } from './target.js';
@@ -62,6 +64,8 @@ export interface TargetServerOptions {
   limits?: Partial<TargetLimits>;
   /** How those are authenticated who ask which targets there are. Absent: they are not. */
   discoveryAuthentication?: Authentication;
+  /** Whose devices portals listen on for iSER, besides software iWARP; none for an empty list. Default: those of all adapters. */
+  adapters?: readonly RdmaProvider[];
 }
 
 /**
@@ -79,7 +83,8 @@ export class TargetServer {
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
   readonly #failedLogins: FailedLogins;
-  readonly #rdma = new TargetRdma();
+  readonly #rdma = softwareRdma();
+  readonly #adapters: Adapters;
   #discoveryUsers: ChapUsers | null = null;
   #lastPortalGroupTag = 0;
 
@@ -87,6 +92,7 @@ export class TargetServer {
   constructor(options: TargetServerOptions = {}) {
     this.#log = options.log ?? silentLogger;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#adapters = new Adapters(options.adapters ?? adapterProviders(), this.#log);
     this.#failedLogins = new FailedLogins(this.#limits);
     this.authenticateDiscovery(options.discoveryAuthentication ?? null);
     this.#registry = new SessionRegistry({
@@ -185,6 +191,7 @@ export class TargetServer {
     const actual = await portal.listen(address);
     this.#portals.push(portal);
     this.#clock.start();
+    await this.#adapters.serve(portal);
     return actual;
   }
 
@@ -199,9 +206,11 @@ export class TargetServer {
    */
   async close({ graceMs = 1000 }: { graceMs?: number } = {}): Promise<void> {
     const closed = this.#portals.splice(0).map((portal) => portal.close());
+    await this.#adapters.stop();
     await this.#registry.close(graceMs);
     await Promise.all(closed);
     this.#clock.stop();
     await this.#rdma.close();
+    await this.#adapters.close();
   }
 }

@@ -31,7 +31,10 @@ class TargetTask extends Task {
   }
 
   allocate(length: number): boolean {
-    return this.#pool.fill(this.data, length);
+    if (!this.#pool.fill(this.data, length)) return false;
+    if (this.command.phase.datamover.prepare(this.data)) return true;
+    this.#pool.release(this.data);
+    return false;
   }
 
   allocateScratch(length: number): boolean {
@@ -87,7 +90,8 @@ export class TargetCommand extends Command {
     // A digest is made of bytes that must not change before they are sent, nor land before it is checked. And what an
     // aborted task has written must not come behind what others write then.
     const { parameters, datamover } = this.phase;
-    task.mayLend = !parameters.dataDigest && (this.writeLength === 0 || datamover.abandonsAtOnce);
+    task.mayLend =
+      !parameters.dataDigest && (this.writeLength === 0 ? datamover.takesLoans : datamover.abandonsAtOnce);
     const cdb = task.cdb;
     for (let i = 0; i < CDB_LENGTH; i++) cdb[i] = pdu.header[CDB_OFFSET + i]!;
     task.cdbLength = CDB_LENGTH;

@@ -165,8 +165,9 @@ export class IserInitiator<Channel extends IserChannel = RawIser> {
     port: number,
     parameters: ConnectionParameters = {},
     options: RawIserOptions = {},
+    host = '127.0.0.1',
   ): Promise<IserInitiator> {
-    const connection = await IserInitiator.#device.resolve({ host: '127.0.0.1', port });
+    const connection = await IserInitiator.#device.resolve({ host, port });
     const raw = new RawIser(connection, options);
     await connection.connect({ privateData: MAY_NOT_INVALIDATE, ...parameters });
     return new IserInitiator(raw);

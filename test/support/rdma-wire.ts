@@ -7,13 +7,21 @@ import { randomFrom } from './random.js';
 
 const INFO = { localAddress: '192.0.2.1', remoteAddress: '192.0.2.1', isLocal: true };
 
+/** Other devices than software iWARP as it is. */
+export interface WireDevices {
+  active?: IwarpDevice;
+  passive?: IwarpDevice;
+}
+
 export class RdmaWire {
   /** Of the side that connects, and of the one that accepts, which may send first. */
-  readonly active = new IwarpDevice();
-  readonly passive = new IwarpDevice({ mayAnswerFirst: true });
+  readonly active: IwarpDevice;
+  readonly passive: IwarpDevice;
   readonly #wire: Wire<object>;
 
-  private constructor(seed: number) {
+  private constructor(seed: number, { active = new IwarpDevice(), passive }: WireDevices) {
+    this.active = active;
+    this.passive = passive ?? new IwarpDevice({ mayAnswerFirst: true });
     this.#wire = new Wire(randomFrom(seed));
   }
 
@@ -25,8 +33,9 @@ export class RdmaWire {
     seed: number,
     connect: (connection: RdmaConnection, wire: RdmaWire) => Promise<unknown>,
     accept: (request: RdmaConnection, asked: Established, wire: RdmaWire) => void,
+    devices: WireDevices = {},
   ): Promise<RdmaWire> {
-    const wire = new RdmaWire(seed);
+    const wire = new RdmaWire(seed, devices);
     const [near, far] = wire.#wire.ends;
     wire.passive.acceptStream(far, INFO, {
       requested: (request, asked) => {

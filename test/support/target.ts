@@ -2,6 +2,7 @@
 
 import type { BlockDevice } from '../../src/block/index.js';
 import { type TargetLimits, TargetServer } from '../../src/target/index.js';
+import type { RdmaProvider } from '../../src/rdma/index.js';
 import { silentLogger, type Logger } from '../../src/util/logger.js';
 import { Initiator } from './initiator.js';
 import { IserBridge } from './iser-bridge.js';
@@ -23,6 +24,8 @@ export interface TestTargetOptions {
   limits?: Partial<TargetLimits>;
   /** With `iser`, initiators over TCP reach the target by a bridge, as sessions over iSER. */
   transport?: Transport;
+  /** Besides software iWARP. */
+  adapters?: readonly RdmaProvider[];
 }
 
 export type Transport = 'tcp' | 'iser';
@@ -54,8 +57,8 @@ export class TestTarget {
 
   /** Serve `luns` as LUN 0, 1, ... of the target {@link TARGET_NAME}; the devices are closed with it. */
   static async start(luns: readonly TestLun[], options: TestTargetOptions = {}): Promise<TestTarget> {
-    const { log = silentLogger, limits = {}, transport = 'tcp' } = options;
-    const server = new TargetServer({ log, limits });
+    const { log = silentLogger, limits = {}, transport = 'tcp', adapters = [] } = options;
+    const server = new TargetServer({ log, limits, adapters });
     const target = server.addTarget({ name: TARGET_NAME });
     luns.forEach(
       ({ device, provisioning = 'thin', removable = false, physicalBlockSize = device.blockSize }, lun) => {

@@ -26,7 +26,7 @@ function rowOf({ letter, transport, ratio, summary }: SubjectResults): string[] 
   const { iops } = summary;
   return [
     letter,
-    transportName(transport),
+    transportName(transport, null),
     ...[iops?.median, iops?.minimum, iops?.maximum].map((value) => shown(value, whole)),
     shown(ratio, (value) => value.toFixed(2)),
     shown(summary.bytesPerSecond?.median, (value) => (value / 2 ** 20).toFixed(1)),

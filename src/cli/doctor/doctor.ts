@@ -1,6 +1,7 @@
 /** `riser doctor`: what stands between this machine, a portal, and iSER. */
 
 import type { IscsiUrl } from '../../initiator/index.js';
+import { listDevices } from '../../rdma/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl } from '../connection-options.js';
 import { ExitCode } from '../failure.js';
@@ -37,7 +38,8 @@ export async function runDoctor(
   const report =
     url === null ? null : await inspectPortal(machine, url, askedFor(portal!, url), flags, interruption);
   const findings = [...(await inspectMachine(machine, ports, report)), ...(report?.findings ?? [])];
-  const verdict = verdictOf(ports, report);
+  const used = new Set((await listDevices()).map(({ info }) => info.name));
+  const verdict = verdictOf(ports, report, used);
   if (flags.json === true) await printJson({ portal: report?.where ?? null, findings, verdict });
   else await print(describe(findings, verdict));
   return findings.some(({ state }) => state === 'problem') ? ExitCode.FAILURE : ExitCode.SUCCESS;
@@ -80,20 +82,27 @@ function inspectDenied({ denied }: Machine): Finding[] {
   ];
 }
 
-/** The last line. */
-export function verdictOf(ports: readonly RdmaPort[], report: PortalReport | null): string {
-  const adapters = [
-    ...new Set(ports.filter((port) => isUp(port) && port.kind === 'adapter').map(({ device }) => device)),
-  ];
-  const adapter =
-    adapters.length === 0
-      ? 'no adapter is needed for it'
-      : `${adapters.join(', ')} is for the kernel's initiator, not for Riser yet`;
+/** The last line. `used`: devices that Riser works with. */
+export function verdictOf(
+  ports: readonly RdmaPort[],
+  report: PortalReport | null,
+  used: ReadonlySet<string> = new Set(),
+): string {
+  const adapter = aboutAdapters(ports, used);
   if (report === null) return `iSER works here through software iWARP; ${adapter}.`;
   const { where, answered } = report;
   if (answered.length === 0) return `${where} cannot be used.`;
   if (!answered.includes('iSER')) return `${where} answers iSCSI over TCP, and does not offer iSER.`;
   return `${where} answers ${answered.join(' and ')}, through software iWARP; ${adapter}.`;
+}
+
+function aboutAdapters(ports: readonly RdmaPort[], used: ReadonlySet<string>): string {
+  const up = ports.filter((port) => isUp(port) && port.kind === 'adapter').map(({ device }) => device);
+  const adapters = [...new Set(up)];
+  if (adapters.length === 0) return 'no adapter is needed for it';
+  const own = adapters.filter((name) => used.has(name));
+  if (own.length > 0) return `Riser works with ${own.join(', ')}, too`;
+  return `${adapters.join(', ')} is for the kernel's initiator, not for Riser yet`;
 }
 
 /** A section for each subject, a line for each finding, the remedy under it. */

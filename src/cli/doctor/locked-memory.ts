@@ -1,5 +1,6 @@
 /** How much memory a process may lock: adapters need it to stay where it is. */
 
+import { lockedMemoryLimit, mayLockAll } from '../../util/locked-memory.js';
 import { formatSize } from '../size.js';
 import { type Finding, findingsAbout } from './finding.js';
 import type { Machine } from './machine.js';
@@ -7,16 +8,13 @@ import type { RdmaPort } from './rdma-ports.js';
 
 const { good, notice } = findingsAbout('locked memory');
 
-/** Number of the capability that no limit holds for (capabilities(7)). */
-const CAP_IPC_LOCK = 14n;
-
 export function inspectLockedMemory(machine: Machine, ports: readonly RdmaPort[]): Finding[] {
-  const limits = machine.read('proc/self/limits');
-  const [, soft] = /^Max locked memory\s+(\S+)\s+(\S+)/m.exec(limits ?? '') ?? [];
-  if (soft === 'unlimited') return [good('no limit')];
-  if (soft === undefined || !/^\d{1,20}$/.test(soft)) return [];
-  const limit = `the limit is ${formatSize(Number(soft))}`;
-  if (mayLockAll(machine)) return [good(`${limit}, which does not hold for this user (CAP_IPC_LOCK)`)];
+  const bytes = lockedMemoryLimit(machine.read('proc/self/limits') ?? '');
+  if (bytes === Infinity) return [good('no limit')];
+  if (bytes === null) return [];
+  const limit = `the limit is ${formatSize(bytes)}`;
+  if (mayLockAll(machine.read('proc/self/status') ?? ''))
+    return [good(`${limit}, which does not hold for this user (CAP_IPC_LOCK)`)];
   if (ports.length === 0)
     return [good(`${limit}; nothing here locks memory, for iWARP in software needs not to`)];
   return [
@@ -25,11 +23,6 @@ export function inspectLockedMemory(machine: Machine, ports: readonly RdmaPort[]
       remedyFor(machine),
     ),
   ];
-}
-
-function mayLockAll(machine: Machine): boolean {
-  const [, effective] = /^CapEff:\s*([0-9a-f]+)$/im.exec(machine.read('proc/self/status') ?? '') ?? [];
-  return effective !== undefined && ((BigInt(`0x${effective}`) >> CAP_IPC_LOCK) & 1n) === 1n;
 }
 
 function remedyFor(machine: Machine): string {

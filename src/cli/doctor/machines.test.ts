@@ -238,6 +238,10 @@ describe('the report', () => {
       verdictOf(readRdmaPorts(machine), null),
       /mlx5_0 is for the kernel's initiator, not for Riser yet/,
     );
+    assert.match(
+      verdictOf(readRdmaPorts(machine), null, new Set(['mlx5_0'])),
+      /Riser works with mlx5_0, too/,
+    );
     assert.match(verdictOf([], null), /no adapter is needed/);
   });
 });

@@ -48,8 +48,13 @@ export async function inspectPortal(
   const where = formatPortal({ address: url.portal.host, port: url.portal.port });
   const { signal } = interruption;
   const timeout = flags.timeout ?? DEFAULT_TIMEOUT;
+  const { device, ...others } = flags;
   const probeOf = (transport: IscsiUrl['transport']): TransportProbe =>
-    new SessionProbe({ ...url, transport }, { ...flags, timeout }, interruption);
+    new SessionProbe(
+      { ...url, transport },
+      { ...others, timeout, ...(transport !== 'tcp' && device !== undefined && { device }) },
+      interruption,
+    );
   const iwarp = await askIwarp(url, timeout, signal);
   if (typeof iwarp.outcome !== 'number' && isUnreached(iwarp.outcome, iwarp.localAddress))
     return { where, findings: [unreached(iwarp.outcome)], netdev: null, answered: [] };

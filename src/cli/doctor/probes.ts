@@ -121,7 +121,7 @@ export async function askIwarp(
   timeout: number,
   signal: AbortSignal,
 ): Promise<IwarpAnswer> {
-  const device = await openRdmaDevice({ device: 'iwarp' }, { revision: 1 });
+  const device = await openRdmaDevice({ device: 'iwarp/iwarp' }, { revision: 1 });
   let connection: RdmaConnection | null = null;
   let outcome: number | RiserError;
   try {

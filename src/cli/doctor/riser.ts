@@ -1,15 +1,18 @@
 /** What this Riser can do of its own, whatever the machine has. */
 
-import { providers } from '../rdma/providers.js';
+import { providers, type RdmaProvider } from '../../rdma/index.js';
 import { type Finding, findingsAbout } from './finding.js';
 import { isUp, type RdmaPort } from './rdma-ports.js';
 
 const { good, notice } = findingsAbout('Riser');
 
-export async function inspectRiser(ports: readonly RdmaPort[]): Promise<Finding[]> {
+export async function inspectRiser(
+  ports: readonly RdmaPort[],
+  from: readonly RdmaProvider[] = providers(),
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   const used = new Set<string>();
-  for (const provider of providers()) {
+  for (const provider of from) {
     const { isUsable, reason } = provider.probe();
     if (!isUsable) {
       findings.push(notice(`RDMA by "${provider.name}" is not usable: ${reason}`));

@@ -17,8 +17,8 @@ export async function runDiscover(
   const url = parsePortalOrUrl(portal);
   const options = { ...sessionOptionsOf(url, flags, signal), targetName: null };
   const { targets, ...answered } = await withSession(options, async (session) => {
-    const { transport, whyNotIser } = session;
-    return { transport, whyNotIser, targets: await discoverBy(session) };
+    const { transport, device, whyNotIser } = session;
+    return { transport, device, whyNotIser, targets: await discoverBy(session) };
   });
   if (flags.json === true) await printJson({ ...answered, targets });
   else {

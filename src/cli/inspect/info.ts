@@ -43,6 +43,7 @@ async function gather(session: Session, lun: Lun, number: number) {
     lun: number,
     portal: session.portal,
     transport: session.transport,
+    device: session.device,
     whyNotIser: session.whyNotIser,
     inquiry: { ...inquiry, type: deviceTypeName(inquiry.deviceType) },
     capacity: { ...capacity, size, physicalBlockSize: capacity.blockSize * 2 ** capacity.physicalExponent },

@@ -3,7 +3,7 @@
 import { Option } from 'commander';
 
 export const device = (): Option =>
-  new Option('--device <name>', 'as "riser rdma devices" lists it (default: the first)');
+  new Option('--device <name>', 'as "riser rdma devices" lists it, or PROVIDER/DEVICE (default: the first)');
 
 export const crc = (): Option =>
   new Option('--crc', "ask for a CRC of each of MPA's FPDUs (default: on connections to other machines)");

@@ -1,9 +1,8 @@
 /** `riser rdma devices`: what RDMA can be done with here. */
 
-import type { DeviceInfo, Probe, RdmaProvider } from '../../rdma/index.js';
+import { type DeviceInfo, type Probe, providers, type RdmaProvider } from '../../rdma/index.js';
 import { ExitCode } from '../failure.js';
 import { print, printJson, table } from '../output.js';
-import { providers } from './providers.js';
 
 interface ProviderReport extends Probe {
   provider: string;

@@ -30,7 +30,19 @@ export type Bind = (
   access: number,
 ) => void;
 
-export class Grants {
+/** What the target may reach of the tasks of one connection. */
+export interface TaskGrants {
+  /** Let the target reach what it needs of the transfer's buffer: for Data-In all, for Data-Out what is not sent unasked. */
+  open(transfer: InitiatorTransfer): Grant;
+  /**
+   * The task is over. `invalidatedKey`: what the target has ended itself; false when that is none of this grant's.
+   */
+  close(grant: Grant, invalidatedKey: number): boolean;
+  /** End all. */
+  closeAll(): void;
+}
+
+export class Grants implements TaskGrants {
   readonly #registered: RegisteredMemory;
   readonly #bind: Bind;
   readonly #all: Grant[] = [];
@@ -43,7 +55,6 @@ export class Grants {
     this.#bind = bind;
   }
 
-  /** Let the target reach what it needs of the transfer's buffer: for Data-In all, for Data-Out what is not sent unasked. */
   open(transfer: InitiatorTransfer): Grant {
     const grant = this.#free.pop() ?? this.#make();
     grant.isInUse = true;
@@ -70,10 +81,7 @@ export class Grants {
     return grant;
   }
 
-  /**
-   * From now on the target reaches nothing of it any more. `invalidatedKey`: what it has ended itself; false when that is
-   * none of this grant's.
-   */
+  /** From now on the target reaches nothing of it any more. */
   close(grant: Grant, invalidatedKey: number): boolean {
     const { readWindow, writeWindow, remote } = grant;
     const isOwn =
@@ -90,7 +98,6 @@ export class Grants {
     return isOwn;
   }
 
-  /** End all. */
   closeAll(): void {
     for (const grant of this.#all) if (grant.isInUse) this.close(grant, 0);
     for (const window of this.#windows.splice(0)) window.close();

@@ -9,6 +9,7 @@ import type {
 } from '../datamover.js';
 import { InitiatorIserDatamover } from './initiator-datamover.js';
 import type { RegisteredMemory } from './registered-memory.js';
+import { SessionPool } from './session-pool.js';
 import { TargetIserDatamover } from './target-datamover.js';
 
 export { RegisteredMemory } from './registered-memory.js';
@@ -48,18 +49,28 @@ export function acceptIser(
  * The initiator's Datamover on a connection that was resolved, which it owns from now on: it is connected when this
  * resolves.
  *
- * @throws those of {@link RdmaConnection.connect}
+ * @throws those of {@link RdmaConnection.connect}; `RDMA_MEMORY`
  */
 export async function connectIser(
   connection: RdmaConnection,
   registered: RegisteredMemory,
   events: DatamoverEvents,
 ): Promise<InitiatorDatamover> {
-  const { hasSendWithInvalidate, maxResponderResources } = connection.device.attributes;
-  const datamover = new InitiatorIserDatamover(connection, registered, events);
+  const { device } = connection;
+  const { hasMemoryWindows, hasSendWithInvalidate, maxResponderResources } = device.attributes;
+  const memory = hasMemoryWindows ? registered : new SessionPool(device, registered.limit);
+  let datamover: InitiatorIserDatamover;
+  try {
+    datamover = new InitiatorIserDatamover(connection, memory, events);
+  } catch (error) {
+    connection.close();
+    if (memory !== registered) memory.close();
+    throw error;
+  }
   try {
     await connection.connect({
-      privateData: privateData(hasSendWithInvalidate),
+      // The keys of a pool are no command's.
+      privateData: privateData(hasSendWithInvalidate && hasMemoryWindows),
       responderResources: maxResponderResources,
       initiatorDepth: 1,
     });

@@ -14,9 +14,11 @@ import {
   RawIser,
   type RawMessage,
 } from '../../../test/support/raw-iser.js';
+import { NarrowDevice } from '../../../test/support/narrow-device.js';
 import { RdmaWire } from '../../../test/support/rdma-wire.js';
 import { Bhs, DataOut, ScsiCommand, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { Opcode, ResponseFlag } from '../../iscsi/wire/opcodes.js';
+import { IwarpDevice } from '../../rdma/iwarp/device.js';
 import { Memory } from '../../util/memory.js';
 import type { DatamoverEvents, InitiatorDatamover } from '../datamover.js';
 import { connectIser, RegisteredMemory } from './index.js';
@@ -112,7 +114,11 @@ class IserTargetPeer implements TargetPeer {
 
 let seed = 1;
 
-async function open(events: DatamoverEvents, mayInvalidate: boolean): Promise<InitiatorHarness> {
+async function open(
+  events: DatamoverEvents,
+  mayInvalidate: boolean,
+  active = new IwarpDevice(),
+): Promise<InitiatorHarness> {
   let raw!: RawIser;
   let datamover!: InitiatorDatamover;
   const wire = await RdmaWire.connect(
@@ -124,6 +130,7 @@ async function open(events: DatamoverEvents, mayInvalidate: boolean): Promise<In
       raw = new RawIser(request);
       void request.accept({ privateData: mayInvalidate ? MAY_INVALIDATE : MAY_NOT_INVALIDATE });
     },
+    { active },
   );
   return { datamover, peer: new IserTargetPeer(raw, mayInvalidate), settle: () => wire.settle() };
 }
@@ -132,4 +139,8 @@ initiatorDatamoverContract('iser', { hasDigests: false, open: (events) => open(e
 initiatorDatamoverContract('iser, the target invalidates keys', {
   hasDigests: false,
   open: (events) => open(events, true),
+});
+initiatorDatamoverContract('iser on a device that can little', {
+  hasDigests: false,
+  open: (events) => open(events, false, new NarrowDevice()),
 });

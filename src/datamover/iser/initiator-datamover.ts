@@ -18,11 +18,13 @@ import type {
   InitiatorTransfer,
 } from '../datamover.js';
 import { putDataOut } from '../data-out.js';
-import { type Grant, Grants } from './grants.js';
+import { type Grant, Grants, type TaskGrants } from './grants.js';
 import { helloMessage, IserOpcode, isHelloAccepted } from './header.js';
 import { HEADERS, IserDatamover, Work, workId } from './iser-datamover.js';
 import type { OutgoingMessage } from './message-buffers.js';
+import { PoolGrants } from './pool-grants.js';
 import type { RegisteredMemory } from './registered-memory.js';
+import { SessionPool } from './session-pool.js';
 
 /** Commands that have an answer to come; for each of them there is a receive. */
 const TASKS = 256;
@@ -30,18 +32,27 @@ const TASKS = 256;
 const LOGIN_RECEIVES = 8;
 
 export class InitiatorIserDatamover extends IserDatamover implements InitiatorDatamover {
-  readonly taskLimit = TASKS;
+  readonly taskLimit: number;
   readonly #events: DatamoverEvents;
-  readonly #grants: Grants;
+  readonly #grants: TaskGrants;
+  /** Where the device has no memory windows. */
+  readonly #pool: SessionPool | null;
   readonly #header = Memory.allocate(BHS_LENGTH);
   #tasks: InitiatorTasks | null = null;
   #isHelloDue = false;
 
-  constructor(connection: RdmaConnection, registered: RegisteredMemory, events: DatamoverEvents) {
-    super(connection, registered, events, LOGIN_RECEIVES);
+  /** `memory`: a pool is this connection's own. */
+  constructor(connection: RdmaConnection, memory: RegisteredMemory | SessionPool, events: DatamoverEvents) {
+    super(connection, memory, events, LOGIN_RECEIVES);
     this.#events = events;
+    this.taskLimit = Math.min(TASKS, this.commandRoom);
+    this.#pool = memory instanceof SessionPool ? memory : null;
+    this.#grants = memory instanceof SessionPool ? new PoolGrants(memory) : this.#windowGrants(memory);
+  }
+
+  #windowGrants(registered: RegisteredMemory): Grants {
     const { request } = this;
-    this.#grants = new Grants(registered, (window, region, offset, length, access) => {
+    return new Grants(registered, (window, region, offset, length, access) => {
       request.opcode = SendOpcode.BIND_WINDOW;
       request.flags = 0;
       request.id = workId(Work.OTHER, 0);
@@ -102,7 +113,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     const residual = isUnderflow ? ScsiResponse.residualCount.get(header) : 0;
     transfer.transferred = Math.max(0, buffer.length - residual);
     if (grant?.isCopy === true && transfer.isRead)
-      buffer.writeFrom(0, grant.memory, 0, Math.min(transfer.transferred, buffer.length));
+      buffer.writeFrom(0, grant.memory, grant.offset, Math.min(transfer.transferred, buffer.length));
   }
 
   // ---- output ----
@@ -112,11 +123,18 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     const { immediateLength, unsolicitedLength, buffer } = transfer;
     transfer.dataSN = 0;
     transfer.transferred = 0;
-    const grant = buffer.length > 0 ? this.#grants.open(transfer) : null;
+    let grant: Grant | null = null;
+    try {
+      if (buffer.length > 0) grant = this.#grants.open(transfer);
+    } catch (error) {
+      // The command has its number, and cannot be left out.
+      this.deallocateConnectionResources(error as Error);
+    }
     if (this.hasEnded()) return;
     const ahsLength = ahs === null ? 0 : ahs.length;
     putLengths(header, 0, ahsLength, immediateLength);
     const message = this.beginPdu(header, grant?.remote ?? null, ahsLength, immediateLength === 0);
+    if (this.hasEnded()) return;
     if (ahs !== null) copyBytes(ahs, 0, message.bytes, message.offset + HEADERS, ahsLength);
     if (immediateLength > 0) this.#append(message, transfer, 0, immediateLength);
     this.postMessage(message);
@@ -143,6 +161,7 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
       const expStatSN = this.#tasks!.expectedStatSN();
       putDataOut(header.bytes, 0, transfer, offset, part, isLast, RESERVED_TAG, expStatSN, dataSN);
       const message = this.beginPdu(header, null, 0, false);
+      if (this.hasEnded()) return;
       this.#append(message, transfer, offset, part);
       this.postMessage(message);
       offset += part;
@@ -164,5 +183,9 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
 
   protected override terminated(): void {
     this.#grants.closeAll();
+  }
+
+  protected override released(): void {
+    this.#pool?.close();
   }
 }

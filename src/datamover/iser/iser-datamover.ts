@@ -29,8 +29,8 @@ import {
   type RemoteBuffers,
 } from '../datamover.js';
 import { getControlHeader, ISER_HEADER_LENGTH, IserOpcode, iserOpcode, putControlHeader } from './header.js';
-import { IncomingMessages, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
-import type { RegisteredMemory } from './registered-memory.js';
+import { IncomingMessages, lostMessage, type OutgoingMessage, OutgoingMessages } from './message-buffers.js';
+import type { DomainMemory } from './registered-memory.js';
 
 /** iSER header and basic header segment. */
 export const HEADERS = ISER_HEADER_LENGTH + BHS_LENGTH;
@@ -46,6 +46,12 @@ const RECEIVE_REQUESTS = 1024;
 const COMPLETIONS_AT_ONCE = 64;
 /** Of Sends that nobody waits for, one in so many has a completion: by that the queue's room comes back. */
 const SENDS_PER_COMPLETION = 64;
+/**
+ * Requests that a command takes at most, bar those with many pieces: two windows, the command, and data that goes along; or writes
+ * and the response. And messages of either side that belong to no command, or whose room has not come back yet.
+ */
+const REQUESTS_OF_COMMAND = 4;
+const OTHER_MESSAGES = 80;
 /** Parts of a list, of which large buffers have many. */
 const SGES = 32;
 
@@ -59,10 +65,13 @@ export function workId(kind: number, index: number): number {
 
 export abstract class IserDatamover implements Datamover {
   readonly kind = 'iser';
+  readonly device: string;
   protected readonly connection: RdmaConnection;
-  protected readonly registered: RegisteredMemory;
+  protected readonly registered: DomainMemory;
   protected readonly queuePair: QueuePair;
   protected readonly sges: number;
+  /** Commands at a time that the queues have room for; at least 1. */
+  protected readonly commandRoom: number;
   protected readonly messages: OutgoingMessages;
   protected parameters: Readonly<ConnectionParameters> = LOGIN_PARAMETERS;
   protected isTerminated = false;
@@ -84,7 +93,7 @@ export abstract class IserDatamover implements Datamover {
   /** `loginReceives`: PDUs that the peer may send before {@link enable}. */
   constructor(
     connection: RdmaConnection,
-    registered: RegisteredMemory,
+    registered: DomainMemory,
     events: DatamoverEvents,
     loginReceives: number,
   ) {
@@ -92,6 +101,7 @@ export abstract class IserDatamover implements Datamover {
     this.registered = registered;
     this.#events = events;
     const { device } = connection;
+    this.device = device.name;
     const { attributes } = device;
     const { domain } = registered;
     this.sges = Math.min(SGES, attributes.maxSges);
@@ -99,6 +109,11 @@ export abstract class IserDatamover implements Datamover {
     const maxSendRequests = Math.min(SEND_REQUESTS, attributes.maxSendRequests);
     const maxReceiveRequests = Math.min(RECEIVE_REQUESTS, attributes.maxReceiveRequests);
     this.#maxReceives = maxReceiveRequests;
+    const room = Math.min(
+      (maxSendRequests - OTHER_MESSAGES) / REQUESTS_OF_COMMAND,
+      maxReceiveRequests - OTHER_MESSAGES,
+    );
+    this.commandRoom = Math.max(1, Math.floor(room));
     this.#queue = device.createCompletionQueue(maxSendRequests + maxReceiveRequests, {
       completed: () => {
         this.#complete();
@@ -113,14 +128,23 @@ export abstract class IserDatamover implements Datamover {
       maxSges: this.sges,
       maxInlineData: this.messages.inlineLength,
     };
-    this.queuePair = connection.createQueuePair(domain, options, {
-      disconnected: (error) => {
-        // What came before the end is handled first: a Logout Response is the reason for it.
-        this.#complete();
-        this.#finish(error);
-      },
-    });
-    this.#postReceives(loginReceives, LOGIN_DATA_SEGMENT);
+    try {
+      this.queuePair = connection.createQueuePair(domain, options, {
+        disconnected: (error) => {
+          // What came before the end is handled first: a Logout Response is the reason for it.
+          this.#complete();
+          this.#finish(error);
+        },
+      });
+      this.#postReceives(loginReceives, LOGIN_DATA_SEGMENT);
+    } catch (error) {
+      // A device has only so much room.
+      this.isTerminated = true;
+      connection.close();
+      this.#queue.close();
+      this.#incoming.close();
+      throw error;
+    }
     this.#queue.arm();
   }
 
@@ -136,6 +160,10 @@ export abstract class IserDatamover implements Datamover {
   protected abstract messageLeft(transfer: DataTransfer): void;
   /** The connection is gone, and nothing touches any buffer. */
   protected abstract terminated(): void;
+  /** The connection has nothing registered any more. */
+  protected released(): void {
+    // The registered memory is others', too.
+  }
 
   /** Whether only a Hello or HelloReply Message may come. */
   protected abstract readonly awaitsHello: boolean;
@@ -322,9 +350,16 @@ export abstract class IserDatamover implements Datamover {
     return message;
   }
 
+  /** Where there is no memory for it, the connection ends, and the message goes nowhere. */
   protected beginMessage(length: number, isWhole: boolean): OutgoingMessage {
     const { messages } = this;
-    const message = isWhole && length <= messages.inlineLength ? messages.inline : messages.take(length);
+    let message: OutgoingMessage;
+    try {
+      message = isWhole && length <= messages.inlineLength ? messages.inline : messages.take(length);
+    } catch (error) {
+      this.#finish(error as Error);
+      message = lostMessage(length);
+    }
     this.request.sges.clear().add(message.region, message.offset, length);
     return message;
   }
@@ -334,7 +369,7 @@ export abstract class IserDatamover implements Datamover {
     const { request } = this;
     request.opcode = invalidates === 0 ? SendOpcode.SEND : SendOpcode.SEND_WITH_INVALIDATE;
     request.invalidateKey = invalidates;
-    if (message === this.messages.inline) {
+    if (this.messages.isInline(message)) {
       const isLast = ++this.#inlineCount % SENDS_PER_COMPLETION === 0;
       request.id = workId(Work.OTHER, 0);
       request.flags = SendFlag.SOLICITED | SendFlag.INLINE | (isLast ? SendFlag.SIGNALED : 0);
@@ -411,6 +446,7 @@ export abstract class IserDatamover implements Datamover {
     this.terminated();
     this.messages.close();
     this.#incoming.close();
+    this.released();
     return true;
   }
 }

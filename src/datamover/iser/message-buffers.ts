@@ -51,6 +51,18 @@ export class OutgoingMessage {
   }
 }
 
+/** One that nobody sends, to be written all the same. */
+export function lostMessage(length: number): OutgoingMessage {
+  const region = {
+    memory: Memory.allocate(length),
+    access: 0,
+    remoteKey: 0,
+    address: 0,
+    deregister: () => undefined,
+  };
+  return new OutgoingMessage(-1, region, 0);
+}
+
 const TAKEN_AT_ONCE = 32;
 
 /** Messages of `size` bytes each, as many as are needed at a time. */
@@ -58,20 +70,25 @@ export class OutgoingMessages {
   readonly all: OutgoingMessage[] = [];
   /** Bytes of the longest that can be posted inline; 0: none. */
   readonly inlineLength: number;
-  /** For one that is posted inline: the next may take its place right away. It is not among {@link all}. */
-  readonly inline: OutgoingMessage;
   readonly #domain: ProtectionDomain;
   readonly #size: number;
   readonly #free: OutgoingMessage[] = [];
+  #inline: OutgoingMessage | null = null;
   readonly #slabs: MemoryRegion[] = [];
 
   constructor(domain: ProtectionDomain, size: number, inlineLength: number) {
     this.#domain = domain;
     this.#size = size;
     this.inlineLength = inlineLength;
-    const slab = domain.registerMemory(Memory.allocate(size), AccessFlag.LOCAL_WRITE);
-    this.#slabs.push(slab);
-    this.inline = new OutgoingMessage(0, slab, 0);
+  }
+
+  /** The one for what is posted inline: the next may take its place right away. */
+  get inline(): OutgoingMessage {
+    return (this.#inline ??= this.take(this.inlineLength));
+  }
+
+  isInline(message: OutgoingMessage): boolean {
+    return message === this.#inline;
   }
 
   /** One with room for `length` bytes. */

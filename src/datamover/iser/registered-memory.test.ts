@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { IwarpDevice } from '../../rdma/iwarp/device.js';
 import type { IwarpProtectionDomain } from '../../rdma/iwarp/protection-domain.js';
 import { AccessFlag } from '../../rdma/verbs.js';
-import { Memory } from '../../util/memory.js';
+import { NarrowDevice } from '../../../test/support/narrow-device.js';
+import { Memory, ScatterList } from '../../util/memory.js';
 import { RegisteredMemory } from './registered-memory.js';
 
 describe('RegisteredMemory', () => {
@@ -166,5 +167,44 @@ describe('RegisteredMemory', () => {
       assert.deepEqual([closed.regions, closed.bytes], [0, 0]);
       other.close();
     });
+  });
+
+  it('tells whether there is room, and tries it', () => {
+    const list = new ScatterList();
+    for (const memory of [first, second, third]) list.add(memory, 0, 1000);
+    assert.ok(registered.hasRoom);
+    // More than may stay may be in use.
+    assert.ok(registered.prepare(list));
+    assert.deepEqual(counts(), [2, 2000, 2]);
+    use(third);
+    use(fourth);
+    assert.equal(registered.bytes, 2000);
+  });
+});
+
+describe('RegisteredMemory of a device that is full', () => {
+  it('lets go of what is idle, and keeps no more than there was from then on', async () => {
+    const device = new NarrowDevice({});
+    const registered = new RegisteredMemory(device, 1 << 20);
+    const [held, idle, other] = [1, 2, 3].map(() => Memory.allocate(1000)) as [Memory, Memory, Memory];
+    registered.hold(held);
+    registered.hold(idle);
+    registered.release(idle);
+    device.isFull = true;
+    assert.throws(() => registered.hold(other), { code: 'RDMA_MEMORY', by: 'local' });
+    assert.deepEqual([registered.regions, registered.bytes, registered.limit], [1, 1000, 2000]);
+    const list = new ScatterList();
+    list.add(held, 0, 1000);
+    assert.ok(registered.prepare(list));
+    list.add(other, 0, 1000);
+    assert.ok(!registered.prepare(list));
+    assert.equal(registered.regions, 1);
+    device.isFull = false;
+    assert.ok(registered.prepare(list));
+    assert.ok(!registered.hasRoom);
+    registered.release(held);
+    registered.close();
+    assert.equal(device.registrations, 0);
+    await device.close();
   });
 });

@@ -5,8 +5,45 @@
  * is too much.
  */
 
-import type { Memory, MemoryWatcher } from '../../util/memory.js';
+import type { Memory, MemoryWatcher, ScatterList } from '../../util/memory.js';
+import { RiserError } from '../../util/errors.js';
 import { AccessFlag, type MemoryRegion, type ProtectionDomain, type RdmaDevice } from '../../rdma/verbs.js';
+
+/** What a connection knows of memory that is registered in its domain, whoever has it. */
+export interface DomainMemory {
+  readonly domain: ProtectionDomain;
+  /** The region of `memory`, which stays until it is released as often as it was held. */
+  hold(memory: Memory): MemoryRegion;
+  release(memory: Memory): void;
+}
+
+/**
+ * Register `memory`; if that fails, once more behind `makeRoom`: adapters pin it, for which there are limits.
+ *
+ * @throws RiserError `RDMA_MEMORY`
+ */
+export function register(
+  domain: ProtectionDomain,
+  memory: Memory,
+  access: number,
+  makeRoom: () => void,
+): MemoryRegion {
+  try {
+    return domain.registerMemory(memory, access);
+  } catch {
+    makeRoom();
+  }
+  try {
+    return domain.registerMemory(memory, access);
+  } catch (cause) {
+    throw new RiserError('RDMA_MEMORY', `${memory.length} bytes cannot be registered: ${String(cause)}`, {
+      by: 'local',
+      costs: 'connection',
+      cause,
+      remedy: '"riser doctor" tells how much memory may be locked, and how to have more.',
+    });
+  }
+}
 
 interface Entry {
   readonly region: MemoryRegion;
@@ -16,10 +53,10 @@ interface Entry {
   isKept: boolean;
 }
 
-export class RegisteredMemory implements MemoryWatcher {
+export class RegisteredMemory implements DomainMemory, MemoryWatcher {
   readonly domain: ProtectionDomain;
   readonly #access: number;
-  readonly #limit: number;
+  #limit: number;
   /** The oldest registration first. */
   readonly #entries = new Map<Memory, Entry>();
   /** The one that was asked for last: as a rule it is asked for again. */
@@ -30,13 +67,15 @@ export class RegisteredMemory implements MemoryWatcher {
 
   /** `limit`: with more bytes than this nothing that is idle stays registered. */
   constructor(device: RdmaDevice, limit: number) {
-    const { hasMemoryWindows, readNeedsRemoteWrite } = device.attributes;
+    const { hasMemoryWindows } = device.attributes;
     this.domain = device.allocateProtectionDomain();
     this.#limit = limit;
-    this.#access =
-      AccessFlag.LOCAL_WRITE |
-      (hasMemoryWindows ? AccessFlag.WINDOW_BIND : 0) |
-      (readNeedsRemoteWrite ? AccessFlag.REMOTE_WRITE : 0);
+    this.#access = AccessFlag.LOCAL_WRITE | (hasMemoryWindows ? AccessFlag.WINDOW_BIND : 0);
+  }
+
+  /** With more bytes than this nothing that is idle stays registered; it shrinks when the system gives no more. */
+  get limit(): number {
+    return this.#limit;
   }
 
   /** Regions that are registered now. */
@@ -44,9 +83,38 @@ export class RegisteredMemory implements MemoryWatcher {
     return this.#entries.size;
   }
 
+  /** Whether more may stay registered. */
+  get hasRoom(): boolean {
+    return this.bytes < this.#limit;
+  }
+
+  /** Whether all of `list` can be registered. What is may be let go of again before it is held. */
+  prepare({ regions, count }: ScatterList): boolean {
+    if (this.#limit === Infinity) return true;
+    let held = 0;
+    try {
+      while (held < count) {
+        this.hold(regions[held]!);
+        held++;
+      }
+      return true;
+    } catch {
+      return false;
+    } finally {
+      while (held > 0) this.release(regions[--held]!);
+    }
+  }
+
+  /** A region that is nobody else's, which its user deregisters. @throws RiserError `RDMA_MEMORY` */
+  registerBriefly(memory: Memory, access: number): MemoryRegion {
+    return register(this.domain, memory, access, this.#makeRoom);
+  }
+
   /**
    * The region of `memory`, which stays until it is released as often as it was held, and longer if it may be used again
    * (`isKept`, of whoever is the first).
+   *
+   * @throws RiserError `RDMA_MEMORY`
    */
   hold(memory: Memory, isKept = true): MemoryRegion {
     if (memory !== this.#last) {
@@ -75,12 +143,18 @@ export class RegisteredMemory implements MemoryWatcher {
     this.domain.close();
   }
 
+  /** The system gives no more: what there is now is the limit. */
+  readonly #makeRoom = (): void => {
+    this.#limit = this.bytes;
+    for (const [old, entry] of this.#entries) if (entry.users === 0) this.#deregister(old, entry);
+  };
+
   #register(memory: Memory, isKept: boolean): Entry {
     for (const [old, entry] of this.#entries) {
       if (this.bytes + memory.length <= this.#limit) break;
       if (entry.users === 0) this.#deregister(old, entry);
     }
-    const region = this.domain.registerMemory(memory, this.#access);
+    const region = register(this.domain, memory, this.#access, this.#makeRoom);
     const entry = { region, users: 0, isKept: isKept && !memory.isRetired };
     this.#entries.set(memory, entry);
     if (entry.isKept) memory.watch(this);

@@ -13,9 +13,11 @@ import {
   RawIser,
   type RawMessage,
 } from '../../../test/support/raw-iser.js';
+import { NARROW, NarrowDevice } from '../../../test/support/narrow-device.js';
 import { RdmaWire } from '../../../test/support/rdma-wire.js';
 import { Bhs, ScsiCommand, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { CommandFlag, FINAL, Opcode } from '../../iscsi/wire/opcodes.js';
+import { IwarpDevice } from '../../rdma/iwarp/device.js';
 import { Memory } from '../../util/memory.js';
 import type { TargetDatamover, TargetDatamoverEvents } from '../datamover.js';
 import { acceptIser, RegisteredMemory } from './index.js';
@@ -82,7 +84,11 @@ class IserPeer implements DatamoverPeer {
 
 let seed = 1;
 
-async function open(events: TargetDatamoverEvents, mayInvalidate: boolean): Promise<DatamoverHarness> {
+async function open(
+  events: TargetDatamoverEvents,
+  mayInvalidate: boolean,
+  passive = new IwarpDevice({ mayAnswerFirst: true }),
+): Promise<DatamoverHarness> {
   let raw!: RawIser;
   let datamover!: TargetDatamover;
   const wire = await RdmaWire.connect(
@@ -94,6 +100,7 @@ async function open(events: TargetDatamoverEvents, mayInvalidate: boolean): Prom
     (request, asked, { passive }) => {
       datamover = acceptIser(request, asked, new RegisteredMemory(passive, 1 << 20), events);
     },
+    { passive },
   );
   return { datamover, peer: new IserPeer(raw, mayInvalidate), settle: () => wire.settle() };
 }
@@ -107,4 +114,9 @@ datamoverContract('iser, keys are invalidated by Sends', {
   hasDigests: false,
   fillsAbandoned: true,
   open: (events) => open(events, true),
+});
+datamoverContract('iser on a device that can little', {
+  hasDigests: false,
+  fillsAbandoned: true,
+  open: (events) => open(events, false, new NarrowDevice(NARROW, { mayAnswerFirst: true })),
 });

@@ -6,7 +6,8 @@
 import { BHS_LENGTH, ScsiResponse } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, ScsiResponse as Response } from '../../iscsi/wire/opcodes.js';
 import { SendFlag, SendOpcode } from '../../rdma/work.js';
-import type { RdmaConnection } from '../../rdma/verbs.js';
+import { AccessFlag, type MemoryRegion, type RdmaConnection } from '../../rdma/verbs.js';
+import { Memory, type ScatterList } from '../../util/memory.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -31,18 +32,21 @@ interface Read {
   transfer: TargetTransfer | null;
   offset: number;
   length: number;
+  /** Where it goes, registered for it alone; null where its buffer is registered for all. */
+  sink: MemoryRegion | null;
 }
 
 export class TargetIserDatamover extends IserDatamover implements TargetDatamover {
   /** An RDMA Read that is posted cannot be taken back. */
   readonly abandonsAtOnce = false;
   readonly #events: TargetDatamoverEvents;
+  readonly #memory: RegisteredMemory;
   /** The initiator lets its keys be invalidated by Sends. */
   readonly #mayInvalidate: boolean;
   /** RDMA Reads that the connection may have under way. */
   #depth: number;
   /** RDMA Reads that are posted at a time. */
-  #mostReads = READS;
+  #mostReads: number;
   #numbering!: Numbering;
   #isHelloDue = false;
   #isRejected = false;
@@ -62,8 +66,22 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   ) {
     super(connection, registered, events, LOGIN_RECEIVES);
     this.#events = events;
+    this.#memory = registered;
     this.#mayInvalidate = mayInvalidate;
     this.#depth = depth;
+    this.#mostReads = Math.min(READS, this.commandRoom);
+  }
+
+  get commandLimit(): number {
+    return this.commandRoom;
+  }
+
+  get takesLoans(): boolean {
+    return this.#memory.hasRoom;
+  }
+
+  prepare(buffer: ScatterList): boolean {
+    return this.#memory.prepare(buffer);
   }
 
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
@@ -86,7 +104,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     this.#isRejected = served === null || (served > 0 && this.#depth === 0);
     this.#isHelloDue = false;
     this.#depth = Math.min(this.#depth, served ?? 0);
-    this.#mostReads = Math.min(READS, this.#depth);
+    this.#mostReads = Math.min(this.#mostReads, this.#depth);
     this.sendHello(helloReplyMessage(this.#depth, this.#isRejected));
     if (this.#isRejected) this.connectionTerminate();
   }
@@ -103,8 +121,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   }
 
   protected override terminated(): void {
-    for (const { transfer, offset, length } of this.#reads)
-      if (transfer !== null) this.#releaseRead(transfer, offset, length);
+    for (const read of this.#reads) if (read.transfer !== null) this.#releaseRead(read);
     for (const transfer of this.#abandoned) this.#events.buffersReleased(transfer);
     this.#abandoned.clear();
     this.#waiting.length = 0;
@@ -125,12 +142,12 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       this.#events.buffersReleased(transfer);
       return;
     }
-    this.#write(transfer, length);
+    if (!this.#write(transfer, length)) return;
+    const message = this.beginHeaders(null, 0, false);
     if (this.hasEnded()) {
       this.messageLeft(transfer);
       return;
     }
-    const message = this.beginHeaders(null, 0, false);
     this.#putResponse(message, transfer, status, residualFlags, residual);
     message.transfer = transfer;
     this.postMessage(message, this.#invalidates(transfer));
@@ -158,7 +175,8 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     view.setUint32(at + ScsiResponse.residualCount.offset, residual);
   }
 
-  #write(transfer: TargetTransfer, length: number): void {
+  /** All of the buffer is held until the status has left. False: it cannot be, so that the connection has ended. */
+  #write(transfer: TargetTransfer, length: number): boolean {
     const { request, registered } = this;
     const { buffer, remote } = transfer;
     request.opcode = SendOpcode.RDMA_WRITE;
@@ -167,9 +185,13 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     request.remoteKey = remote.readKey;
     request.sges.clear();
     let offset = 0;
-    // All of the buffer is held until the status has left.
     for (let i = 0; i < buffer.count; i++) {
-      const region = registered.hold(buffer.regions[i]!);
+      const region = this.#hold(buffer.regions[i]!);
+      if (region === null) {
+        while (i-- > 0) registered.release(buffer.regions[i]!);
+        this.#events.buffersReleased(transfer);
+        return false;
+      }
       const part = Math.min(buffer.lengths[i]!, length - offset - request.sges.length);
       if (part <= 0) continue;
       request.sges.add(region, buffer.offsets[i]!, part);
@@ -178,6 +200,17 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
       offset += request.sges.length;
       this.postRequest();
       request.sges.clear();
+    }
+    return true;
+  }
+
+  /** Null: there is no room for it, so that the connection has ended. {@link prepare} keeps most from that. */
+  #hold(memory: Memory): MemoryRegion | null {
+    try {
+      return this.registered.hold(memory);
+    } catch (error) {
+      this.deallocateConnectionResources(error as Error);
+      return null;
     }
   }
 
@@ -230,20 +263,31 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   #read(transfer: TargetTransfer, from: number, most: number): void {
     const { request, registered } = this;
     const { buffer, remote } = transfer;
-    const maxSges = Math.min(this.sges, this.connection.device.attributes.maxReadSges);
+    const { maxReadSges, readNeedsRemoteWrite } = this.connection.device.attributes;
+    const maxSges = readNeedsRemoteWrite ? 1 : Math.min(this.sges, maxReadSges);
     const list = request.sges.clear();
+    let sink: MemoryRegion | null = null;
     let at = 0;
     for (let i = 0; i < buffer.count && list.count < maxSges && list.length < most; i++) {
       const have = buffer.lengths[i]!;
       const skip = Math.max(0, from - at);
       at += have;
       if (skip >= have) continue;
-      const region = registered.hold(buffer.regions[i]!);
-      list.add(region, buffer.offsets[i]! + skip, Math.min(have - skip, most - list.length));
+      const part = Math.min(have - skip, most - list.length);
+      const memory = buffer.regions[i]!;
+      const offset = buffer.offsets[i]! + skip;
+      const region = readNeedsRemoteWrite ? (sink = this.#sink(memory, offset, part)) : this.#hold(memory);
+      if (region === null) {
+        for (let k = 0; k < list.count; k++) registered.release(list.regions[k]!.memory);
+        return;
+      }
+      list.add(region, sink === null ? offset : 0, part);
     }
-    const index = this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0 }) - 1;
+    const index =
+      this.#freeReads.pop() ?? this.#reads.push({ transfer: null, offset: 0, length: 0, sink: null }) - 1;
     const read = this.#reads[index]!;
     read.transfer = transfer;
+    read.sink = sink;
     read.offset = from;
     read.length = list.length;
     transfer.solicitOffset = from + list.length;
@@ -259,7 +303,7 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
   protected override readCompleted(index: number): void {
     const read = this.#reads[index]!;
     const transfer = read.transfer!;
-    this.#releaseRead(transfer, read.offset, read.length);
+    this.#releaseRead(read);
     read.transfer = null;
     this.#freeReads.push(index);
     transfer.outstandingR2Ts--;
@@ -277,8 +321,30 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     this.#solicit(next);
   }
 
+  /**
+   * What the initiator may write to until the read is complete: this device tells it the key. The buffer's own registration,
+   * which lasts and has others' data beside, must not have such a key.
+   */
+  #sink({ bytes }: Memory, offset: number, length: number): MemoryRegion | null {
+    const part = new Memory(bytes.subarray(offset, offset + length));
+    const access = AccessFlag.LOCAL_WRITE | AccessFlag.REMOTE_WRITE;
+    try {
+      return this.#memory.registerBriefly(part, access);
+    } catch (error) {
+      this.deallocateConnectionResources(error as Error);
+      return null;
+    }
+  }
+
   /** Let go of the memory of a read. */
-  #releaseRead({ buffer }: TargetTransfer, from: number, length: number): void {
+  #releaseRead(read: Read): void {
+    const { sink, offset: from, length } = read;
+    if (sink !== null) {
+      sink.deregister();
+      read.sink = null;
+      return;
+    }
+    const { buffer } = read.transfer!;
     let at = 0;
     for (let i = 0; i < buffer.count && at < from + length; i++) {
       const have = buffer.lengths[i]!;

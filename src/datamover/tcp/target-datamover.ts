@@ -18,6 +18,8 @@ import { TcpDatamover } from './tcp-datamover.js';
 
 export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatamover {
   readonly abandonsAtOnce = true;
+  readonly commandLimit = Infinity;
+  readonly takesLoans = true;
   readonly #events: TargetDatamoverEvents;
   readonly #r2ts = new R2TTable();
 
@@ -29,6 +31,10 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
     this.enable(parameters);
     this.writer.numbering = numbering;
+  }
+
+  prepare(): boolean {
+    return true;
   }
 
   override released(owner: DataTransfer): void {

@@ -36,6 +36,7 @@ export interface Placement {
 
 export abstract class TcpDatamover<P extends Placement> implements Datamover, ByteStreamEvents {
   readonly kind = 'tcp';
+  readonly device = null;
   protected readonly stream: ByteStream;
   protected readonly writer: PduWriter;
   protected parameters: Readonly<ConnectionParameters> = LOGIN_PARAMETERS;

@@ -88,7 +88,7 @@ export class TargetConnection implements TargetDatamoverEvents {
       authenticator: host.authenticator,
       initiatorAddress: this.#initiatorAddress,
       initialStatSN: 1,
-      commandWindow: host.limits.commandWindow,
+      commandWindow: this.#commandWindow,
       isRdma: datamover.kind === 'iser',
       mayEnterRdma: enterRdma !== null,
     });
@@ -103,6 +103,11 @@ export class TargetConnection implements TargetDatamoverEvents {
   /** How its commands and data travel. */
   get transport(): TargetDatamover['kind'] {
     return this.#datamover!.kind;
+  }
+
+  /** The RDMA device that it is on; null over TCP. */
+  get device(): string | null {
+    return this.#datamover!.device;
   }
 
   /** Let time pass: ends a login that takes too long and a session whose peer is dead. */
@@ -152,6 +157,10 @@ export class TargetConnection implements TargetDatamoverEvents {
     this.#host.connectionClosed(this, reason);
   }
 
+  get #commandWindow(): number {
+    return Math.min(this.#host.limits.commandWindow, this.#datamover!.commandLimit);
+  }
+
   #loginRequest(pdu: ControlPdu): void {
     const header = pdu.header;
     // What else an initiator may have sent behind a login that failed is of no interest.
@@ -190,7 +199,7 @@ export class TargetConnection implements TargetDatamoverEvents {
       connectionId: login.identity.cid,
       expCmdSN: login.expCmdSN,
       statSN: login.statSN,
-      commandWindow: this.#host.limits.commandWindow,
+      commandWindow: this.#commandWindow,
     });
   }
 }

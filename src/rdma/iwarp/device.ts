@@ -120,8 +120,8 @@ export class IwarpProvider implements RdmaProvider {
  * else before (RFC 5044 7, "streaming mode"; so iSER does, RFC 7145 5.1) or are shared with other protocols by their first bytes.
  */
 export class IwarpDevice implements RdmaDevice {
-  readonly name = NAME;
-  readonly attributes = ATTRIBUTES;
+  readonly name: string = NAME;
+  readonly attributes: DeviceAttributes = ATTRIBUTES;
   readonly options: IwarpOptions & { startupTimeout: number; endTimeout: number };
   readonly #keys = new KeyTable();
   readonly #notifier = new Notifier(queueMicrotask);

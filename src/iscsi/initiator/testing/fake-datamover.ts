@@ -25,6 +25,7 @@ export interface SentPdu {
 
 export class FakeInitiatorDatamover implements InitiatorDatamover {
   readonly kind = 'tcp';
+  readonly device = null;
   readonly taskLimit = 65_536;
   readonly sent: SentPdu[] = [];
   tasks: InitiatorTasks | null = null;

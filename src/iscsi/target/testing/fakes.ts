@@ -32,6 +32,9 @@ export interface SentData {
 
 export class FakeDatamover implements TargetDatamover {
   readonly kind = 'tcp';
+  readonly device = null;
+  readonly commandLimit = Infinity;
+  readonly takesLoans = true;
   readonly sent: SentPdu[] = [];
   readonly data: SentData[] = [];
   readonly solicited: { transfer: TargetTransfer; from: number; to: number }[] = [];
@@ -40,6 +43,10 @@ export class FakeDatamover implements TargetDatamover {
   isTerminated = false;
   error: Error | null = null;
   numbering: Numbering | null = null;
+
+  prepare(): boolean {
+    return true;
+  }
 
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
     this.parameters = parameters;
