@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RiserError } from '../../util/errors.js';
-import { Bhs, NopIn } from '../wire/headers.js';
-import { FINAL, Opcode, RESERVED_TAG } from '../wire/opcodes.js';
+import { Bhs, NopIn, ScsiCommand } from '../wire/headers.js';
+import { FINAL, IMMEDIATE, Opcode, RESERVED_TAG } from '../wire/opcodes.js';
 import { FullFeatureUnderTest } from './testing/fake-datamover.js';
 
 describe('control requests', () => {
@@ -84,4 +84,87 @@ describe('control requests', () => {
       assert.ok(test.datamover.ended instanceof RiserError);
     });
   }
+
+  describe('for a target over RDMA that has room for two which it does not expect (RFC 7145 8.1.1.3)', () => {
+    /** Whether each that was sent since the last call is immediate, and its CmdSN. */
+    function sent(test: FullFeatureUnderTest): [boolean, number][] {
+      return test.datamover
+        .take()
+        .map(({ header }) => [(header[0]! & IMMEDIATE) !== 0, ScsiCommand.cmdSN.get(header)]);
+    }
+
+    /** The target tells its numbers. */
+    function tell(test: FullFeatureUnderTest): void {
+      test.receive(Opcode.NOP_IN, RESERVED_TAG, {
+        takesStatSN: false,
+        set: (header) => {
+          NopIn.targetTransferTag.set(header, RESERVED_TAG);
+        },
+      });
+    }
+
+    function start(window: number): { test: FullFeatureUnderTest; ping: () => void } {
+      const test = new FullFeatureUnderTest({
+        window,
+        parameters: { targetMaxOutstandingUnexpectedPDUs: 2 },
+      });
+      const ping = (): void => {
+        test.phase.control.ping(Buffer.from('ping'), () => undefined);
+      };
+      return { test, ping };
+    }
+
+    it('take their turn with the commands behind those', () => {
+      const { test, ping } = start(8);
+      for (let i = 0; i < 4; i++) ping();
+      assert.deepEqual(sent(test), [
+        [true, 1],
+        [true, 1],
+        [false, 1],
+        [false, 2],
+      ]);
+      // One command behind them was taken: both are.
+      test.expCmdSN = 2;
+      tell(test);
+      for (let i = 0; i < 3; i++) ping();
+      assert.deepEqual(sent(test), [
+        [true, 3],
+        [true, 3],
+        [false, 3],
+      ]);
+    });
+
+    it('wait where the window is closed, in order, and go before commands', () => {
+      const { test, ping } = start(1);
+      test.submit(2);
+      assert.deepEqual(sent(test), [[false, 1]]);
+      for (let i = 0; i < 5; i++) ping();
+      assert.deepEqual(sent(test), [
+        [true, 2],
+        [true, 2],
+      ]);
+      test.expCmdSN = 2;
+      test.maxCmdSN = 3;
+      tell(test);
+      assert.deepEqual(sent(test), [
+        [false, 2],
+        [false, 3],
+      ]);
+      test.expCmdSN = 4;
+      test.maxCmdSN = 4;
+      tell(test);
+      assert.deepEqual(sent(test), [
+        [true, 4],
+        [false, 4],
+      ]);
+    });
+
+    it('end with the connection while they wait', () => {
+      const { test } = start(0);
+      const answers: unknown[] = [];
+      for (let i = 0; i < 4; i++) test.phase.control.ping(Buffer.alloc(0), (answer) => answers.push(answer));
+      test.phase.terminated(null);
+      assert.equal(answers.length, 4);
+    });
+  });
 });

@@ -1,6 +1,6 @@
 /**
  * The requests of an initiator that are no SCSI commands, each waiting for its answer: task management, text,
- * pings and logout (RFC 7143 11.5, 11.10, 11.14, 11.18). All are sent for immediate delivery, so that a closed
+ * pings and logout (RFC 7143 11.5, 11.10, 11.14, 11.18). They are sent for immediate delivery as a rule, so that a closed
  * command window does not hold them up.
  */
 
@@ -74,7 +74,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginImmediate(Opcode.TASK_MANAGEMENT_REQUEST, tag);
+    const header = this.#phase.beginRequest(Opcode.TASK_MANAGEMENT_REQUEST, tag);
     Bhs.flags.set(header, FINAL | options.function);
     Bhs.lunHigh.set(header, options.lunHigh ?? 0);
     Bhs.lunLow.set(header, options.lunLow ?? 0);
@@ -118,7 +118,7 @@ export class ControlRequests {
       answer,
       deadline,
     );
-    const header = this.#phase.beginImmediate(Opcode.TEXT_REQUEST, tag);
+    const header = this.#phase.beginRequest(Opcode.TEXT_REQUEST, tag);
     TextRequest.targetTransferTag.set(header, targetTransferTag);
     this.#send(header, data);
   }
@@ -154,7 +154,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginImmediate(Opcode.NOP_OUT, tag);
+    const header = this.#phase.beginRequest(Opcode.NOP_OUT, tag);
     NopOut.targetTransferTag.set(header, RESERVED_TAG);
     this.#send(header, data);
   }
@@ -168,7 +168,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginImmediate(Opcode.LOGOUT_REQUEST, tag);
+    const header = this.#phase.beginRequest(Opcode.LOGOUT_REQUEST, tag);
     Bhs.flags.set(header, FINAL | LogoutReason.CLOSE_SESSION);
     LogoutRequest.cid.set(header, 0);
     this.#send(header, null);
@@ -227,8 +227,7 @@ export class ControlRequests {
   }
 
   #send(header: Buffer, data: Buffer | null): void {
-    this.#phase.datamover.sendControl(header, data, data?.length ?? 0);
-    this.#phase.flush();
+    this.#phase.sendRequest(header, data);
   }
 
   #broken(what: string): RiserError {

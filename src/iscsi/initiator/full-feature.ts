@@ -15,6 +15,7 @@ import type {
 import { RiserError } from '../../util/errors.js';
 import { Memory } from '../../util/memory.js';
 import { serialAdd } from '../../util/serial.js';
+import { UnexpectedPdus } from '../unexpected-pdus.js';
 import type { OperationalParameters } from '../login/keys.js';
 import type { InitiatorLoginResult } from '../login/initiator-login.js';
 import {
@@ -70,6 +71,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
   readonly #tasks = new TaskTable();
   readonly #queue = new TaskQueue();
   readonly #window: CommandWindow;
+  /** Immediate requests that the target has room for. */
+  readonly #unexpected: UnexpectedPdus;
+  /** Requests that are no commands, and for which there is no room yet. */
+  readonly #waiting: { header: Buffer; data: Buffer | null }[] = [];
   #expStatSN: number;
   /** The connection is gone. */
   isOver = false;
@@ -80,6 +85,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.parameters = login.parameters;
     this.#host = host;
     this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
+    this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
     this.#expStatSN = login.expStatSN;
     this.control = new ControlRequests(this);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
@@ -103,7 +109,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void {
     this.hasHeard = true;
-    if (this.#window.update(expCmdSN, maxCmdSN)) this.#sendQueued();
+    this.#unexpected.retire(expCmdSN);
+    const hasGrown = this.#window.update(expCmdSN, maxCmdSN);
+    if (this.#waiting.length > 0) this.#sendWaiting();
+    if (hasGrown) this.#sendQueued();
   }
 
   // ---- tasks ----
@@ -238,6 +247,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
       task.state = InitiatorTaskState.IDLE;
       task.done();
     }
+    this.#waiting.length = 0;
     this.control.terminated(error);
   }
 
@@ -365,12 +375,38 @@ export class InitiatorFullFeature implements InitiatorTasks {
     return header;
   }
 
-  /** A header of an immediate request, which carries the next CmdSN without taking it. */
-  beginImmediate(opcode: Opcode, initiatorTaskTag: number): Buffer {
-    const header = this.#begin(opcode | IMMEDIATE, initiatorTaskTag);
+  /** A header of a request that is no SCSI command, for {@link sendRequest}. */
+  beginRequest(opcode: Opcode, initiatorTaskTag: number): Buffer {
+    const header = this.#begin(opcode, initiatorTaskTag);
     Bhs.flags.set(header, FINAL);
-    this.#number(header);
     return header;
+  }
+
+  /**
+   * Send it for immediate delivery, with the next CmdSN, which it does not take. When a target over RDMA has no room for that it
+   * takes its turn with the commands, and waits if need be (RFC 7145 8.1.1.3).
+   */
+  sendRequest(header: Buffer, data: Buffer | null): void {
+    if (this.#waiting.length > 0 || !this.#trySend(header, data))
+      this.#waiting.push({ header: Buffer.from(header), data });
+    this.flush();
+  }
+
+  #trySend(header: Buffer, data: Buffer | null): boolean {
+    const isImmediate = this.#unexpected.room > 0;
+    if (!isImmediate && !this.#window.isOpen) return false;
+    this.#number(header);
+    if (isImmediate) {
+      Bhs.opcode.set(header, Bhs.opcode.get(header) | IMMEDIATE);
+      this.#unexpected.sent(this.#window.cmdSN);
+    } else this.#window.take();
+    this.datamover.sendControl(header, data, data?.length ?? 0);
+    return true;
+  }
+
+  #sendWaiting(): void {
+    const waiting = this.#waiting;
+    while (waiting.length > 0 && this.#trySend(waiting[0]!.header, waiting[0]!.data)) waiting.shift();
   }
 
   #number(header: Buffer): void {

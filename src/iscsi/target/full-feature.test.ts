@@ -67,6 +67,35 @@ describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
   });
 });
 
+describe('what an initiator over RDMA does not expect (RFC 7145 8.1.2)', () => {
+  /** Data-Out that answers no R2T there is: a Reject follows. */
+  const wrong = { opcode: Opcode.DATA_OUT, tag: 1, words: { 20: 5 } };
+
+  it('is sent as long as there is room, but for one ping', () => {
+    const { phase, datamover, arrive } = startFullFeature({ initiatorMaxOutstandingUnexpectedPDUs: 3 });
+    arrive({ opcode: Opcode.SCSI_COMMAND, tag: 1, cmdSN: 10 });
+    for (let i = 0; i < 4; i++) arrive(wrong);
+    phase.announceEnd();
+    assert.equal(datamover.sent.length, 2);
+    phase.ping();
+    assert.equal(datamover.sent.at(-1)?.header[0], Opcode.NOP_IN);
+    // Its answer tells that one was taken.
+    arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 11, words: { 28: 21 } });
+    arrive({ ...wrong, words: { 20: 5, 28: 21 } });
+    arrive({ ...wrong, words: { 20: 5, 28: 21 } });
+    assert.equal(datamover.sent.length, 4);
+    arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 11, words: { 28: 23 } });
+    phase.announceEnd();
+    assert.equal(datamover.sent.at(-1)?.header[0], Opcode.ASYNC_MESSAGE);
+  });
+
+  it('is not the answer to a request', () => {
+    const { datamover, arrive } = startFullFeature({ initiatorMaxOutstandingUnexpectedPDUs: 2 });
+    for (let i = 0; i < 5; i++) arrive({ opcode: 0x1f, tag: i, cmdSN: 10 + i });
+    assert.equal(datamover.sent.length, 5);
+  });
+});
+
 describe('requests', () => {
   it('rejects a second task under a tag that is in use', () => {
     const { datamover, arrive } = startFullFeature();

@@ -16,6 +16,7 @@ import { RiserError } from '../../util/errors.js';
 import type { Logger } from '../../util/logger.js';
 import type { BufferPool } from '../../util/memory.js';
 import { serialAdd } from '../../util/serial.js';
+import { UnexpectedPdus } from '../unexpected-pdus.js';
 import type { OperationalParameters } from '../login/keys.js';
 import { LOGIN_DATA_SEGMENT_LIMIT } from '../login/target-login.js';
 import {
@@ -93,6 +94,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   readonly #connectionId: number;
   readonly #text: TextExchange;
   #statSN: number;
+  /** What the initiator has room for, although it answers nothing. */
+  readonly #unexpected: UnexpectedPdus;
   /** All PDUs but Data-In and R2T are made here; the Datamover copies. */
   readonly #header = Buffer.alloc(BHS_LENGTH);
   readonly #senseData = Buffer.alloc(2 + 255);
@@ -109,6 +112,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.#isDiscovery = options.isDiscovery;
     this.#connectionId = options.connectionId;
     this.#statSN = options.statSN;
+    this.#unexpected = new UnexpectedPdus(parameters.initiatorMaxOutstandingUnexpectedPDUs);
     this.commands = new CommandTable(options.expCmdSN, options.commandWindow, () => host.createCommand(this));
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
     if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
@@ -143,6 +147,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.hasHeard = true;
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
+    this.#unexpected.retire(ScsiCommand.expStatSN.get(header));
     if (opcode === Opcode.DATA_OUT) {
       this.#unsolicitedData(pdu);
       return;
@@ -331,8 +336,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     return connectionId === this.#connectionId ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
   }
 
-  /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3). */
+  /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3), if it has room for that. */
   announceEnd(): void {
+    if (!this.#maySurprise()) return;
     const header = this.#begin(Opcode.ASYNC_MESSAGE, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
     AsyncMessage.asyncEvent.set(header, AsyncEvent.SESSION_WILL_DROP);
@@ -349,9 +355,22 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   // ---- PDUs ----
 
-  /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. */
+  /**
+   * Whether a PDU may be sent now that answers nothing. The last for which an initiator over RDMA has room is kept for a ping,
+   * whose answer tells what it has taken (RFC 7145 8.1.2). If so, it is counted as sent.
+   */
+  #maySurprise(): boolean {
+    const hasRoom = this.#unexpected.room > 1;
+    if (hasRoom) this.#unexpected.sent(this.#statSN);
+    return hasRoom;
+  }
+
+  /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. Of data for an active task the initiator expects no answer. */
   reject(request: Buffer, reason: RejectReason): void {
     this.#host.log.warn(`rejected a PDU, reason 0x${reason.toString(16)}: ${dumpHeader(request)}`);
+    const opcode = request[0]! & OPCODE_MASK;
+    const isExpected = opcode !== Opcode.DATA_OUT && opcode !== Opcode.SNACK_REQUEST;
+    if (!isExpected && !this.#maySurprise()) return;
     const header = this.#begin(Opcode.REJECT, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
     Reject.reason.set(header, reason);
