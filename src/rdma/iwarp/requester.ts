@@ -14,7 +14,7 @@ import {
   UNTAGGED_HEADER,
 } from './headers.js';
 import { Message } from './message.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import type { FpduWriter } from './mpa/fpdu-writer.js';
 import { type IwarpMemoryWindow, type IwarpProtectionDomain, REMOTE_RIGHTS } from './protection-domain.js';
 import { SendRing, type SendWork } from './work-queue.js';
