@@ -10,5 +10,7 @@ export * from './verbs.js';
 export * from './work.js';
 export { IwarpDevice, type IwarpOptions, IwarpProvider } from './iwarp/device.js';
 export type { StartOptions } from './iwarp/connection.js';
+export { NativeProvider } from './native/provider.js';
+export { allocatePages } from './native/memory.js';
 export { infoOf, type StreamInfo } from './iwarp/tcp.js';
 export * from './ping/index.js';
