@@ -40,7 +40,8 @@ std::string hostOf(const sockaddr* address) {
 /** What rdma_connect and rdma_accept take: arguments (queuePair, privateData, responderResources, initiatorDepth). */
 struct Parameters {
   explicit Parameters(const Napi::CallbackInfo& info) {
-    queuePair = QueuePair::from(info.Env(), info[0])->core(info.Env());
+    // Its number is enough: it may be destroyed while another thread waits.
+    const auto& queuePair = QueuePair::from(info.Env(), info[0])->core(info.Env());
     const Bytes bytes = bytesOf(info.Env(), info[1]);
     if (bytes.length > 255) throw Napi::RangeError::New(info.Env(), "more than 255 bytes of private data");
     privateData.assign(bytes.data, bytes.data + bytes.length);
@@ -56,7 +57,6 @@ struct Parameters {
   }
   Parameters(const Parameters&) = delete;
 
-  std::shared_ptr<QueuePairCore> queuePair;
   std::vector<uint8_t> privateData;
   rdma_conn_param conn{};
 };

@@ -86,6 +86,7 @@ Napi::Value Device::attributes(const Napi::CallbackInfo& info) {
   result.Set("hasWindows", (attr.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B)) != 0);
   result.Set("hasInvalidate", (attr.device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0);
   result.Set("hasAtomics", attr.atomic_cap != IBV_ATOMIC_NONE);
+  result.Set("vendor", attr.vendor_id);
   result.Set("ports", attr.phys_port_cnt);
   return result;
 }

@@ -149,10 +149,7 @@ void QueuePair::fail(const Napi::CallbackInfo& info) {
 
 void QueuePair::close(const Napi::CallbackInfo& info) {
   if (!core_) return;
-  // A call that connects it may be under way on another thread: then that is the last one.
-  if (core_.use_count() == 1) {
-    if (int error = lib.ibv_destroy_qp(core_->qp)) throw systemError(info.Env(), "ibv_destroy_qp", error);
-    core_->qp = nullptr;
-  }
+  if (int error = lib.ibv_destroy_qp(core_->qp)) throw systemError(info.Env(), "ibv_destroy_qp", error);
+  core_->qp = nullptr;
   core_.reset();
 }

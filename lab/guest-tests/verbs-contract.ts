@@ -9,4 +9,7 @@ verbsContract(`native, ${deviceName}`, false, {
   provider: new NativeProvider(),
   deviceName,
   address: process.env['RISER_ADDRESS']!,
+  timeout: 300_000,
+  // relaxed_ird_negotiation of siw_cm.c, a constant.
+  ...(deviceName === 'siw0' ? { overgrants: 'siw serves as many reads as its peer asks for' } : {}),
 });

@@ -9,6 +9,9 @@ import type { NativeMemoryRegion, NativeMemoryWindow, NativeProtectionDomain } f
 
 const { SUCCESS, LOCAL_PROTECTION_ERROR, LOCAL_QP_OPERATION_ERROR, WINDOW_BIND_ERROR } = CompletionStatus;
 
+/** Of the number that an atomic operation brings back. */
+const ATOMIC_BYTES = 8;
+
 /** The status that a send request ends with, or SUCCESS when the device is to try. `mayRead`: the queue pair may have reads under way. */
 export function sendFault(
   domain: NativeProtectionDomain,
@@ -26,6 +29,8 @@ export function sendFault(
     opcode === SendOpcode.ATOMIC_COMPARE_SWAP ||
     opcode === SendOpcode.ATOMIC_FETCH_ADD;
   if (writes && !mayRead) return LOCAL_QP_OPERATION_ERROR;
+  if (writes && opcode !== SendOpcode.RDMA_READ && request.sges.length !== ATOMIC_BYTES)
+    return CompletionStatus.LOCAL_LENGTH_ERROR;
   return isUsable(domain, request.sges, writes) ? SUCCESS : LOCAL_PROTECTION_ERROR;
 }
 

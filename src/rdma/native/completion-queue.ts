@@ -7,7 +7,7 @@ import { RiserError } from '../../util/errors.js';
 import { misuse } from '../misuse.js';
 import type { Notified } from '../notifier.js';
 import type { CompletionEvents, CompletionQueue } from '../verbs.js';
-import { CompletionStatus, WorkCompletion } from '../work.js';
+import { type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
 import type { NativeDevice } from './device.js';
 import { nativeError } from './errors.js';
 import { addon, type NativeQueueHandle } from './library.js';
@@ -15,6 +15,11 @@ import { addon, type NativeQueueHandle } from './library.js';
 /** Who gets room back when a completion is polled. */
 export interface RoomOwner {
   giveRoomBack(requests: number): void;
+}
+
+/** Who has completions that were held back until an earlier one came. */
+export interface Releaser {
+  releaseNext(queue: NativeCompletionQueue): void;
 }
 
 /** A queue pair that completes here. */
@@ -57,6 +62,7 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   #watchers = 0;
   /** Completions that may be there at a time. */
   #possible = 0;
+  #released: Releaser | null = null;
   #isWoken = false;
   #isOverrun = false;
   #isOverrunTold = false;
@@ -83,15 +89,21 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   }
 
   poll(records: WorkCompletion[]): number {
-    let n = this.#takeFromRing(records);
+    let n = this.#takeFromRing(records, 0);
     while (n < records.length && this.#isOpen && !this.#isOverrun) {
       const asked = Math.min(records.length - n, BATCH);
       const polled = this.handle.poll(asked);
       for (let i = 0; i < polled; i++) {
-        if (!this.#interpret(i, records[n]!)) continue;
-        this.owner!.giveRoomBack(this.requests);
-        n++;
+        // One may bring others along, which go before the next.
+        if (this.#count > 0) this.#intoRing(i);
+        else if (this.#interpret(i, records[n]!)) {
+          const { owner, requests } = this;
+          n++;
+          owner!.giveRoomBack(requests);
+          this.#released?.releaseNext(this);
+        }
       }
+      if (this.#count > 0) return n + this.#takeFromRing(records, n);
       if (polled < asked) break;
     }
     return n;
@@ -147,17 +159,33 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     if (!this.#isOpen) return;
     for (let polled = BATCH; polled === BATCH;) {
       polled = this.handle.poll(BATCH);
-      for (let i = 0; i < polled; i++) {
-        const entry = this.#freeEntry();
-        if (!this.#interpret(i, entry ?? this.#dropped)) continue;
-        if (entry === null) this.overrun();
-        else this.#add(entry, this.owner!, this.requests);
-      }
+      for (let i = 0; i < polled; i++) this.#intoRing(i);
     }
   }
 
+  #intoRing(i: number): void {
+    const entry = this.#freeEntry();
+    if (!this.#interpret(i, entry ?? this.#dropped)) return;
+    if (entry === null) this.overrun();
+    else this.#add(entry, this.owner!, this.requests);
+    this.#released?.releaseNext(this);
+  }
+
+  /** Called while a record is interpreted: behind its completion `releaser` has others. */
+  follow(releaser: Releaser): void {
+    this.#released = releaser;
+  }
+
   /** A completion that is not the device's. */
-  push(owner: RoomOwner, requests: number, number: number, id: number, status: CompletionStatus): void {
+  push(
+    owner: RoomOwner,
+    requests: number,
+    number: number,
+    id: number,
+    status: CompletionStatus,
+    opcode: CompletionOpcode = 0,
+    byteLength = 0,
+  ): void {
     const entry = this.#freeEntry();
     if (entry === null) {
       this.overrun();
@@ -165,7 +193,12 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     }
     entry.id = id;
     entry.status = status;
+    entry.opcode = opcode;
+    entry.flags = 0;
+    entry.byteLength = byteLength;
     entry.queuePairNumber = number;
+    entry.immediate = 0;
+    entry.invalidatedKey = 0;
     this.#add(entry, owner, requests);
   }
 
@@ -182,11 +215,11 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     if (this.#armed !== Arming.NO) this.#wake();
   }
 
-  #takeFromRing(records: WorkCompletion[]): number {
-    const n = Math.min(this.#count, records.length);
+  #takeFromRing(records: WorkCompletion[], from: number): number {
+    const n = Math.min(this.#count, records.length - from);
     for (let i = 0; i < n; i++) {
       const entry = this.#entries[this.#first]!;
-      const record = records[i]!;
+      const record = records[from + i]!;
       record.id = entry.id;
       record.status = entry.status;
       record.opcode = entry.opcode;
@@ -206,10 +239,16 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
 
   /** Record `i` of what was polled, as its queue pair has it; false when the user is not to see it. */
   #interpret(i: number, record: WorkCompletion): boolean {
+    this.#released = null;
     const words = this.#words;
     const at = i * WORDS;
     const high = words[at + 1]!;
-    const pair = this.#device.queuePairs.get(high >>> 1);
+    const key = high >>> 1;
+    // A shared queue's receive is known by its place, and its queue pair by the number.
+    const pair =
+      key === 0
+        ? this.#device.queuePairsByNumber.get(words[at + 6]!)
+        : this.#device.queuePairs.get(key);
     if (pair === undefined) return false;
     const isReceive = (high & 1) !== 0;
     return isReceive ? pair.receiveCompleted(words, at, record, this) : pair.sendCompleted(words, at, record, this);

@@ -189,9 +189,7 @@ export abstract class NativeConnection implements RdmaConnection, QueuePairHost 
     const { queuePair } = this;
     if (queuePair === null) return;
     if (event.type === CmEvent.DISCONNECTED) {
-      // What this side's own work has to say of it comes first.
-      queuePair.look();
-      queuePair.end(null);
+      queuePair.peerEnded(null);
     } else if (event.type === CmEvent.DEVICE_REMOVAL)
       queuePair.end(deviceError(`the device ${this.device.name} is gone`));
     else if (event.type === CmEvent.ADDR_CHANGE)
@@ -276,8 +274,11 @@ export class NativeActiveConnection extends NativeConnection {
   #established(event: NativeConnectionEvent): void {
     const queuePair = this.queuePair!;
     const asked = this.#asked!;
-    const responderResources = Math.min(asked.responderResources, event.responderResources);
-    const initiatorDepth = Math.min(asked.initiatorDepth, event.initiatorDepth);
+    const { isSiw } = this.device;
+    const served = isSiw ? event.initiatorDepth : event.responderResources;
+    const granted = isSiw ? event.responderResources : event.initiatorDepth;
+    const responderResources = Math.min(asked.responderResources, served);
+    const initiatorDepth = Math.min(asked.initiatorDepth, granted);
     try {
       if (event.type === CmEvent.CONNECT_RESPONSE) {
         this.makeReady(responderResources, initiatorDepth);

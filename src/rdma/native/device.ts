@@ -48,6 +48,9 @@ const MAX_SGES = 64;
 /** Depths are 8 bits in rdma_cm. */
 const MAX_DEPTH = 255;
 
+/** SIW_VENDOR_ID of the kernel's siw. */
+const SIW_VENDOR = 0x62_6d74;
+
 /** Who gets events of the connection manager. */
 export interface IdUser {
   handle(event: NativeConnectionEvent): void;
@@ -57,10 +60,13 @@ export class NativeDevice implements RdmaDevice {
   readonly name: string;
   readonly attributes: DeviceAttributes;
   readonly isIwarp: boolean;
+  /** It tells the depths of a connection that it has made the other way round, and no reason why a peer ended it. */
+  readonly isSiw: boolean;
   readonly handle: NativeDeviceHandle;
   readonly notifier = new Notifier(queueMicrotask);
   readonly queues = new Map<number, NativeCompletionQueue>();
   readonly queuePairs = new Map<number, NativeQueuePair>();
+  readonly queuePairsByNumber = new Map<number, NativeQueuePair>();
   /** Those that are bound, by their keys. */
   readonly windows = new Map<number, NativeMemoryWindow>();
   /** Domains, queues and connections that are not closed. */
@@ -90,6 +96,7 @@ export class NativeDevice implements RdmaDevice {
     this.handle = new Device(name);
     const attributes = this.handle.attributes();
     this.isIwarp = attributes.isIwarp;
+    this.isSiw = attributes.vendor === SIW_VENDOR;
     this.attributes = attributesOf(attributes, this.handle.port(1));
     this.#channel = new EventChannel();
     const [asyncEvents, completions] = this.handle.descriptors();
@@ -236,11 +243,13 @@ export class NativeDevice implements RdmaDevice {
 
   addQueuePair(queuePair: NativeQueuePair): void {
     this.queuePairs.set(queuePair.key, queuePair);
+    this.queuePairsByNumber.set(queuePair.number, queuePair);
     this.#pollers.completions.keepAlive(true);
   }
 
   removeQueuePair(queuePair: NativeQueuePair): void {
     this.queuePairs.delete(queuePair.key);
+    this.queuePairsByNumber.delete(queuePair.number);
     this.#lastAtDevice.delete(queuePair);
     if (this.queuePairs.size === 0 && this.#isOpen) this.#pollers.completions.keepAlive(false);
   }

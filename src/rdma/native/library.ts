@@ -25,6 +25,8 @@ export interface NativeAttributes {
   readonly hasWindows: boolean;
   readonly hasInvalidate: boolean;
   readonly hasAtomics: boolean;
+  /** IEEE's number of who has made it. */
+  readonly vendor: number;
   readonly ports: number;
 }
 

@@ -12,15 +12,16 @@ import {
   SendFlag,
   SendOpcode,
   type SendRequest,
-  type WorkCompletion,
+  WorkCompletion,
 } from '../work.js';
 import { receiveFault, sendFault } from './check.js';
-import type { NativeCompletionQueue, QueueUser, RoomOwner } from './completion-queue.js';
+import type { NativeCompletionQueue, QueueUser, Releaser, RoomOwner } from './completion-queue.js';
 import { WcFlag, WrFlag } from './constants.js';
 import type { NativeDevice } from './device.js';
 import { nativeError } from './errors.js';
 import { addon, type NativePairHandle } from './library.js';
 import type { NativeMemoryWindow, NativeProtectionDomain } from './memory.js';
+import { postReceivesLater, postReceivesNow } from './pending-receives.js';
 import { ReceiveBatch, SendBatch } from './records.js';
 import type { NativeSharedReceiveQueue } from './shared-receive-queue.js';
 import { WorkRing } from './work-ring.js';
@@ -64,7 +65,7 @@ class ReceiveRoom implements RoomOwner {
   }
 }
 
-export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notified {
+export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Releaser, Notified {
   readonly number: number;
   readonly handle: NativePairHandle;
   /** By which its completions and events are known. */
@@ -88,11 +89,13 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
   readonly #receiveRoom: ReceiveRoom | null;
   readonly #sendBatch: SendBatch;
   readonly #receiveBatch: ReceiveBatch;
-  readonly #postReceivesSoon = (): void => this.#postReceives();
+  readonly #released = new WorkCompletion();
   /** Requests that were successful without a completion for the user: their room comes back with the next. */
   #owedRoom = 0;
   /** What is posted does not go to the device any more: it has to end what it has, and then the connection ends. */
   #isHolding = false;
+  /** This side has ended the connection: the peer need not have had a reason. */
+  #endsByItself = false;
   #isWatching = false;
   #failure: CompletionStatus = CompletionStatus.SUCCESS;
   #error: Error | null = null;
@@ -180,8 +183,9 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
       return;
     }
     if (opcode === SendOpcode.BIND_WINDOW) (request.window as NativeMemoryWindow).renewKey();
+    // Reads are not done before the writes behind them everywhere: each has to say so.
     const wrFlags =
-      (isSignaled ? WrFlag.SIGNALED : 0) |
+      (isSignaled || (this.#device.isIwarp && opcode === SendOpcode.RDMA_READ) ? WrFlag.SIGNALED : 0) |
       ((flags & SendFlag.FENCE) !== 0 ? WrFlag.FENCE : 0) |
       ((flags & SendFlag.SOLICITED) !== 0 ? WrFlag.SOLICITED : 0);
     this.#sendBatch.add(number, this.key * 2, wrFlags, request);
@@ -204,19 +208,21 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
       if (this.#isOver) this.#flushHeld();
       return;
     }
-    // One call for all of this turn.
-    if (this.#receiveBatch.count === 0) queueMicrotask(this.#postReceivesSoon);
+    // One call for all of this turn; before anything is sent, for the receiver may be in this process.
+    if (this.#receiveBatch.count === 0) postReceivesLater(this);
     this.#receiveBatch.add(number, this.key * 2 + 1, request);
-    if (this.#receiveBatch.isFull) this.#postReceives();
+    if (this.#receiveBatch.isFull) this.postReceives();
   }
 
   flush(): void {
-    this.#postReceives();
+    this.postReceives();
     this.#postSends();
   }
 
-  #checkPossible({ opcode, sges }: SendRequest): void {
+  #checkPossible(request: SendRequest): void {
+    const { opcode, sges } = request;
     const { attributes } = this.#device;
+    const isAtomic = opcode === SendOpcode.ATOMIC_COMPARE_SWAP || opcode === SendOpcode.ATOMIC_FETCH_ADD;
     if (sges.count > this.#maxSges)
       throw misuse(`a request of ${sges.count} parts on a queue pair made for ${this.#maxSges}`);
     if (opcode === SendOpcode.RDMA_READ && sges.count > attributes.maxReadSges)
@@ -226,9 +232,10 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
       (opcode === SendOpcode.RDMA_WRITE_WITH_IMMEDIATE && !attributes.hasWriteWithImmediate) ||
       (opcode === SendOpcode.SEND_WITH_INVALIDATE && !attributes.hasSendWithInvalidate) ||
       (opcode === SendOpcode.BIND_WINDOW && !attributes.hasMemoryWindows) ||
-      ((opcode === SendOpcode.ATOMIC_COMPARE_SWAP || opcode === SendOpcode.ATOMIC_FETCH_ADD) &&
-        !attributes.hasAtomics);
+      (isAtomic && !attributes.hasAtomics);
     if (isMissing) throw misuse('the device does not have this operation');
+    if (isAtomic && !(isWord64(request.operand) && isWord64(request.compare)))
+      throw misuse('an operand of an atomic operation has 64 bits, and no sign');
   }
 
   #postSends(): void {
@@ -237,6 +244,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     if (count === 0) return;
     // So it is known of each when it is over, even if nobody wants to be told.
     batch.signalLast();
+    postReceivesNow();
     const result = this.handle.postSends(count, batch.objects);
     batch.clear();
     const posted = result % ERRNO_UNIT;
@@ -244,7 +252,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     this.#device.sendsPosted();
   }
 
-  #postReceives(): void {
+  postReceives(): void {
     const batch = this.#receiveBatch;
     const { count } = batch;
     if (count === 0 || this.#isClosed) return;
@@ -274,8 +282,51 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     const sends = this.#sends;
     const number = words[from]!;
     if (!sends.hasAtDevice(number)) return false;
+    let status = words[from + 2] as CompletionStatus;
+    if (this.#device.isIwarp) {
+      // What was written may be done before what was read earlier: that is told in the order of posting.
+      sends.setDone(number, status);
+      if (!sends.isNextDone(number)) return false;
+      if (status === CompletionStatus.FLUSH_ERROR) status = this.#whyFlushed(number);
+      if (sends.hasDoneBehind(number)) queue.follow(this);
+    }
+    return this.#sendDone(number, status, record, queue);
+  }
+
+  /** Of a device that does not say: a peer that ends the connection by itself, with a read unanswered, has refused to answer it. */
+  #whyFlushed(number: number): CompletionStatus {
+    const isRead = this.#sends.opcodes[this.#sends.at(number)] === SendOpcode.RDMA_READ;
+    return this.#device.isSiw && isRead && !this.#endsByItself && this.#failure === CompletionStatus.SUCCESS
+      ? CompletionStatus.REMOTE_ACCESS_ERROR
+      : CompletionStatus.FLUSH_ERROR;
+  }
+
+  /** By a completion queue: tell of what was held back, too. */
+  releaseNext(queue: NativeCompletionQueue): void {
+    const sends = this.#sends;
+    for (let number; (number = sends.nextDone) >= 0;) {
+      const status = sends.doneStatus(number);
+      if (this.#sendDone(number, status, this.#released, queue))
+        queue.push(
+          this,
+          queue.requests,
+          this.number,
+          this.#released.id,
+          status,
+          this.#released.opcode,
+          this.#released.byteLength,
+        );
+    }
+  }
+
+  #sendDone(
+    number: number,
+    status: CompletionStatus,
+    record: WorkCompletion,
+    queue: NativeCompletionQueue,
+  ): boolean {
+    const sends = this.#sends;
     const at = sends.at(number);
-    const status = words[from + 2] as CompletionStatus;
     const requests = sends.complete(number) + this.#owedRoom;
     if (this.#isWatching && sends.atDevice === 0) this.#device.notifier.add(this);
     if (status === CompletionStatus.SUCCESS && sends.areSignaled[at] === 0) {
@@ -284,10 +335,9 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     }
     this.#owedRoom = 0;
     if (status !== CompletionStatus.SUCCESS) this.#failed(status);
-    const opcode = sends.opcodes[at]!;
     record.id = sends.ids[at]!;
     record.status = status;
-    record.opcode = COMPLETION_OPCODE[opcode]!;
+    record.opcode = COMPLETION_OPCODE[sends.opcodes[at]!]!;
     record.flags = 0;
     record.byteLength = sends.lengths[at]!;
     record.queuePairNumber = this.number;
@@ -327,6 +377,12 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     let status = words[from + 2] as CompletionStatus;
     if (status !== CompletionStatus.SUCCESS) {
       if (fault !== 0 && status !== CompletionStatus.FLUSH_ERROR) status = fault as CompletionStatus;
+      // rdma_rxe and siw have other names for a message that is too long.
+      else if (
+        status === CompletionStatus.LOCAL_QP_OPERATION_ERROR ||
+        status === CompletionStatus.GENERAL_ERROR
+      )
+        status = CompletionStatus.LOCAL_LENGTH_ERROR;
       this.#failed(status);
     }
     const flags = words[from + 4]!;
@@ -379,6 +435,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
 
   /** In good order: end when what was posted is done, or {@link abort} says that it takes too long. */
   disconnect(): void {
+    this.#endsByItself = true;
     if (this.state !== QueuePairState.ERROR) this.#hold();
   }
 
@@ -392,13 +449,20 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
     this.end(this.#hasFailed ? null : workError(CompletionStatus.FATAL_ERROR));
   }
 
+  /** The peer has ended it, or the way to it: what its work has to say of that comes first. */
+  peerEnded(error: Error | null): void {
+    this.look();
+    this.end(error, false);
+  }
+
   /** To the error state. The rest follows. */
-  end(error: Error | null): void {
+  end(error: Error | null, isByItself = true): void {
     this.#error ??= error;
     if (this.state === QueuePairState.ERROR || this.#isClosed) return;
     this.state = QueuePairState.ERROR;
     this.#forgetBatches();
     this.#watch();
+    if (isByItself) this.#endsByItself = true;
     this.handle.fail();
     this.#host.queuePairEnded();
     this.#timer = setTimeout(() => this.#finish(), FLUSH_TIMEOUT);
@@ -516,6 +580,10 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Notifie
       queue.push(owner, requests, this.number, ring.ids[at]!, status);
     }
   }
+}
+
+function isWord64(value: bigint): boolean {
+  return value >= 0n && value <= 0xffff_ffff_ffff_ffffn;
 }
 
 function workError(status: CompletionStatus): RiserError {

@@ -52,7 +52,8 @@ export class NativeSharedReceiveQueue implements SharedReceiveQueue, RoomOwner {
       throw misuse(`a receive of ${request.sges.count} parts on a queue made for ${this.#maxSges}`);
     const fault = receiveFault(this.domain, request);
     const slot = this.#free[this.#freeCount - 1]!;
-    this.#batch.add(slot, 0, request);
+    // No queue pair's key: which one takes it, its completion tells.
+    this.#batch.add(slot, 1, request);
     const result = this.handle.postReceives(this.#batch.count);
     this.#batch.count = 0;
     if (result % 65_536 !== 1) throw misuse(`the device has not taken a receive (errno ${result / 65_536})`);

@@ -3,6 +3,8 @@
  * on and comes back in its completion: that a later one is over says that it is, too.
  */
 
+import { type CompletionStatus, SendOpcode } from '../work.js';
+
 /** Numbers are 32 bits unsigned, and wrap. */
 function after(number: number, by: number): number {
   return (number + by) >>> 0;
@@ -15,6 +17,8 @@ export class WorkRing {
   readonly areSignaled: Uint8Array;
   readonly opcodes: Uint8Array;
   readonly lengths: Float64Array;
+  /** Status of what is done, plus 1. */
+  readonly #done: Uint8Array;
   /** Status that a failure has whatever the device says, 0 for none. */
   readonly faults: Uint8Array;
   /** Numbers: of the oldest that is not over; of the first that the device has not got; of the next that will be posted. */
@@ -32,6 +36,7 @@ export class WorkRing {
     this.areSignaled = new Uint8Array(this.capacity);
     this.opcodes = new Uint8Array(this.capacity);
     this.lengths = new Float64Array(this.capacity);
+    this.#done = new Uint8Array(this.capacity);
     this.faults = new Uint8Array(this.capacity);
   }
 
@@ -44,6 +49,7 @@ export class WorkRing {
     this.opcodes[at] = opcode;
     this.lengths[at] = length;
     this.faults[at] = fault;
+    this.#done[at] = 0;
     this.next = after(number, 1);
     if (!isHeld) this.nativeEnd = this.next;
     return number;
@@ -71,6 +77,45 @@ export class WorkRing {
   /** Whether the device has `number`; completions may name others when a queue is lost. */
   hasAtDevice(number: number): boolean {
     return after(number, -this.oldest) < this.atDevice;
+  }
+
+  /** {@link isNextDone}: the device has done `number`, out of turn maybe. */
+  setDone(number: number, status: number): void {
+    this.#done[this.at(number)] = status + 1;
+  }
+
+  doneStatus(number: number): CompletionStatus {
+    return (this.#done[this.at(number)]! - 1) as CompletionStatus;
+  }
+
+  /** Whether all before `number` are done, too: those that tell have told. */
+  isNextDone(number: number): boolean {
+    for (let n = this.oldest; n !== number; n = after(n, 1))
+      if (this.#tells(n) && this.#done[this.at(n)] === 0) return false;
+    return true;
+  }
+
+  /** Whether one that the device has done comes right behind `number`, which is done. */
+  hasDoneBehind(number: number): boolean {
+    return this.#firstDone(after(number, 1)) >= 0;
+  }
+
+  /** The number of the next that is done when all before it are over; -1 for none. */
+  get nextDone(): number {
+    return this.#firstDone(this.oldest);
+  }
+
+  #firstDone(from: number): number {
+    for (let n = from; n !== this.nativeEnd; n = after(n, 1)) {
+      if (this.#done[this.at(n)] !== 0) return n;
+      if (this.#tells(n)) return -1;
+    }
+    return -1;
+  }
+
+  #tells(number: number): boolean {
+    const at = this.at(number);
+    return this.areSignaled[at] !== 0 || this.opcodes[at] === SendOpcode.RDMA_READ;
   }
 
   /** `number` and all before it are over: how many these are. */
