@@ -201,7 +201,7 @@ export class NativeDevice implements RdmaDevice {
       this.#close();
       return Promise.resolve();
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
