@@ -5,7 +5,7 @@ import type { Session } from '../initiator/index.js';
 const NAMES = { tcp: 'TCP', iser: 'iSER' } as const;
 
 /** What needs no name: it is everywhere. */
-const SOFTWARE = 'iwarp';
+export const SOFTWARE = 'iwarp';
 
 /** `TCP`, `iSER`, or `iSER by mlx5_0` where an adapter does it. */
 export function transportName(transport: 'tcp' | 'iser', device: string | null): string {

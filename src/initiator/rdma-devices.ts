@@ -83,7 +83,9 @@ export async function devicesFor({
     const found = await findDevice(device, [new IwarpProvider(), ...adapters]);
     return [adapters.includes(found.provider) ? ofAdapter(found) : bySoftware];
   }
-  const active = (await listDevices(adapters)).filter(({ info }) => info.state === 'ACTIVE');
+  // What cannot be listed leads nowhere.
+  const found = await listDevices(adapters).catch(() => []);
+  const active = found.filter(({ info }) => info.state === 'ACTIVE');
   return [...active.map(ofAdapter), bySoftware];
 }
 

@@ -8,6 +8,7 @@ import { ExitCode } from '../failure.js';
 import type { Interruption } from '../interruption.js';
 import { printable } from '../log.js';
 import { print, printJson } from '../output.js';
+import { SOFTWARE } from '../transport.js';
 import { inspectDevices } from './devices.js';
 import { type Finding, findingsAbout, type FindingState, SUBJECTS } from './finding.js';
 import { inspectLockedMemory } from './locked-memory.js';
@@ -93,7 +94,8 @@ export function verdictOf(
   const { where, answered } = report;
   if (answered.length === 0) return `${where} cannot be used.`;
   if (!answered.includes('iSER')) return `${where} answers iSCSI over TCP, and does not offer iSER.`;
-  return `${where} answers ${answered.join(' and ')}, through software iWARP; ${adapter}.`;
+  const way = report.device === null || report.device === SOFTWARE ? 'software iWARP' : report.device;
+  return `${where} answers ${answered.join(' and ')}, through ${way}; ${adapter}.`;
 }
 
 function aboutAdapters(ports: readonly RdmaPort[], used: ReadonlySet<string>): string {

@@ -168,6 +168,7 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
     assert.equal(findings.length, expected.length);
     for (const [i, finding] of findings.entries()) assert.match(finding, expected[i]!);
     assert.match(verdictOf([], report), /answers iSCSI over TCP and iSER, through software iWARP/);
+    assert.match(verdictOf([], { ...report, device: 'mlx5_0' }), /iSER, through mlx5_0/);
   });
 
   test('what was asked for and is not there is a problem', async () => {
@@ -262,7 +263,7 @@ describe('riser doctor at a portal', { timeout: 120_000 }, () => {
 
   test('the interface that leads there is looked at', async () => {
     const { machine: box } = fakeMachine({ files: { 'sys/class/net/eth7/mtu': '1500' } });
-    const report = { where: 'x', findings: [], netdev: 'eth7', answered: [] };
+    const report = { where: 'x', findings: [], netdev: 'eth7', answered: [], device: null };
     const findings = await inspectMachine(box, [], report);
     const [mtu] = findings.filter(({ subject }) => subject === 'network');
     assert.match(mtu!.says, /^eth7: MTU 1500/);

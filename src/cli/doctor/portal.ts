@@ -1,6 +1,7 @@
 /** The way to a portal, which transports it answers, and how fast. */
 
 import type { IscsiUrl } from '../../initiator/url.js';
+import { adapterProviders, listDevices } from '../../rdma/index.js';
 import { RiserError } from '../../util/errors.js';
 import type { ClientFlags } from '../connection-flags.js';
 import type { Interruption } from '../interruption.js';
@@ -30,6 +31,8 @@ export interface PortalReport {
   readonly netdev: string | null;
   /** Transports that it answers. */
   readonly answered: readonly TransportProbe['transport'][];
+  /** The RDMA device that iSER went by. */
+  readonly device: string | null;
 }
 
 /**
@@ -56,12 +59,20 @@ export async function inspectPortal(
       interruption,
     );
   const iwarp = await askIwarp(url, timeout, signal);
-  if (typeof iwarp.outcome !== 'number' && isUnreached(iwarp.outcome, iwarp.localAddress))
-    return { where, findings: [unreached(iwarp.outcome)], netdev: null, answered: [] };
+  // What they speak has ports of its own, which say nothing of TCP's, nor these of them.
+  const hasAdapters = (await listDevices(adapterProviders())).length > 0;
+  if (typeof iwarp.outcome !== 'number' && isUnreached(iwarp.outcome, iwarp.localAddress)) {
+    const probe = probeOf('iser');
+    const { doesAnswer, findings } = hasAdapters ? await ask(probe, url, signal) : NOT_THERE;
+    return doesAnswer
+      ? { where, findings, netdev: null, answered: ['iSER'], device: probe.device }
+      : { where, findings: [unreached(iwarp.outcome)], netdev: null, answered: [], device: null };
+  }
 
   const netdev = isLocal(iwarp) ? null : machine.interfaceOf(iwarp.localAddress);
   const findings = [good(`${where} is reached ${describePath(iwarp, netdev)}`)];
   const answered: TransportProbe['transport'][] = [];
+  const iser = probeOf('iser');
   const isIwarp = typeof iwarp.outcome === 'number' || iwarp.outcome.code === 'RDMA_REJECTED';
   const add = ({ transport, doesAnswer, findings: own }: Answer): void => {
     if (doesAnswer) answered.push(transport);
@@ -74,7 +85,9 @@ export async function inspectPortal(
   if (typeof iwarp.outcome === 'number') {
     const time = milliseconds(iwarp.outcome);
     findings.push(good(`iSER: the portal answers over iWARP; connecting took ${time}`));
-    add(await ask(probeOf('iser'), url, signal));
+    add(await ask(iser, url, signal));
+  } else if (hasAdapters) {
+    add(await ask(iser, url, signal));
   } else {
     const own = [unanswered(iwarp.outcome, answered.length > 0)];
     add({ transport: 'iSER', doesAnswer: false, findings: own });
@@ -83,8 +96,11 @@ export async function inspectPortal(
     findings.push(
       problem(`what listens on ${where} is no iSCSI target`, 'Check the port: 3260 unless told otherwise.'),
     );
-  return { where, findings, netdev, answered };
+  return { where, findings, netdev, answered, device: iser.device };
 }
+
+/** What is not asked. */
+const NOT_THERE: Pick<Answer, 'doesAnswer' | 'findings'> = { doesAnswer: false, findings: [] };
 
 const NOT_ASKED =
   'iSCSI over TCP: not asked, for the port speaks iWARP, and what does not may disturb it; iscsi:// asks all the same';
@@ -107,7 +123,7 @@ function describePath(answer: IwarpAnswer, netdev: string | null): string {
 function unreached({ message }: RiserError): Finding {
   return problem(
     message,
-    'Check address and port (3260 unless told otherwise), that the target is running, and that no firewall is in between. A portal for RoCE or InfiniBand alone is out of reach: Riser speaks iWARP, which is over TCP.',
+    'Check address and port (3260 unless told otherwise), that the target is running, and that no firewall is in between. A portal for RoCE or InfiniBand alone is reached by an adapter only.',
   );
 }
 

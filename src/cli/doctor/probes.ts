@@ -16,6 +16,8 @@ import { RoundTripTimes } from '../round-trips.js';
 /** One way to a portal. */
 export interface TransportProbe {
   readonly transport: 'iSCSI over TCP' | 'iSER';
+  /** The RDMA device that it went by; null before, and over TCP. */
+  readonly device: string | null;
   /** Log in, and measure round trips. @throws RiserError why not; the signal's reason */
   roundTrips(): Promise<RoundTripTimes>;
   /** Read from the LUN that the URL names; bytes a second. @throws RiserError why not; the signal's reason */
@@ -49,6 +51,7 @@ ISER_PRIVATE_DATA[0] = 0xc0;
 /** By sessions of the initiator. */
 export class SessionProbe implements TransportProbe {
   readonly transport: TransportProbe['transport'];
+  device: string | null = null;
   readonly #url: IscsiUrl;
   readonly #flags: ClientFlags;
   readonly #interruption: Interruption;
@@ -62,6 +65,7 @@ export class SessionProbe implements TransportProbe {
 
   async roundTrips(): Promise<RoundTripTimes> {
     const session = await Session.open(sessionOptionsOf(this.#url, this.#flags, this.#interruption.signal));
+    this.device = session.device;
     try {
       const times = new RoundTripTimes();
       const data = Buffer.alloc(PING_BYTES, 'riser doctor ');

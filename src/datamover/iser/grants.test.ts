@@ -9,6 +9,7 @@ import {
   scsiCommand,
 } from '../../../test/contract/initiator-datamover.js';
 import { PARAMETERS } from '../../../test/contract/datamover.js';
+import { NarrowDevice } from '../../../test/support/narrow-device.js';
 import { pattern } from '../../../test/support/pattern.js';
 import {
   type Advertised,
@@ -19,6 +20,7 @@ import {
 } from '../../../test/support/raw-iser.js';
 import { RdmaWire } from '../../../test/support/rdma-wire.js';
 import { Opcode } from '../../iscsi/wire/opcodes.js';
+import { IwarpDevice } from '../../rdma/iwarp/device.js';
 import type { IwarpProtectionDomain } from '../../rdma/iwarp/protection-domain.js';
 import { Memory, ScatterList } from '../../util/memory.js';
 import { type InitiatorDatamover, InitiatorTransfer } from '../datamover.js';
@@ -46,7 +48,7 @@ class Scene {
   wire!: RdmaWire;
   #tag = 0;
 
-  static async open(seed = 1): Promise<Scene> {
+  static async open(seed = 1, device = new IwarpDevice()): Promise<Scene> {
     const scene = new Scene();
     scene.wire = await RdmaWire.connect(
       seed,
@@ -58,6 +60,7 @@ class Scene {
         scene.raw = new RawIser(request);
         void request.accept({ privateData: MAY_INVALIDATE });
       },
+      { active: device },
     );
     scene.datamover.enableDatamover(PARAMETERS, scene.tasks);
     return scene;
@@ -269,6 +272,22 @@ describe('what a target reaches', () => {
     await scene.wire.settle();
     assert.match(String(scene.events.ends[0]), /invalidates a key of another task/);
     await scene.close();
+  });
+
+  it('is nothing where the buffer cannot be registered: the connection ends', async () => {
+    const device = new NarrowDevice({});
+    const scene = await Scene.open(1, device);
+    const first = await scene.command('read');
+    await scene.respond(first.transfer);
+    device.isFull = true;
+    const transfer = new Transfer();
+    transfer.isRead = true;
+    transfer.buffer.add(new Memory(pattern(LENGTH, 2)), 0, LENGTH);
+    scene.datamover.sendCommand(scsiCommand(transfer), null, transfer);
+    assert.equal((scene.events.ends[0] as { code?: string }).code, 'RDMA_MEMORY');
+    assert.equal(transfer.grant, null);
+    await scene.close();
+    assert.equal(device.registrations, 0);
   });
 
   it('takes windows that the target has ended for the next commands, under other keys', async () => {

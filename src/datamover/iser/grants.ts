@@ -57,14 +57,14 @@ export class Grants implements TaskGrants {
 
   open(transfer: InitiatorTransfer): Grant {
     const grant = this.#free.pop() ?? this.#make();
-    grant.isInUse = true;
-    grant.transfer = transfer;
-    transfer.grant = grant;
     const { buffer, unsolicitedLength } = transfer;
     const { length } = buffer;
     this.#locate(grant, transfer);
     const { memory, offset, remote } = grant;
     const region = this.#registered.hold(memory, !grant.isCopy);
+    grant.isInUse = true;
+    grant.transfer = transfer;
+    transfer.grant = grant;
     remote.readKey = 0;
     remote.writeKey = 0;
     if (transfer.isRead) {
