@@ -19,7 +19,7 @@ const LONGEST_RUN = 15 * 60_000;
 
 process.chdir(ROOT);
 const wanted = process.argv.slice(2);
-const files = ['src', 'test', 'lab']
+const files = ['src', 'native', 'test', 'lab']
   .flatMap((folder) => filesBelow(folder, '.test.ts'))
   .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
 if (files.length === 0) {

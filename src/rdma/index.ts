@@ -19,5 +19,7 @@ export {
   providers,
 } from './providers.js';
 export type { StartOptions } from './iwarp/connection.js';
+export { NativeProvider } from './native/provider.js';
+export { allocatePages } from './native/memory.js';
 export { infoOf, type StreamInfo } from './iwarp/tcp.js';
 export * from './ping/index.js';

@@ -2,6 +2,7 @@
 
 import { RiserError } from '../util/errors.js';
 import { type IwarpOptions, IwarpProvider } from './iwarp/device.js';
+import { NativeProvider } from './native/provider.js';
 import type { DeviceEvents, DeviceInfo, RdmaDevice, RdmaProvider } from './verbs.js';
 
 /** A device that is there, and whose it is. */
@@ -16,7 +17,7 @@ export function providers(options: IwarpOptions = {}): readonly RdmaProvider[] {
 }
 
 /** Each is there once, so that who has opened a device of it finds it again. */
-const ADAPTERS: readonly RdmaProvider[] = [];
+const ADAPTERS: readonly RdmaProvider[] = [new NativeProvider()];
 
 /** Those of whose devices each has addresses and ports of its own, while software iWARP works on every connection of TCP. */
 export function adapterProviders(): readonly RdmaProvider[] {

@@ -14,7 +14,7 @@ import { type VerbsHarness, VerbsSuite } from './verbs/suite.js';
 import { windowsContract } from './verbs/windows.js';
 
 export function verbsContract(name: string, skip: string | false, harness: VerbsHarness): void {
-  describe(`verbs: ${name}`, { skip, timeout: 120_000 }, () => {
+  describe(`verbs: ${name}`, { skip, timeout: harness.timeout ?? 120_000 }, () => {
     const suite = new VerbsSuite(harness);
     devicesContract(suite);
     connectingContract(suite);

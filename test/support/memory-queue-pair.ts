@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { IwarpCompletionQueue } from '../../src/rdma/iwarp/completion-queue.js';
 import { KeyTable } from '../../src/rdma/iwarp/keys.js';
 import type { Message } from '../../src/rdma/iwarp/message.js';
-import { Notifier } from '../../src/rdma/iwarp/notifier.js';
+import { Notifier } from '../../src/rdma/notifier.js';
 import { IwarpProtectionDomain } from '../../src/rdma/iwarp/protection-domain.js';
 import { IwarpQueuePair, type StreamParameters } from '../../src/rdma/iwarp/queue-pair.js';
 import { completionRecords, ReceiveRequest, WorkCompletion } from '../../src/rdma/work.js';

@@ -3,8 +3,8 @@
 import type { CompletionEvents, CompletionQueue } from '../verbs.js';
 import { CompletionFlag, type CompletionOpcode, type CompletionStatus, WorkCompletion } from '../work.js';
 import { RiserError } from '../../util/errors.js';
-import { misuse } from './misuse.js';
-import type { Notifier } from './notifier.js';
+import { misuse } from '../misuse.js';
+import type { Notifier } from '../notifier.js';
 
 /** A work queue whose room comes back when the completion is polled. */
 export interface RoomOwner {

@@ -12,9 +12,10 @@ import {
   type RdmaConnection,
   type ResolveOptions,
 } from '../verbs.js';
+import { RdmaRejected } from '../rejected.js';
 import type { IwarpDevice } from './device.js';
 import type { Message } from './message.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import { MAX_ULPDU, mulpduFor } from './mpa/fpdu.js';
 import { MpaInitiator } from './mpa/initiator.js';
 import type { MpaRequest, MpaResponder } from './mpa/responder.js';
@@ -344,15 +345,4 @@ function notTaken(timeout: number): RiserError {
     `the peer took nothing for ${timeout / 1000} s of what was to be sent before the end`,
     { by: 'peer', costs: 'connection' },
   );
-}
-
-/** The peer does not want the connection. */
-export class RdmaRejected extends RiserError {
-  /** What it says of that, in its own terms. */
-  readonly privateData: Buffer;
-
-  constructor(privateData: Buffer) {
-    super('RDMA_REJECTED', 'the peer rejected the connection', { by: 'peer', costs: 'connection' });
-    this.privateData = privateData;
-  }
 }

@@ -10,7 +10,7 @@ import {
 } from '../verbs.js';
 import type { ReceiveRequest } from '../work.js';
 import type { Grant, KeyTable } from './keys.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import { ReceiveRing } from './work-queue.js';
 
 export const REMOTE_RIGHTS = AccessFlag.REMOTE_READ | AccessFlag.REMOTE_WRITE | AccessFlag.REMOTE_ATOMIC;

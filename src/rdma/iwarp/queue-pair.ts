@@ -24,12 +24,12 @@ import {
   UNTAGGED_HEADER,
 } from './headers.js';
 import type { Message } from './message.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import { FpduReader } from './mpa/fpdu-reader.js';
 import { FpduWriter } from './mpa/fpdu-writer.js';
 import type { MpaError } from './mpa/errors.js';
 import type { RtrKind } from './mpa/frames.js';
-import type { Notified, Notifier } from './notifier.js';
+import type { Notified, Notifier } from '../notifier.js';
 import type { IwarpProtectionDomain, IwarpSharedReceiveQueue } from './protection-domain.js';
 import { Receiver, type ReceiverHost } from './receiver.js';
 import { Requester, type RequesterHost } from './requester.js';

@@ -6,7 +6,7 @@ import { ATOMIC_LENGTH, isAtomic, isAtomicNumber } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import { DdpQueue, putUntaggedHeader, UNTAGGED_HEADER } from './headers.js';
 import type { Message } from './message.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import { COPIED, type FpduWriter } from './mpa/fpdu-writer.js';
 import {
   type IwarpMemoryRegion,

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { type ByteStream, type ByteStreamEvents, dial, openStream } from '../../stream/index.js';
 import { RiserError } from '../../util/errors.js';
 import type { Message } from './message.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 
 /** What iWARP has to know of a TCP connection. */
 export interface StreamInfo {

@@ -5,7 +5,7 @@ import { AccessFlag, type MemoryRegion } from '../verbs.js';
 import { CompletionStatus, type ReceiveRequest, type SendRequest, SendOpcode, SgeList } from '../work.js';
 import type { RoomOwner } from './completion-queue.js';
 import type { IwarpMemoryRegion, IwarpMemoryWindow, IwarpProtectionDomain } from './protection-domain.js';
-import { misuse } from './misuse.js';
+import { misuse } from '../misuse.js';
 import type { Message } from './message.js';
 import { COPIED } from './mpa/fpdu-writer.js';
 

@@ -12,6 +12,10 @@ export interface VerbsHarness {
   deviceName: string;
   /** An address that it serves. */
   address: string;
+  /** Milliseconds for all of it, where the default of two minutes is not enough. */
+  timeout?: number;
+  /** Why a peer may be granted more reads than this side wants to serve, if the device does that. */
+  overgrants?: string;
 }
 
 /** The device, opened twice, and the pair that a test has connected on it; closed after the test. */

@@ -1,4 +1,4 @@
-import { RiserError } from '../../util/errors.js';
+import { RiserError } from '../util/errors.js';
 
 /** The caller broke the contract; nothing has changed. */
 export function misuse(what: string): RiserError {
