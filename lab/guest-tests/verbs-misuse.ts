@@ -24,7 +24,7 @@ describe('misuse', () => {
   it('of the classes: wrong objects, closed ones, numbers out of range', () => {
     const { Device, ProtectionDomain, MemoryRegion, CompletionQueue, QueuePair, ConnectionId, Poller } = addon();
     const device = new Device(name);
-    const anything = [undefined, null, 1, -1, NaN, 2 ** 53, 'x', {}, [], new ArrayBuffer(8), device];
+    const anything = [undefined, null, 1, -1, NaN, 2 ** 53, 'x', {}, [], new ArrayBuffer(8), new Device(name)];
     const Classes = [Device, ProtectionDomain, MemoryRegion, CompletionQueue, QueuePair, ConnectionId, Poller];
     for (const Class of Classes) {
       const make = Class as unknown as new (...args: unknown[]) => unknown;
