@@ -132,10 +132,14 @@ export class NativeDevice implements RdmaDevice {
       id.bind(host, port);
       const bound = id.device();
       if (bound !== null && bound !== this.name)
-        throw new RiserError('LISTEN', `${address} is an address of the RDMA device ${bound}, not of ${this.name}`, {
-          by: 'local',
-          costs: 'process',
-        });
+        throw new RiserError(
+          'LISTEN',
+          `${address} is an address of the RDMA device ${bound}, not of ${this.name}`,
+          {
+            by: 'local',
+            costs: 'process',
+          },
+        );
       id.listen(BACKLOG);
     } catch (cause) {
       id.close();
@@ -162,7 +166,8 @@ export class NativeDevice implements RdmaDevice {
       await new Promise<void>((resolve, reject) => {
         abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error));
         timer = setTimeout(
-          () => reject(connectionError('RDMA_TIMEOUT', `no way to ${host} was found within ${timeout / 1000} s`)),
+          () =>
+            reject(connectionError('RDMA_TIMEOUT', `no way to ${host} was found within ${timeout / 1000} s`)),
           timeout,
         );
         const failed = (why: string, cause?: unknown): void =>
@@ -223,7 +228,11 @@ export class NativeDevice implements RdmaDevice {
   newKey(): number {
     // 31 bits: the requests of a queue pair are numbered below it.
     do this.#lastKey = (this.#lastKey % 0x7fff_ffff) + 1;
-    while (this.#ids.has(this.#lastKey) || this.queuePairs.has(this.#lastKey) || this.queues.has(this.#lastKey));
+    while (
+      this.#ids.has(this.#lastKey) ||
+      this.queuePairs.has(this.#lastKey) ||
+      this.queues.has(this.#lastKey)
+    );
     return this.#lastKey;
   }
 
