@@ -266,6 +266,8 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   }
 
   #armDevice(arming: Arming): void {
+    // siw tells of all completions or of none: better too often than never.
+    if (this.#device.isSiw) arming = Arming.ANY;
     if (this.#nativeArmed >= arming) return;
     this.#nativeArmed = arming;
     this.handle.arm(arming === Arming.SOLICITED);
