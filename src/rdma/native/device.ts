@@ -164,7 +164,7 @@ export class NativeDevice implements RdmaDevice {
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
       await new Promise<void>((resolve, reject) => {
-        abort.signal.addEventListener('abort', () => reject(abort.signal.reason as Error));
+        abort.signal.addEventListener('abort', () => reject(signal!.reason as Error));
         timer = setTimeout(
           () =>
             reject(connectionError('RDMA_TIMEOUT', `no way to ${host} was found within ${timeout / 1000} s`)),

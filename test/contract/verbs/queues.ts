@@ -109,7 +109,8 @@ export function queuesContract(suite: VerbsSuite): void {
       const domain = suite.devices[1].allocateProtectionDomain();
       const shared = domain.createSharedReceiveQueue(8, 1);
       const { active, passive } = await suite.connect({
-        passive: { queuePair: { sharedReceiveQueue: shared } },
+        // Adapters look at the shared queue's domain.
+        passive: { domain, queuePair: { sharedReceiveQueue: shared } },
       });
       const request = new ReceiveRequest();
       request.id = 77;
