@@ -73,7 +73,15 @@ async function build(): Promise<void> {
     mkdirSync(folder(), { recursive: true });
     const output = join(folder(), 'riser-verbs.node');
     const runtime = values.asan ? [] : ['-static-libstdc++', '-static-libgcc', '-s'];
-    await run(`${tools}g++`, ['-shared', ...sanitizers, ...runtime, '-o', output, ...sources.map(object), '-ldl']);
+    await run(`${tools}g++`, [
+      '-shared',
+      ...sanitizers,
+      ...runtime,
+      '-o',
+      output,
+      ...sources.map(object),
+      '-ldl',
+    ]);
     console.log(output);
   } finally {
     rmSync(objects, { recursive: true, force: true });

@@ -10,6 +10,8 @@ namespace {
 /** Words of a record: request's number (2), status, opcode, flags, bytes, queue pair, immediate data or invalidated key. */
 constexpr size_t RECORD = 8;
 constexpr int POLLED_AT_A_TIME = 32;
+/** rdma_rxe hands on the kernel's number, IB_WC_WITH_INVALIDATE. On connected queue pairs it has no other meaning. */
+constexpr unsigned WITH_INVALIDATE = IBV_WC_WITH_INV | 1 << 2;
 
 }  // namespace
 
@@ -59,7 +61,7 @@ Napi::Value CompletionQueue::poll(const Napi::CallbackInfo& info) {
       record[4] = completion.wc_flags;
       record[5] = completion.byte_len;
       record[6] = completion.qp_num;
-      record[7] = (completion.wc_flags & IBV_WC_WITH_INV) != 0 ? completion.invalidated_rkey : ntohl(completion.imm_data);
+      record[7] = (completion.wc_flags & WITH_INVALIDATE) != 0 ? completion.invalidated_rkey : ntohl(completion.imm_data);
     }
     count += static_cast<uint32_t>(polled);
     left -= static_cast<size_t>(polled);

@@ -127,7 +127,11 @@ Napi::Value QueuePair::postSends(const Napi::CallbackInfo& info) {
   }
   ibv_send_wr* bad = sends_.data();
   const int error = ibv_post_send(pair->qp, sends_.data(), &bad);
-  return posted(info.Env(), static_cast<uint32_t>(error == 0 ? count : bad - sends_.data()), error);
+  const size_t taken = error == 0 ? count : static_cast<size_t>(bad - sends_.data());
+  // Its user is to keep a window's key, by which some devices find it at its next binding.
+  for (size_t i = 0; i < taken; i++)
+    if (sends_[i].opcode == IBV_WR_BIND_MW) sends_[i].bind_mw.mw->rkey = sends_[i].bind_mw.rkey;
+  return posted(info.Env(), static_cast<uint32_t>(taken), error);
 }
 
 /** postReceives(count): see posted() */

@@ -22,10 +22,31 @@ const connect = async (): Promise<Pair> => {
 
 describe('misuse', () => {
   it('of the classes: wrong objects, closed ones, numbers out of range', () => {
-    const { Device, ProtectionDomain, MemoryRegion, CompletionQueue, QueuePair, ConnectionId, Poller } = addon();
+    const { Device, ProtectionDomain, MemoryRegion, CompletionQueue, QueuePair, ConnectionId, Poller } =
+      addon();
     const device = new Device(name);
-    const anything = [undefined, null, 1, -1, NaN, 2 ** 53, 'x', {}, [], new ArrayBuffer(8), device];
-    const Classes = [Device, ProtectionDomain, MemoryRegion, CompletionQueue, QueuePair, ConnectionId, Poller];
+    const anything = [
+      undefined,
+      null,
+      1,
+      -1,
+      NaN,
+      2 ** 53,
+      'x',
+      {},
+      [],
+      new ArrayBuffer(8),
+      new Device(name),
+    ];
+    const Classes = [
+      Device,
+      ProtectionDomain,
+      MemoryRegion,
+      CompletionQueue,
+      QueuePair,
+      ConnectionId,
+      Poller,
+    ];
     for (const Class of Classes) {
       const make = Class as unknown as new (...args: unknown[]) => unknown;
       assert.throws(() => new make());
@@ -86,7 +107,9 @@ describe('misuse', () => {
     const memory = Memory.allocate(MEMORY);
     const { buffer } = memory.bytes;
     structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
-    assert.throws(() => active.domain.registerMemory(memory, AccessFlag.LOCAL_WRITE), { code: 'RDMA_MISUSE' });
+    assert.throws(() => active.domain.registerMemory(memory, AccessFlag.LOCAL_WRITE), {
+      code: 'RDMA_MISUSE',
+    });
     const pages = allocatePages(MEMORY);
     const region = active.domain.registerMemory(pages, AccessFlag.LOCAL_WRITE);
     structuredClone(pages.bytes.buffer, { transfer: [pages.bytes.buffer as ArrayBuffer] });

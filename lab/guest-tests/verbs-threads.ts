@@ -20,7 +20,9 @@ async function connected(): Promise<Pair> {
 if (isMainThread) {
   const pair = await connected();
   for (let i = 0; i < ROUNDS; i++) {
-    const worker = new Worker(new URL(import.meta.url), { execArgv: ['--import', 'tsx'] });
+    // Workers of Node 20 take no TypeScript for their first file.
+    const start = `require('tsx/esm/api').register(); import(${JSON.stringify(import.meta.url)})`;
+    const worker = new Worker(start, { eval: true });
     await once(worker, 'message');
     // It has not closed anything.
     await worker.terminate();

@@ -4,7 +4,13 @@
  */
 
 import { AccessFlag, type MemoryRegion } from '../verbs.js';
-import { CompletionStatus, type ReceiveRequest, SendOpcode, type SendRequest, type SgeList } from '../work.js';
+import {
+  CompletionStatus,
+  type ReceiveRequest,
+  SendOpcode,
+  type SendRequest,
+  type SgeList,
+} from '../work.js';
 import type { NativeMemoryRegion, NativeMemoryWindow, NativeProtectionDomain } from './memory.js';
 
 const { SUCCESS, LOCAL_PROTECTION_ERROR, LOCAL_QP_OPERATION_ERROR, WINDOW_BIND_ERROR } = CompletionStatus;
@@ -51,9 +57,7 @@ function isUsable(domain: NativeProtectionDomain, sges: SgeList, writes: boolean
 
 /** A buffer that was given away has no length any more: then nothing is within. */
 function isWithin({ memory }: MemoryRegion, offset: number, length: number): boolean {
-  return (
-    Number.isInteger(offset) && offset >= 0 && length >= 0 && offset + length <= memory.bytes.byteLength
-  );
+  return Number.isInteger(offset) && offset >= 0 && length >= 0 && offset + length <= memory.bytes.byteLength;
 }
 
 function bindFault(domain: NativeProtectionDomain, request: SendRequest): CompletionStatus {

@@ -246,12 +246,12 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     const key = high >>> 1;
     // A shared queue's receive is known by its place, and its queue pair by the number.
     const pair =
-      key === 0
-        ? this.#device.queuePairsByNumber.get(words[at + 6]!)
-        : this.#device.queuePairs.get(key);
+      key === 0 ? this.#device.queuePairsByNumber.get(words[at + 6]!) : this.#device.queuePairs.get(key);
     if (pair === undefined) return false;
     const isReceive = (high & 1) !== 0;
-    return isReceive ? pair.receiveCompleted(words, at, record, this) : pair.sendCompleted(words, at, record, this);
+    return isReceive
+      ? pair.receiveCompleted(words, at, record, this)
+      : pair.sendCompleted(words, at, record, this);
   }
 
   // ---- events ----
@@ -266,6 +266,8 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   }
 
   #armDevice(arming: Arming): void {
+    // siw tells of all completions or of none: better too often than never.
+    if (this.#device.isSiw) arming = Arming.ANY;
     if (this.#nativeArmed >= arming) return;
     this.#nativeArmed = arming;
     this.handle.arm(arming === Arming.SOLICITED);

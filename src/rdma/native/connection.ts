@@ -339,10 +339,7 @@ export class NativeRequestedConnection extends NativeConnection {
     this.#isAnswered = true;
     const asked = this.parameters;
     const responderResources = parameters.responderResources ?? asked.responderResources;
-    const initiatorDepth = Math.min(
-      parameters.initiatorDepth ?? asked.initiatorDepth,
-      asked.initiatorDepth,
-    );
+    const initiatorDepth = Math.min(parameters.initiatorDepth ?? asked.initiatorDepth, asked.initiatorDepth);
     queuePair.initiatorDepth = initiatorDepth;
     queuePair.flush();
     try {

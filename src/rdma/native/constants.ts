@@ -21,8 +21,8 @@ export const WR_OPCODE: readonly number[] = (() => {
 /** enum ibv_send_flags */
 export const WrFlag = { FENCE: 1, SIGNALED: 2, SOLICITED: 4 } as const;
 
-/** enum ibv_wc_flags */
-export const WcFlag = { WITH_IMMEDIATE: 2, WITH_INVALIDATE: 8 } as const;
+/** enum ibv_wc_flags; of the second both bits, as rdma_rxe sets the kernel's own. */
+export const WcFlag = { WITH_IMMEDIATE: 2, WITH_INVALIDATE: 8 | 4 } as const;
 
 /** enum ibv_qp_state */
 export const QpState = { INIT: 1, RTR: 2, RTS: 3 } as const;

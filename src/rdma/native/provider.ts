@@ -21,7 +21,11 @@ export class NativeProvider implements RdmaProvider {
   devices(): Promise<readonly DeviceInfo[]> {
     if (!probe().isUsable) return Promise.resolve([]);
     const addresses = addressesByDevice();
-    return Promise.resolve(addon().deviceNames().map((name) => infoOf(name, addresses.get(name) ?? [])));
+    return Promise.resolve(
+      addon()
+        .deviceNames()
+        .map((name) => infoOf(name, addresses.get(name) ?? [])),
+    );
   }
 
   open(name: string, events: DeviceEvents = {}): Promise<NativeDevice> {

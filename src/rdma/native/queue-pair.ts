@@ -198,8 +198,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
     if (receives === null) throw misuse('this queue pair takes its receives from a shared receive queue');
     if (request.sges.count > this.#maxSges)
       throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
-    if (receives.room === 0)
-      throw misuse('the receive queue is full: poll completions before posting more');
+    if (receives.room === 0) throw misuse('the receive queue is full: poll completions before posting more');
     receives.room--;
     const isHeld = this.#isHolding || this.state === QueuePairState.ERROR;
     const fault = isHeld ? 0 : receiveFault(this.#domain, request);

@@ -38,8 +38,7 @@ export class NativeSharedReceiveQueue implements SharedReceiveQueue, RoomOwner {
     this.#batch = new ReceiveBatch(1, maxSges);
     this.handle = nativeError(
       'a shared receive queue',
-      () =>
-        new (addon().SharedReceiveQueue)(domain.handle, maxReceiveRequests, maxSges, this.#batch.buffer),
+      () => new (addon().SharedReceiveQueue)(domain.handle, maxReceiveRequests, maxSges, this.#batch.buffer),
     );
     domain.users++;
   }

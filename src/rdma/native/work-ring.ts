@@ -41,7 +41,14 @@ export class WorkRing {
   }
 
   /** Append one; its number. The device has it from now on, too, unless `isHeld`. */
-  push(id: number, isSignaled: boolean, opcode: number, length: number, fault: number, isHeld: boolean): number {
+  push(
+    id: number,
+    isSignaled: boolean,
+    opcode: number,
+    length: number,
+    fault: number,
+    isHeld: boolean,
+  ): number {
     const number = this.next;
     const at = this.at(number);
     this.ids[at] = id;

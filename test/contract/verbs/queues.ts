@@ -49,7 +49,11 @@ export function queuesContract(suite: VerbsSuite): void {
       await until(() => active.wakeUps === 2, 'the second wake-up');
     });
 
-    it('armed for what is solicited, sleep on through the rest', async () => {
+    it('armed for what is solicited, sleep on through the rest', async (t) => {
+      if (suite.harness.wakesForAll !== undefined) {
+        t.skip(suite.harness.wakesForAll);
+        return;
+      }
       const { active, passive } = await suite.connect();
       for (let i = 0; i < 3; i++) passive.receive(i, 0, 10);
       passive.queue.arm(true);
@@ -105,7 +109,8 @@ export function queuesContract(suite: VerbsSuite): void {
       const domain = suite.devices[1].allocateProtectionDomain();
       const shared = domain.createSharedReceiveQueue(8, 1);
       const { active, passive } = await suite.connect({
-        passive: { queuePair: { sharedReceiveQueue: shared } },
+        // Adapters look at the shared queue's domain.
+        passive: { domain, queuePair: { sharedReceiveQueue: shared } },
       });
       const request = new ReceiveRequest();
       request.id = 77;

@@ -16,6 +16,10 @@ export interface VerbsHarness {
   timeout?: number;
   /** Why a peer may be granted more reads than this side wants to serve, if the device does that. */
   overgrants?: string;
+  /** Why who is armed for what is solicited is woken by all. */
+  wakesForAll?: string;
+  /** Why a peer may read what is not registered for that, if the device lets it. */
+  ignoresReadRight?: string;
 }
 
 /** The device, opened twice, and the pair that a test has connected on it; closed after the test. */
