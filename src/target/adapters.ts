@@ -42,6 +42,7 @@ export class Adapters {
   async serve(portal: Portal): Promise<void> {
     this.#portals.push(portal);
     if (this.#providers.length === 0) return;
+    if (this.#timer === null) this.#tellUnusable();
     this.#timer ??= setInterval(() => void this.look(), LOOK_INTERVAL_MS).unref();
     await this.look();
   }
@@ -70,6 +71,15 @@ export class Adapters {
   async close(): Promise<void> {
     for (const adapter of this.#open.values()) await adapter.close();
     this.#open.clear();
+  }
+
+  /** Once: on most machines nothing is wrong with that. */
+  #tellUnusable(): void {
+    for (const provider of this.#providers) {
+      const { isUsable, reason } = provider.probe();
+      if (!isUsable)
+        this.#log.info(`iSER is by iWARP in software; adapters (${provider.name}) are not usable: ${reason}`);
+    }
   }
 
   async #look(): Promise<void> {

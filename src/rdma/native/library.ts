@@ -1,10 +1,12 @@
 /** The addon in `native/`: where it is, what it has, and whether libibverbs and librdmacm can be used by it. */
 
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 import type { Probe } from '../verbs.js';
+import { addonFault } from './addon-file.js';
+import { messageOf } from './errors.js';
 
 /** Handles of the addon, which checks what they are. */
 export interface NativeHandle {
@@ -175,21 +177,47 @@ const FILE = 'riser-verbs.node';
 /** Below the package's root, the best first: what was built here, then what the package brings. */
 const PLACES = ['native/build/', `prebuilds/${process.platform}-${process.arch}/`];
 const CM_DEVICE = '/dev/infiniband/rdma_cm';
+const KERNEL_DEVICES = '/sys/class/infiniband';
+/** Without a checkout there is nothing to build from. */
+const BUILD = '"npm run build:native" in a checkout of Riser builds one';
+const EXPORTS = [
+  ...['missing', 'deviceNames', 'allocate', 'Device', 'ProtectionDomain', 'MemoryRegion', 'MemoryWindow'],
+  ...['CompletionQueue', 'SharedReceiveQueue', 'QueuePair', 'EventChannel', 'ConnectionId', 'Poller'],
+];
 
 let loaded: Addon | string | null = null;
 
 /** The addon, or why there is none. It is looked for once. */
 function load(): Addon | string {
-  const built = process.env['RISER_VERBS_ADDON'];
-  const paths = built === undefined ? PLACES.map((place) => pathOf(place + FILE)) : [built];
+  if (process.platform !== 'linux') return 'adapters are used on Linux only';
+  const chosen = process.env['RISER_VERBS_ADDON'];
+  const paths = chosen === undefined ? PLACES.map((place) => pathOf(place + FILE)) : [chosen];
   const path = paths.find((candidate) => existsSync(candidate));
-  if (path === undefined)
-    return `Riser brings no addon for ${process.platform} on ${process.arch}; "npm run build:native" builds one`;
+  if (path !== undefined) return loadFrom(path);
+  if (chosen !== undefined) return `there is no file ${chosen}, which RISER_VERBS_ADDON names`;
+  return `there is no addon for ${process.platform}-${process.arch} (${pathOf(PLACES[1]! + FILE)}): install Riser again, or ${BUILD}`;
+}
+
+function loadFrom(path: string): Addon | string {
   try {
-    return createRequire(import.meta.url)(path) as Addon;
+    const fault = addonFault(path);
+    if (fault !== null)
+      return `the addon ${path} cannot be loaded, ${fault}: install Riser again, or ${BUILD}`;
+    const addon = createRequire(import.meta.url)(path) as Addon;
+    const missing = EXPORTS.find((name) => !(name in addon));
+    if (missing === undefined) return addon;
+    return `the addon ${path} is of another version of Riser, it has no ${missing}: remove it, or ${BUILD}`;
   } catch (error) {
-    return `the addon cannot be loaded: ${error instanceof Error ? error.message : String(error)}`;
+    return `the addon ${path} cannot be loaded: ${messageOf(error)}${loaderHint(messageOf(error))}; ${BUILD}`;
   }
+}
+
+/** What the messages of the system's loaders mean. */
+function loaderHint(message: string): string {
+  if (message.includes('version `GLIBC')) return ' (this system is older than the addon)';
+  if (/Error (relocating|loading shared library)/.test(message))
+    return ' (it is made for glibc, and this system has another C library, such as the musl of Alpine)';
+  return '';
 }
 
 /** From the package's root: this file is three folders below it, as a source and as it is built. */
@@ -206,26 +234,40 @@ export function addon(): Addon {
 
 /** Whether devices can be used; never throws. */
 export function probe(): Probe {
-  const unusable = (reason: string): Probe => ({ isUsable: false, reason });
-  let names: string[];
   try {
-    const missing = addon().missing();
-    if (missing !== '')
-      return unusable(`${missing}: Debian's packages libibverbs1, librdmacm1 and ibverbs-providers bring it`);
-    names = addon().deviceNames();
+    return probeBy(addon());
   } catch (error) {
-    return unusable(error instanceof Error ? error.message : String(error));
+    return unusable(messageOf(error));
   }
-  if (names.length === 0)
+}
+
+/** {@link probe} with this addon, on a machine whose files are below `root`. @throws Error of the addon */
+export function probeBy({ missing, deviceNames }: Pick<Addon, 'missing' | 'deviceNames'>, root = ''): Probe {
+  const library = missing();
+  if (library !== '')
     return unusable(
-      'there is no RDMA device: neither an adapter nor one in software ("rdma link add" makes one)',
+      `${library}: apt install ibverbs-providers librdmacm1, or: dnf install libibverbs librdmacm, or: apk add rdma-core-libs`,
     );
+  const names = deviceNames();
+  if (names.length === 0) return unusable(whyNoDevice(root));
   try {
-    accessSync(CM_DEVICE, constants.R_OK | constants.W_OK);
+    accessSync(root + CM_DEVICE, constants.R_OK | constants.W_OK);
   } catch {
     return unusable(
       `${CM_DEVICE} cannot be opened: "modprobe rdma_ucm" makes it, and the user needs the right to read and write it`,
     );
   }
   return { isUsable: true, reason: `by libibverbs, on ${names.join(', ')}` };
+}
+
+/** The kernel may have some all the same. */
+function whyNoDevice(root: string): string {
+  const kernels = existsSync(root + KERNEL_DEVICES) ? readdirSync(root + KERNEL_DEVICES) : [];
+  if (kernels.length === 0)
+    return 'there is no RDMA device: neither an adapter nor one in software ("rdma link add" makes one)';
+  return `libibverbs does not find ${kernels.join(', ')} of the kernel: "modprobe ib_uverbs" lets programs reach them, and their drivers for programs come with: apt install ibverbs-providers, or: dnf install libibverbs`;
+}
+
+function unusable(reason: string): Probe {
+  return { isUsable: false, reason };
 }
