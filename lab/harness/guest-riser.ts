@@ -22,6 +22,8 @@ export interface GuestRiserOptions {
   readonly portal: string;
   /** Size of its RAM disk; default 256M. */
   readonly memory?: string;
+  /** Size of a file in the guest's memory instead, which outlasts the server. */
+  readonly image?: string;
   /** A configuration file of the scenario's folder for {@link NAME}, instead. */
   readonly configuration?: string;
 }
@@ -40,11 +42,12 @@ export interface GuestRiser {
 export async function startGuestRiser(
   guest: Guest,
   folder: string,
-  { portal, memory = '256M', configuration }: GuestRiserOptions,
+  { portal, memory = '256M', image, configuration }: GuestRiserOptions,
 ): Promise<GuestRiser> {
+  const medium = image === undefined ? `--memory ${memory}` : `/dev/shm/riser.img --create ${image}`;
   const what =
     configuration === undefined
-      ? `--memory ${memory} --portal ${portal} --name ${NAME}`
+      ? `${medium} --portal ${portal} --name ${NAME}`
       : `--config /lab/${configuration}`;
   await guest.sh(
     `ulimit -l unlimited

@@ -290,8 +290,8 @@ export class NativeDevice implements RdmaDevice {
   }
 
   /**
-   * No more can be done by it; told once. Of a device that is taken away the connection manager tells, and for those in software
-   * nobody else does: the kernel waits until all who have it open have closed it.
+   * No more can be done by it; told once, whoever tells first: its own events or the connection manager's. rdma_rxe and siw have
+   * neither until all who have them open have closed them.
    */
   lost(how: string): void {
     if (this.#isLost) return;
