@@ -25,6 +25,10 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'iser-peers',
   'iser-targets',
   'multipath',
+  'native-bench',
+  'native-initiator',
+  'native-loss',
+  'native-target',
 ]);
 
 /** The name of a scenario, which is its file's. */

@@ -190,8 +190,7 @@ export abstract class NativeConnection implements RdmaConnection, QueuePairHost 
     if (queuePair === null) return;
     if (event.type === CmEvent.DISCONNECTED) {
       queuePair.peerEnded(null);
-    } else if (event.type === CmEvent.DEVICE_REMOVAL)
-      queuePair.end(deviceError(`the device ${this.device.name} is gone`));
+    } else if (event.type === CmEvent.DEVICE_REMOVAL) this.device.lost('is gone');
     else if (event.type === CmEvent.ADDR_CHANGE)
       queuePair.end(deviceError(`the address ${this.localAddress} is at another device now: connect again`));
   }

@@ -86,6 +86,7 @@ export class NativeDevice implements RdmaDevice {
   #lastKey = 0;
   #looker: NodeJS.Timeout | undefined;
   readonly #lastAtDevice = new Map<NativeQueuePair, number>();
+  #isLost = false;
   #isOpen = true;
 
   /** @throws Error with an errno when it cannot be opened */
@@ -292,6 +293,18 @@ export class NativeDevice implements RdmaDevice {
     this.#looker = undefined;
   }
 
+  /**
+   * No more can be done by it; told once, whoever tells first: its own events or the connection manager's. rdma_rxe and siw have
+   * neither until all who have them open have closed them.
+   */
+  lost(how: string): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    const error = deviceError(`the device ${this.name} ${how}`);
+    for (const queuePair of this.queuePairs.values()) queuePair.end(error);
+    this.#events.deviceFatal?.(error);
+  }
+
   // ---- events ----
 
   #readCompletionEvents(): void {
@@ -338,11 +351,8 @@ export class NativeDevice implements RdmaDevice {
       case AsyncEvent.PORT_ERR:
         this.#events.portChanged?.(type === AsyncEvent.PORT_ACTIVE);
         return;
-      case AsyncEvent.DEVICE_FATAL: {
-        const error = deviceError(`the device ${this.name} has failed`);
-        for (const queuePair of this.queuePairs.values()) queuePair.end(error);
-        this.#events.deviceFatal?.(error);
-      }
+      case AsyncEvent.DEVICE_FATAL:
+        this.lost('has failed');
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import type { ListenerEvents, RdmaListener } from '../verbs.js';
 import { NativeRequestedConnection } from './connection.js';
+import { CmEvent } from './constants.js';
 import type { NativeDevice } from './device.js';
 import type { NativeConnectionEvent, NativeIdHandle } from './library.js';
 
@@ -24,6 +25,7 @@ export class NativeListener implements RdmaListener {
 
   /** By the connection manager. */
   handle(event: NativeConnectionEvent): void {
+    if (event.type === CmEvent.DEVICE_REMOVAL) this.#device.lost('is gone');
     const { request } = event;
     if (request === null) return;
     const device = this.#device.withName(request.device());
