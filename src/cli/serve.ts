@@ -7,7 +7,7 @@ import type { Configuration } from './configuration.js';
 import { ExitCode, messageOf } from './failure.js';
 import type { Portal } from './portal.js';
 import { Service } from './service.js';
-import { transportName } from './transport.js';
+import { SOFTWARE, transportName } from './transport.js';
 
 /** How long sessions may take to log out after they were asked to, milliseconds. */
 const GRACE = 3000;
@@ -74,7 +74,8 @@ function describe({ initiatorName, user, peer, targetName, transport, device }: 
 
 /** What tools look for in the JSON log. */
 function fieldsOf({ initiatorName, user, peer, targetName, transport, device }: SessionInfo): object {
-  return { initiatorName, user, peer, targetName, transport, ...(device !== null && { device }) };
+  const isAdapter = device !== null && device !== SOFTWARE;
+  return { initiatorName, user, peer, targetName, transport, ...(isAdapter && { device }) };
 }
 
 /** Resolves at the first of the signals; another one after that ends the process at once. */
