@@ -27,8 +27,8 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'multipath',
   'native-bench',
   'native-initiator',
-  'native-loss',
   'native-target',
+  'verbs-native',
 ]);
 
 /** The name of a scenario, which is its file's. */

@@ -104,7 +104,7 @@ function aboutAdapters(ports: readonly RdmaPort[], used: ReadonlySet<string>): s
   if (adapters.length === 0) return 'no adapter is needed for it';
   const own = adapters.filter((name) => used.has(name));
   if (own.length > 0) return `Riser works with ${own.join(', ')}, too`;
-  return `${adapters.join(', ')} is for the kernel's initiator, not for Riser yet`;
+  return `${adapters.join(', ')} is for the kernel's initiator; Riser cannot use it as things are`;
 }
 
 /** A section for each subject, a line for each finding, the remedy under it. */

@@ -236,7 +236,7 @@ describe('the report', () => {
     const { machine } = fakeMachine(mlx5({ ...below('ports/1', port({})), ...MLX_GIDS }));
     assert.match(
       verdictOf(readRdmaPorts(machine), null),
-      /mlx5_0 is for the kernel's initiator, not for Riser yet/,
+      /mlx5_0 is for the kernel's initiator; Riser cannot use it as things are/,
     );
     assert.match(
       verdictOf(readRdmaPorts(machine), null, new Set(['mlx5_0'])),

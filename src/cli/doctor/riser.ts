@@ -29,7 +29,7 @@ export async function inspectRiser(
   if (unused.length > 0) {
     findings.push(
       notice(
-        `it does not use ${unused.join(', ')} yet: it speaks iWARP in software, which the kernel's siw and iWARP adapters at the other end understand, and RoCE and InfiniBand do not`,
+        `it cannot use ${unused.join(', ')} as things are: in itself it speaks iWARP in software, which the kernel's siw and iWARP adapters at the other end understand, and RoCE and InfiniBand do not`,
         "The kernel's initiator uses them: see open-iscsi below.",
       ),
     );
