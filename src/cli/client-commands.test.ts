@@ -33,6 +33,7 @@ describe('riser discover, ls, info', () => {
   test('discover lists targets with their portals', async () => {
     assert.deepEqual(await json('discover', `iscsi://${portal}`), {
       transport: 'tcp',
+      device: null,
       whyNotIser: null,
       targets: [
         { name: TARGET_NAME, portals: [{ host: '127.0.0.1', port: target.port, portalGroupTag: 1 }] },
@@ -64,6 +65,7 @@ describe('riser discover, ls, info', () => {
     assert.deepEqual(Object.keys(info).sort(), [
       'capacity',
       'designators',
+      'device',
       'inquiry',
       'limits',
       'lun',
@@ -79,7 +81,7 @@ describe('riser discover, ls, info', () => {
       'vpdPages',
       'whyNotIser',
     ]);
-    assert.deepEqual([info['transport'], info['whyNotIser']], ['tcp', null]);
+    assert.deepEqual([info['transport'], info['device'], info['whyNotIser']], ['tcp', null, null]);
     assert.deepEqual(info['capacity'], {
       blocks: 1024,
       blockSize: 4096,
