@@ -42,6 +42,7 @@ describe('tgtd', { skip: skipTgtd }, () => {
   test('discover tells the target and where it is', async () => {
     assert.deepEqual(await json('discover', portal), {
       transport: 'tcp',
+      device: null,
       whyNotIser: null,
       targets: [{ name: NAME, portals: [{ host: '127.0.0.1', port: tgtd.port, portalGroupTag: 1 }] }],
     });
