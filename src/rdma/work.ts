@@ -168,6 +168,20 @@ export const CompletionOpcode = {
 } as const;
 export type CompletionOpcode = (typeof CompletionOpcode)[keyof typeof CompletionOpcode];
 
+/** What the completion of a send request is of. */
+export const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
+  [SendOpcode.SEND]: CompletionOpcode.SEND,
+  [SendOpcode.SEND_WITH_IMMEDIATE]: CompletionOpcode.SEND,
+  [SendOpcode.SEND_WITH_INVALIDATE]: CompletionOpcode.SEND,
+  [SendOpcode.RDMA_WRITE]: CompletionOpcode.RDMA_WRITE,
+  [SendOpcode.RDMA_WRITE_WITH_IMMEDIATE]: CompletionOpcode.RDMA_WRITE,
+  [SendOpcode.RDMA_READ]: CompletionOpcode.RDMA_READ,
+  [SendOpcode.ATOMIC_FETCH_ADD]: CompletionOpcode.ATOMIC_FETCH_ADD,
+  [SendOpcode.ATOMIC_COMPARE_SWAP]: CompletionOpcode.ATOMIC_COMPARE_SWAP,
+  [SendOpcode.BIND_WINDOW]: CompletionOpcode.BIND_WINDOW,
+  [SendOpcode.LOCAL_INVALIDATE]: CompletionOpcode.LOCAL_INVALIDATE,
+};
+
 /** Bits of {@link WorkCompletion.flags}. */
 export const CompletionFlag = {
   WITH_IMMEDIATE: 1,
@@ -191,6 +205,18 @@ export class WorkCompletion {
   /** 32 bits unsigned. */
   immediate = 0;
   invalidatedKey = 0;
+
+  /** Become a copy of `other`. */
+  set(other: WorkCompletion): void {
+    this.id = other.id;
+    this.status = other.status;
+    this.opcode = other.opcode;
+    this.flags = other.flags;
+    this.byteLength = other.byteLength;
+    this.queuePairNumber = other.queuePairNumber;
+    this.immediate = other.immediate;
+    this.invalidatedKey = other.invalidatedKey;
+  }
 }
 
 /** Records to poll into: as many completions at most come out of one call. */

@@ -55,15 +55,7 @@ export class IwarpCompletionQueue implements CompletionQueue {
     const n = Math.min(this.#count, records.length);
     for (let i = 0; i < n; i++) {
       const entry = this.#entries[this.#first]!;
-      const record = records[i]!;
-      record.id = entry.id;
-      record.status = entry.status;
-      record.opcode = entry.opcode;
-      record.flags = entry.flags;
-      record.byteLength = entry.byteLength;
-      record.queuePairNumber = entry.queuePairNumber;
-      record.immediate = entry.immediate;
-      record.invalidatedKey = entry.invalidatedKey;
+      records[i]!.set(entry);
       entry.owner?.giveRoomBack(entry.requests);
       entry.owner = null;
       this.#first = this.#first + 1 === this.capacity ? 0 : this.#first + 1;

@@ -1,6 +1,6 @@
 /** The active half of a queue pair: what is posted to its send queue becomes messages, and then completions. */
 
-import { CompletionOpcode, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
+import { COMPLETION_OF, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
 import { AccessFlag, type QueuePairOptions } from '../verbs.js';
 import { ATOMIC_LENGTH, isAtomic, isAtomicNumber } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
@@ -16,19 +16,6 @@ import {
 } from './protection-domain.js';
 import { isAnsweredByPeer, sendOpcodeOf, WorkMessage } from './work-message.js';
 import { SendRing, type SendWork, WorkMemory } from './work-queue.js';
-
-const COMPLETION_OF: Record<SendOpcode, CompletionOpcode> = {
-  [SendOpcode.SEND]: CompletionOpcode.SEND,
-  [SendOpcode.SEND_WITH_IMMEDIATE]: CompletionOpcode.SEND,
-  [SendOpcode.SEND_WITH_INVALIDATE]: CompletionOpcode.SEND,
-  [SendOpcode.RDMA_WRITE]: CompletionOpcode.RDMA_WRITE,
-  [SendOpcode.RDMA_WRITE_WITH_IMMEDIATE]: CompletionOpcode.RDMA_WRITE,
-  [SendOpcode.RDMA_READ]: CompletionOpcode.RDMA_READ,
-  [SendOpcode.ATOMIC_FETCH_ADD]: CompletionOpcode.ATOMIC_FETCH_ADD,
-  [SendOpcode.ATOMIC_COMPARE_SWAP]: CompletionOpcode.ATOMIC_COMPARE_SWAP,
-  [SendOpcode.BIND_WINDOW]: CompletionOpcode.BIND_WINDOW,
-  [SendOpcode.LOCAL_INVALIDATE]: CompletionOpcode.LOCAL_INVALIDATE,
-};
 
 function isInlineable(opcode: SendOpcode): boolean {
   return (

@@ -219,15 +219,7 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     const n = Math.min(this.#count, records.length - from);
     for (let i = 0; i < n; i++) {
       const entry = this.#entries[this.#first]!;
-      const record = records[from + i]!;
-      record.id = entry.id;
-      record.status = entry.status;
-      record.opcode = entry.opcode;
-      record.flags = entry.flags;
-      record.byteLength = entry.byteLength;
-      record.queuePairNumber = entry.queuePairNumber;
-      record.immediate = entry.immediate;
-      record.invalidatedKey = entry.invalidatedKey;
+      records[from + i]!.set(entry);
       entry.owner!.giveRoomBack(entry.requests);
       entry.owner = null;
       this.#first = this.#first + 1 === this.capacity ? 0 : this.#first + 1;

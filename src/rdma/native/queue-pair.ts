@@ -6,7 +6,8 @@ import type { Notified } from '../notifier.js';
 import { type ConnectionEvents, type QueuePair, type QueuePairOptions, QueuePairState } from '../verbs.js';
 import {
   CompletionFlag,
-  CompletionOpcode,
+  COMPLETION_OF,
+  type CompletionOpcode,
   CompletionStatus,
   type ReceiveRequest,
   SendFlag,
@@ -38,21 +39,6 @@ export interface QueuePairHost {
   /** The queue pair is in the error state: tell the peer, if it is still there. */
   queuePairEnded(): void;
 }
-
-const COMPLETION_OPCODE: readonly CompletionOpcode[] = (() => {
-  const opcodes: CompletionOpcode[] = [];
-  opcodes[SendOpcode.SEND] = CompletionOpcode.SEND;
-  opcodes[SendOpcode.SEND_WITH_IMMEDIATE] = CompletionOpcode.SEND;
-  opcodes[SendOpcode.SEND_WITH_INVALIDATE] = CompletionOpcode.SEND;
-  opcodes[SendOpcode.RDMA_WRITE] = CompletionOpcode.RDMA_WRITE;
-  opcodes[SendOpcode.RDMA_WRITE_WITH_IMMEDIATE] = CompletionOpcode.RDMA_WRITE;
-  opcodes[SendOpcode.RDMA_READ] = CompletionOpcode.RDMA_READ;
-  opcodes[SendOpcode.ATOMIC_FETCH_ADD] = CompletionOpcode.ATOMIC_FETCH_ADD;
-  opcodes[SendOpcode.ATOMIC_COMPARE_SWAP] = CompletionOpcode.ATOMIC_COMPARE_SWAP;
-  opcodes[SendOpcode.BIND_WINDOW] = CompletionOpcode.BIND_WINDOW;
-  opcodes[SendOpcode.LOCAL_INVALIDATE] = CompletionOpcode.LOCAL_INVALIDATE;
-  return opcodes;
-})();
 
 /** Room of a receive queue, which is not that of the send queue. */
 class ReceiveRoom implements RoomOwner {
@@ -336,7 +322,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
     if (status !== CompletionStatus.SUCCESS) this.#failed(status);
     record.id = sends.ids[at]!;
     record.status = status;
-    record.opcode = COMPLETION_OPCODE[sends.opcodes[at]!]!;
+    record.opcode = COMPLETION_OF[sends.opcodes[at]! as SendOpcode];
     record.flags = 0;
     record.byteLength = sends.lengths[at]!;
     record.queuePairNumber = this.number;
