@@ -61,6 +61,10 @@ export const SendOpcode = {
 } as const;
 export type SendOpcode = (typeof SendOpcode)[keyof typeof SendOpcode];
 
+export function isAtomic(opcode: SendOpcode): boolean {
+  return opcode === SendOpcode.ATOMIC_FETCH_ADD || opcode === SendOpcode.ATOMIC_COMPARE_SWAP;
+}
+
 /** Bits of {@link SendRequest.flags}. */
 export const SendFlag = {
   /** A success gives a completion, too; failures always do, flushed work among them. */

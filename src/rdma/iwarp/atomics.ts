@@ -27,15 +27,6 @@ export const ATOMIC_LENGTH = 8;
 const number = new BigUint64Array(1);
 const numberBytes = new Uint8Array(number.buffer);
 
-export function isAtomic(opcode: SendOpcode): boolean {
-  return opcode === SendOpcode.ATOMIC_FETCH_ADD || opcode === SendOpcode.ATOMIC_COMPARE_SWAP;
-}
-
-/** Whether 64 bits without sign hold it. */
-export function isAtomicNumber(value: bigint): boolean {
-  return value >= 0n && value <= ALL_BITS;
-}
-
 /** Whether a request is for an operation that exists. */
 export function isKnownOperation(header: Buffer): boolean {
   const operation = Request.operation.get(header) & OPERATION_MASK;

@@ -28,7 +28,7 @@ import { KeyTable } from './keys.js';
 import { COPIED } from './mpa/fpdu-writer.js';
 import { IwarpListener } from './listener.js';
 import type { Message } from './message.js';
-import { misuse } from '../misuse.js';
+import { checkSize, misuse } from '../misuse.js';
 import { Notifier } from '../notifier.js';
 import { IwarpProtectionDomain } from './protection-domain.js';
 import { IwarpQueuePair } from './queue-pair.js';
@@ -151,7 +151,8 @@ export class IwarpDevice implements RdmaDevice {
     checkSize('a send queue', options.maxSendRequests, ATTRIBUTES.maxSendRequests);
     checkSize('a receive queue', options.maxReceiveRequests, ATTRIBUTES.maxReceiveRequests);
     checkSize('a scatter/gather list', options.maxSges ?? 1, ATTRIBUTES.maxSges);
-    checkSize('inline data', Math.max(1, options.maxInlineData ?? 0), ATTRIBUTES.maxInlineData);
+    const { maxInlineData = 0 } = options;
+    if (maxInlineData > 0) checkSize('inline data', maxInlineData, ATTRIBUTES.maxInlineData);
     this.#lastNumber = (this.#lastNumber % 0xff_ffff) + 1;
     const queuePair = new IwarpQueuePair(this.#lastNumber, domain, options, events, this.#notifier);
     this.#queuePairs.add(queuePair);
@@ -233,11 +234,6 @@ export class IwarpDevice implements RdmaDevice {
     this.#startups.giveUp();
     for (const listener of this.#listeners) await listener.close();
   }
-}
-
-function checkSize(what: string, asked: number, most: number): void {
-  if (!Number.isInteger(asked) || asked < 1 || asked > most)
-    throw misuse(`${what} for ${asked}: from 1 to ${most} is possible`);
 }
 
 function listening(server: Server, host: string, port: number): Promise<void> {

@@ -24,7 +24,7 @@ import {
   UNTAGGED_HEADER,
 } from './headers.js';
 import type { Message } from './message.js';
-import { misuse } from '../misuse.js';
+import { checkParts, misuse } from '../misuse.js';
 import { FpduReader } from './mpa/fpdu-reader.js';
 import { FpduWriter } from './mpa/fpdu-writer.js';
 import type { MpaError } from './mpa/errors.js';
@@ -168,8 +168,7 @@ export class IwarpQueuePair
     if (this.#isClosed) throw misuse('the queue pair is closed');
     if (this.#receives === null)
       throw misuse('this queue pair takes its receives from a shared receive queue');
-    if (request.sges.count > this.#maxSges)
-      throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
+    checkParts(request.sges, this.#maxSges);
     this.#receives.post(request);
     if (this.#isOver) this.#receiver.flush(false);
   }

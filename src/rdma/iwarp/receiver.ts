@@ -8,8 +8,8 @@
 import { getU32 } from '../../util/fields.js';
 import { copyBytes, copyMemory, Memory, ScatterList } from '../../util/memory.js';
 import { AccessFlag } from '../verbs.js';
-import { CompletionFlag, CompletionOpcode, CompletionStatus, SendOpcode } from '../work.js';
-import { isAtomic, placeOriginal } from './atomics.js';
+import { CompletionFlag, CompletionOpcode, CompletionStatus, isAtomic, SendOpcode } from '../work.js';
+import { placeOriginal } from './atomics.js';
 import type { IwarpCompletionQueue, RoomOwner } from './completion-queue.js';
 import {
   ATOMIC_REQUEST_HEADER,

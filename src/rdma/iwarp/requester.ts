@@ -1,12 +1,19 @@
 /** The active half of a queue pair: what is posted to its send queue becomes messages, and then completions. */
 
-import { COMPLETION_OF, CompletionStatus, SendFlag, SendOpcode, type SendRequest } from '../work.js';
+import {
+  COMPLETION_OF,
+  CompletionStatus,
+  isAtomic,
+  SendFlag,
+  SendOpcode,
+  type SendRequest,
+} from '../work.js';
 import { AccessFlag, type QueuePairOptions } from '../verbs.js';
-import { ATOMIC_LENGTH, isAtomic, isAtomicNumber } from './atomics.js';
+import { ATOMIC_LENGTH } from './atomics.js';
 import type { IwarpCompletionQueue } from './completion-queue.js';
 import { DdpQueue, putUntaggedHeader, UNTAGGED_HEADER } from './headers.js';
 import type { Message } from './message.js';
-import { misuse } from '../misuse.js';
+import { checkSend, misuse } from '../misuse.js';
 import { COPIED, type FpduWriter } from './mpa/fpdu-writer.js';
 import {
   type IwarpMemoryRegion,
@@ -16,14 +23,6 @@ import {
 } from './protection-domain.js';
 import { isAnsweredByPeer, sendOpcodeOf, WorkMessage } from './work-message.js';
 import { SendRing, type SendWork, WorkMemory } from './work-queue.js';
-
-function isInlineable(opcode: SendOpcode): boolean {
-  return (
-    opcode === SendOpcode.SEND ||
-    opcode === SendOpcode.SEND_WITH_INVALIDATE ||
-    opcode === SendOpcode.RDMA_WRITE
-  );
-}
 
 /** The queue pair that it is half of. */
 export interface RequesterHost {
@@ -129,23 +128,18 @@ export class Requester {
   }
 
   /** @throws RiserError `RDMA_MISUSE`: nothing like it can be posted */
-  check({ opcode, flags, sges, window, bindRegion, operand, compare }: SendRequest): void {
-    if (sges.count > this.#maxSges)
-      throw misuse(`a request of ${sges.count} parts on a queue pair made for ${this.#maxSges}`);
-    if ((flags & SendFlag.INLINE) !== 0 && (sges.length > this.#maxInlineData || !isInlineable(opcode)))
-      throw misuse(`${sges.length} bytes inline: ${this.#maxInlineData} of a Send or a Write are possible`);
+  check(request: SendRequest): void {
+    checkSend(request, this.#maxSges, this.#maxInlineData);
+    const { opcode, window, bindRegion } = request;
     switch (opcode) {
       case SendOpcode.SEND:
       case SendOpcode.SEND_WITH_INVALIDATE:
       case SendOpcode.RDMA_WRITE:
       case SendOpcode.RDMA_WRITE_WITH_IMMEDIATE:
       case SendOpcode.RDMA_READ:
-      case SendOpcode.LOCAL_INVALIDATE:
-        return;
       case SendOpcode.ATOMIC_FETCH_ADD:
       case SendOpcode.ATOMIC_COMPARE_SWAP:
-        if (!isAtomicNumber(operand) || !isAtomicNumber(compare))
-          throw misuse('an atomic operation with a number outside 0 to 2^64 - 1');
+      case SendOpcode.LOCAL_INVALIDATE:
         return;
       case SendOpcode.BIND_WINDOW:
         if (window === null || bindRegion === null) throw misuse('a binding without window or region');

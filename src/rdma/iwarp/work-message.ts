@@ -1,7 +1,7 @@
 /** What is posted to a send queue, as it goes on the wire. */
 
-import { CompletionStatus, SendFlag, SendOpcode } from '../work.js';
-import { isAtomic, writeAtomicRequest } from './atomics.js';
+import { CompletionStatus, isAtomic, SendFlag, SendOpcode } from '../work.js';
+import { writeAtomicRequest } from './atomics.js';
 import {
   DdpQueue,
   IMMEDIATE_DATA_HEADER,

@@ -4,7 +4,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 
 import { RiserError } from '../../util/errors.js';
-import { misuse } from '../misuse.js';
+import { checkSize, misuse } from '../misuse.js';
 import { Notifier } from '../notifier.js';
 import type {
   CompletionEvents,
@@ -119,10 +119,16 @@ export class NativeDevice implements RdmaDevice {
     return new NativeCompletionQueue(this, capacity, events ?? { completed: () => undefined });
   }
 
-  checkQueuePair({ maxSendRequests, maxReceiveRequests, maxSges = 1 }: QueuePairOptions): void {
+  checkQueuePair({
+    maxSendRequests,
+    maxReceiveRequests,
+    maxSges = 1,
+    maxInlineData = 0,
+  }: QueuePairOptions): void {
     checkSize('a send queue', maxSendRequests, this.attributes.maxSendRequests);
     checkSize('a receive queue', maxReceiveRequests, this.attributes.maxReceiveRequests);
     checkSize('a scatter/gather list', maxSges, this.attributes.maxSges);
+    if (maxInlineData > 0) checkSize('inline data', maxInlineData, this.attributes.maxInlineData);
   }
 
   async listen({ address, port }: ListenOptions, events: ListenerEvents): Promise<NativeListener> {
@@ -380,11 +386,6 @@ function attributesOf(native: NativeAttributes, port: NativePort): DeviceAttribu
     hasSendWithInvalidate: hasInvalidate,
     readNeedsRemoteWrite: isIwarp,
   };
-}
-
-function checkSize(what: string, asked: number, most: number): void {
-  if (!Number.isInteger(asked) || asked < 1 || asked > most)
-    throw misuse(`${what} for ${asked}: from 1 to ${most} is possible`);
 }
 
 async function addressOf(host: string): Promise<string> {

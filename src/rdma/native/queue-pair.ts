@@ -1,7 +1,7 @@
 /** Queue pairs of a device: what is posted goes to it in batches, and the end of a connection is the same on all devices. */
 
 import { RiserError } from '../../util/errors.js';
-import { misuse } from '../misuse.js';
+import { checkParts, checkSend, misuse } from '../misuse.js';
 import type { Notified } from '../notifier.js';
 import { type ConnectionEvents, type QueuePair, type QueuePairOptions, QueuePairState } from '../verbs.js';
 import {
@@ -9,6 +9,7 @@ import {
   COMPLETION_OF,
   type CompletionOpcode,
   CompletionStatus,
+  isAtomic,
   type ReceiveRequest,
   SendFlag,
   SendOpcode,
@@ -69,6 +70,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
   readonly #receiveQueue: NativeCompletionQueue;
   readonly #shared: NativeSharedReceiveQueue | null;
   readonly #maxSges: number;
+  readonly #maxInlineData: number;
   readonly #possible: readonly [number, number];
   readonly #sends: WorkRing;
   readonly #receives: WorkRing | null;
@@ -98,12 +100,13 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
     events: ConnectionEvents,
   ) {
     const { device } = domain;
-    const { maxSendRequests, maxReceiveRequests, maxSges = 1 } = options;
+    const { maxSendRequests, maxReceiveRequests, maxSges = 1, maxInlineData = 0 } = options;
     this.#host = host;
     this.#device = device;
     this.#domain = domain;
     this.#events = events;
     this.#maxSges = maxSges;
+    this.#maxInlineData = maxInlineData;
     this.#sendQueue = options.sendQueue as NativeCompletionQueue;
     this.#receiveQueue = options.receiveQueue as NativeCompletionQueue;
     this.#shared = (options.sharedReceiveQueue as NativeSharedReceiveQueue | undefined) ?? null;
@@ -182,8 +185,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
     if (this.#isClosed) throw misuse('the queue pair is closed');
     const receives = this.#receives;
     if (receives === null) throw misuse('this queue pair takes its receives from a shared receive queue');
-    if (request.sges.count > this.#maxSges)
-      throw misuse(`a request of ${request.sges.count} parts on a queue pair made for ${this.#maxSges}`);
+    checkParts(request.sges, this.#maxSges);
     if (receives.room === 0) throw misuse('the receive queue is full: poll completions before posting more');
     receives.room--;
     const isHeld = this.#isHolding || this.state === QueuePairState.ERROR;
@@ -207,9 +209,7 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
   #checkPossible(request: SendRequest): void {
     const { opcode, sges } = request;
     const { attributes } = this.#device;
-    const isAtomic = opcode === SendOpcode.ATOMIC_COMPARE_SWAP || opcode === SendOpcode.ATOMIC_FETCH_ADD;
-    if (sges.count > this.#maxSges)
-      throw misuse(`a request of ${sges.count} parts on a queue pair made for ${this.#maxSges}`);
+    checkSend(request, this.#maxSges, this.#maxInlineData);
     if (opcode === SendOpcode.RDMA_READ && sges.count > attributes.maxReadSges)
       throw misuse(`an RDMA Read of ${sges.count} parts, where the device takes ${attributes.maxReadSges}`);
     const isMissing =
@@ -217,10 +217,8 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
       (opcode === SendOpcode.RDMA_WRITE_WITH_IMMEDIATE && !attributes.hasWriteWithImmediate) ||
       (opcode === SendOpcode.SEND_WITH_INVALIDATE && !attributes.hasSendWithInvalidate) ||
       (opcode === SendOpcode.BIND_WINDOW && !attributes.hasMemoryWindows) ||
-      (isAtomic && !attributes.hasAtomics);
+      (isAtomic(opcode) && !attributes.hasAtomics);
     if (isMissing) throw misuse('the device does not have this operation');
-    if (isAtomic && !(isWord64(request.operand) && isWord64(request.compare)))
-      throw misuse('an operand of an atomic operation has 64 bits, and no sign');
   }
 
   #postSends(): void {
@@ -565,10 +563,6 @@ export class NativeQueuePair implements QueuePair, RoomOwner, QueueUser, Release
       queue.push(owner, requests, this.number, ring.ids[at]!, status);
     }
   }
-}
-
-function isWord64(value: bigint): boolean {
-  return value >= 0n && value <= 0xffff_ffff_ffff_ffffn;
 }
 
 function workError(status: CompletionStatus): RiserError {

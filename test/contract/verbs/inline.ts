@@ -78,6 +78,14 @@ export function inlineContract(suite: VerbsSuite): void {
       assert.ok(passive.memory.bytes.subarray(5000, 5000 + LENGTH).every((byte) => byte === 7));
     });
 
+    it('is refused by a queue pair that was not made for it', async () => {
+      const { active } = await suite.connect();
+      const request = inline(active, SendOpcode.SEND, 1, 0);
+      assert.throws(() => {
+        active.queuePair.postSend(request);
+      }, /inline/);
+    });
+
     it('is no more than the queue pair was made for, and not for a Read', async (t) => {
       const pair = await connect(t);
       if (pair === null) return;
