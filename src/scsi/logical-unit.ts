@@ -22,6 +22,7 @@ import { ModePages } from './mode-pages.js';
 import type { Nexus } from './nexus.js';
 import { OperationTable } from './operation-table.js';
 import type { Operation } from './operation.js';
+import { isRegistrationOf } from './persistent-reservation.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
 import { Sense, type SenseCode } from './sense.js';
@@ -45,7 +46,10 @@ export class LogicalUnit {
   readonly taskSet = new TaskSet();
   readonly modePages: ModePages;
   readonly unitAttentions = new UnitAttentions();
-  readonly reservations = new Reservations();
+  readonly reservations = new Reservations((registration, condition) => {
+    for (const nexus of this.nexuses)
+      if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
+  });
   readonly medium: RemovableMedium;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
@@ -102,10 +106,10 @@ export class LogicalUnit {
     this.unitAttentions.addNexus(nexus);
   }
 
-  /** I_T nexus loss (SAM-5 6.3.4): its tasks are aborted without a response, its reservation and prevention end. */
+  /** I_T nexus loss (SAM-5 6.3.4): its tasks are aborted without a response, its prevention and what RESERVE(6) gave it end. */
   removeNexus(nexus: Nexus): void {
     this.abortTasks((task) => task.nexus === nexus, null, ignoreCompletion);
-    this.reservations.release(nexus);
+    this.reservations.lost(nexus);
     this.medium.allow(nexus);
     this.unitAttentions.removeNexus(nexus);
     this.nexuses.delete(nexus);
@@ -309,7 +313,7 @@ export class LogicalUnit {
       return;
     }
     task.operation = found;
-    if (this.unitAttentions.pending !== 0 || this.reservations.holder !== null) {
+    if (this.unitAttentions.pending !== 0 || this.reservations.isReserved) {
       if (this.#isStoppedForNexus(task, found)) return;
     }
     if (!this.medium.isPresent && found.ignoresMedium !== true) {
@@ -330,7 +334,7 @@ export class LogicalUnit {
   /** Unit attention and reservation conflict, in the order of SAM-5 5.3.3. True when the task was ended. */
   #isStoppedForNexus(task: Task, operation: Operation): boolean {
     const condition = operation.ignoresUnitAttention === true ? null : this.unitAttentions.peek(task.nexus);
-    const conflicts = operation.ignoresReservation !== true && this.reservations.conflicts(task.nexus);
+    const conflicts = this.reservations.conflicts(task.nexus, operation);
     if (conflicts && !outranksReservation(condition)) {
       this.reservationConflict(task);
       return true;

@@ -70,6 +70,8 @@ function uniform(operation: Operation): Operation {
     usage: [...operation.usage],
     ignoresUnitAttention: operation.ignoresUnitAttention ?? false,
     ignoresReservation: operation.ignoresReservation ?? false,
+    ignoresPersistentReservation: operation.ignoresPersistentReservation ?? false,
+    readsMedium: operation.readsMedium ?? false,
     ignoresMedium: operation.ignoresMedium ?? false,
     writesMedium: operation.writesMedium ?? false,
     exclusive: operation.exclusive ?? false,

@@ -13,8 +13,12 @@ export interface OperationTraits {
   ignoresUnitAttention?: boolean;
   /** Runs although another nexus holds a reservation (SPC-2 5.5.1, SPC-4 table 48). */
   ignoresReservation?: boolean;
+  /** The same for persistent reservations only, or it looks itself (SPC-4 table 60, SBC-3 table 13). */
+  ignoresPersistentReservation?: boolean;
   /** Runs although the medium is stopped or ejected. */
   ignoresMedium?: boolean;
+  /** Only reads the medium: runs although another nexus has reserved it persistently for writing. */
+  readsMedium?: boolean;
   /** Changes the medium: refused with DATA PROTECT when write protected. */
   writesMedium?: boolean;
   /**

@@ -63,6 +63,12 @@ export const Sense = {
   INVALID_FIELD_IN_CDB: code(K.ILLEGAL_REQUEST, 0x24, 0x00, 'invalid field in CDB'),
   LOGICAL_UNIT_NOT_SUPPORTED: code(K.ILLEGAL_REQUEST, 0x25, 0x00, 'logical unit not supported'),
   INVALID_FIELD_IN_PARAMETER_LIST: code(K.ILLEGAL_REQUEST, 0x26, 0x00, 'invalid field in parameter list'),
+  INVALID_RELEASE_OF_PERSISTENT_RESERVATION: code(
+    K.ILLEGAL_REQUEST,
+    0x26,
+    0x04,
+    'invalid release of persistent reservation',
+  ),
   SAVING_PARAMETERS_NOT_SUPPORTED: code(K.ILLEGAL_REQUEST, 0x39, 0x00, 'saving parameters not supported'),
   MEDIUM_REMOVAL_PREVENTED: code(K.ILLEGAL_REQUEST, 0x53, 0x02, 'medium removal prevented'),
   INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT: code(
@@ -87,6 +93,9 @@ export const Sense = {
   BUS_DEVICE_RESET_OCCURRED: code(K.UNIT_ATTENTION, 0x29, 0x03, 'bus device reset function occurred'),
   I_T_NEXUS_LOSS_OCCURRED: code(K.UNIT_ATTENTION, 0x29, 0x07, 'I_T nexus loss occurred'),
   MODE_PARAMETERS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x01, 'mode parameters changed'),
+  RESERVATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x03, 'reservations preempted'),
+  RESERVATIONS_RELEASED: code(K.UNIT_ATTENTION, 0x2a, 0x04, 'reservations released'),
+  REGISTRATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x05, 'registrations preempted'),
   CAPACITY_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x09, 'capacity data has changed'),
   COMMANDS_CLEARED_BY_ANOTHER_INITIATOR: code(
     K.UNIT_ATTENTION,

@@ -49,7 +49,7 @@ export function targetReset(view: LogicalUnitView, nexus: Nexus, completed: () =
 export function nexusReset(view: LogicalUnitView, nexus: Nexus, completed: () => void): boolean {
   return everyUnit(view, completed, (unit, unitCompleted) => {
     const isComplete = abortTaskSet(unit, nexus, unitCompleted);
-    unit.reservations.release(nexus);
+    unit.reservations.lost(nexus);
     unit.medium.allow(nexus);
     unit.unitAttentions.establish(nexus, Sense.I_T_NEXUS_LOSS_OCCURRED);
     return isComplete;
@@ -64,6 +64,22 @@ export function queryTask(unit: LogicalUnit, task: Task): boolean {
 /** QUERY TASK SET (SAM-5 7.9): whether `nexus` has any task in the task set. */
 export function queryTaskSet(unit: LogicalUnit, nexus: Nexus): boolean {
   return isPresent(unit, (task) => task.nexus === nexus);
+}
+
+/** PREEMPT AND ABORT (SPC-4 5.13.11.2.5) as `own` asks for it: all tasks, but itself, of nexuses that `isPreempted` names. */
+export function abortPreempted(
+  unit: LogicalUnit,
+  own: Task,
+  isPreempted: (nexus: Nexus) => boolean,
+  completed: () => void,
+): boolean {
+  const owesStatus = unit.modePages.taskAbortedStatus ? (task: Task) => task.nexus !== own.nexus : null;
+  for (const nexus of unit.nexuses) {
+    if (owesStatus !== null || nexus === own.nexus) continue;
+    if (isPreempted(nexus) && queryTaskSet(unit, nexus))
+      unit.unitAttentions.establish(nexus, Sense.COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+  }
+  return unit.abortTasks((task) => task !== own && isPreempted(task.nexus), owesStatus, completed);
 }
 
 /** Apply a function that may complete later to every unit that the nexus sees; it is complete when it is for all of them. */

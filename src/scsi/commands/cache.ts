@@ -47,8 +47,20 @@ function isRangeInside(task: Task, unit: LogicalUnit): boolean {
 const synchronizing = { start: startSynchronize, deviceDone: synchronized };
 
 export const cacheOperations: readonly Operation[] = [
-  { name: 'PRE-FETCH(10)', opcode: 0x34, usage: usage10(0x34, IMMED), start: startPreFetch },
+  {
+    name: 'PRE-FETCH(10)',
+    opcode: 0x34,
+    usage: usage10(0x34, IMMED),
+    readsMedium: true,
+    start: startPreFetch,
+  },
   { name: 'SYNCHRONIZE CACHE(10)', opcode: 0x35, usage: usage10(0x35, SYNC_NV | IMMED), ...synchronizing },
-  { name: 'PRE-FETCH(16)', opcode: 0x90, usage: usage16(0x90, IMMED), start: startPreFetch },
+  {
+    name: 'PRE-FETCH(16)',
+    opcode: 0x90,
+    usage: usage16(0x90, IMMED),
+    readsMedium: true,
+    start: startPreFetch,
+  },
   { name: 'SYNCHRONIZE CACHE(16)', opcode: 0x91, usage: usage16(0x91, SYNC_NV | IMMED), ...synchronizing },
 ];

@@ -7,6 +7,8 @@ import { compareAndWriteOperations } from './compare-and-write.js';
 import { inquiryOperations } from './inquiry.js';
 import { modeOperations } from './mode.js';
 import { orwriteOperations } from './orwrite.js';
+import { persistentReserveInOperations } from './persistent-reserve-in.js';
+import { persistentReserveOutOperations } from './persistent-reserve-out.js';
 import { provisioningOperations } from './provisioning.js';
 import { readWriteOperations } from './read-write.js';
 import { reportOperations } from './report.js';
@@ -21,6 +23,8 @@ const OPERATIONS: readonly Operation[] = [
   ...inquiryOperations,
   ...modeOperations,
   ...orwriteOperations,
+  ...persistentReserveInOperations,
+  ...persistentReserveOutOperations,
   ...provisioningOperations,
   ...readWriteOperations,
   ...reportOperations,

@@ -235,6 +235,7 @@ export const provisioningOperations: readonly Operation[] = [
     opcode: 0x9e,
     serviceAction: 0x12,
     usage: [0x9e, 0x1f, ...fourBytes, ...fourBytes, ...fourBytes, 0x00, 0x00],
+    readsMedium: true,
     start: startGetLbaStatus,
     deviceDone: extentsTold,
   },

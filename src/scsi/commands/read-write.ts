@@ -177,7 +177,7 @@ export function writeBlocks(task: Task, unit: LogicalUnit): void {
 const FLAGS = DPO | FUA | FUA_NV;
 const usage6 = (opcode: number): readonly number[] => [opcode, 0x1f, 0xff, 0xff, 0xff, 0x00];
 
-const reading = { start: startRead, deviceDone: readDone };
+const reading = { readsMedium: true, start: startRead, deviceDone: readDone };
 const writing = { writesMedium: true, start: startWrite, received: writeReceived, deviceDone: writeDone };
 
 export const readWriteOperations: readonly Operation[] = [

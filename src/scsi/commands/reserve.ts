@@ -1,4 +1,7 @@
-/** RESERVE(6) and RELEASE(6) (SPC-2 7.21, 7.16). Third-party and extent reservations, long obsolete, are not supported. */
+/**
+ * RESERVE(6) and RELEASE(6) (SPC-2 7.21, 7.16): conflicts for everybody while anybody is registered for persistent
+ * reservations (SPC-2 5.5.1). Third-party and extent reservations, long obsolete, are not supported.
+ */
 
 import type { Operation } from '../operation.js';
 
@@ -7,6 +10,7 @@ export const reserveOperations: readonly Operation[] = [
     name: 'RESERVE(6)',
     opcode: 0x16,
     usage: [0x16, 0x00, 0x00, 0x00, 0x00, 0x00],
+    ignoresPersistentReservation: true,
     ignoresMedium: true,
     start(task, unit) {
       if (unit.reservations.reserve(task.nexus)) unit.good(task);
@@ -21,8 +25,8 @@ export const reserveOperations: readonly Operation[] = [
     // From a nexus that holds nothing it is no error (SPC-2 7.16.2).
     ignoresReservation: true,
     start(task, unit) {
-      unit.reservations.release(task.nexus);
-      unit.good(task);
+      if (unit.reservations.release(task.nexus)) unit.good(task);
+      else unit.reservationConflict(task);
     },
   },
 ];

@@ -81,7 +81,9 @@ describe('START STOP UNIT (SBC-3 5.25)', () => {
   test('no command that needs the medium runs without it', () => {
     const target = new FakeTarget(fakeUnit({ removable: true }));
     target.run(EJECT);
-    const withoutMedium = new Set([0x03, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x1e, 0x55, 0x5a, 0xa0, 0xa3]);
+    const withoutMedium = new Set([
+      0x03, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x1e, 0x55, 0x5a, 0x5e, 0x5f, 0xa0, 0xa3,
+    ]);
     for (const { name, opcode, serviceAction } of target.unit.operations.operations) {
       const { outcome } = target.run([opcode, serviceAction ?? 0]);
       assert.equal(outcome === noMedium, !withoutMedium.has(opcode), name);

@@ -12,6 +12,7 @@ export const unitOperations: readonly Operation[] = [
     name: 'TEST UNIT READY',
     opcode: 0x00,
     usage: [0x00, 0x00, 0x00, 0x00, 0x00, 0x00],
+    ignoresPersistentReservation: true,
     start: (task, unit) => unit.good(task),
   },
   {
@@ -43,6 +44,7 @@ export const unitOperations: readonly Operation[] = [
     name: 'START STOP UNIT',
     opcode: 0x1b,
     usage: [0x1b, 0x01, 0x00, 0x0f, 0xf7, 0x00],
+    ignoresPersistentReservation: true,
     ignoresMedium: true,
     start: startStartStopUnit,
     deviceDone: startStopFlushed,
@@ -51,6 +53,7 @@ export const unitOperations: readonly Operation[] = [
     name: 'PREVENT ALLOW MEDIUM REMOVAL',
     opcode: 0x1e,
     usage: [0x1e, 0x00, 0x00, 0x00, 0x03, 0x00],
+    ignoresPersistentReservation: true,
     ignoresMedium: true,
     isSupported: (configuration) => configuration.removable,
     start: startPreventAllow,
@@ -102,6 +105,11 @@ const START = 0x01;
  */
 function startStartStopUnit(task: Task, unit: LogicalUnit): void {
   const flags = task.cdb[4]!;
+  const startsOnly = (flags & (POWER_CONDITION_MASK | START)) === START;
+  if (!startsOnly && unit.reservations.persistent.excludes(task.nexus, false)) {
+    unit.reservationConflict(task);
+    return;
+  }
   if ((flags & POWER_CONDITION_MASK) !== 0) {
     // START and LOEJ are not looked at (SBC-3 table 91).
     unit.good(task);
@@ -149,6 +157,10 @@ function startPreventAllow(task: Task, unit: LogicalUnit): void {
   const prevent = task.cdb[4]! & 0x03;
   if (prevent > 1) {
     unit.failField(task, 4, 1);
+    return;
+  }
+  if (prevent === 1 && unit.reservations.persistent.excludes(task.nexus, false)) {
+    unit.reservationConflict(task);
     return;
   }
   if (prevent === 1) unit.medium.prevent(task.nexus);

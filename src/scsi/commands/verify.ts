@@ -100,7 +100,7 @@ const VERIFY_FLAGS = DPO | BYTCHK_MASK;
 /** BYTCHK of WRITE AND VERIFY is 00b or 01b: there is no block to write more than once. */
 const WRITE_AND_VERIFY_FLAGS = DPO | (ByteCheck.EACH << BYTCHK_SHIFT);
 
-const verifying = { start: startVerify, received: verify, deviceDone: verifyDone };
+const verifying = { readsMedium: true, start: startVerify, received: verify, deviceDone: verifyDone };
 const writing = {
   writesMedium: true,
   start: requestBlocks,
