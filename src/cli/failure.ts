@@ -11,7 +11,7 @@
  * | 128 + n   | signal n ended it before it was done, or a second one cut the stop short                |
  */
 
-import { RiserError } from '../util/errors.js';
+import { RiserError, systemCode } from '../util/errors.js';
 import { formatPortal, type Portal } from './portal.js';
 
 export const ExitCode = {
@@ -76,9 +76,4 @@ export function exitCodeOf(error: unknown): number {
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** `ENOENT` and the like, or undefined. */
-export function systemCode(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException | null | undefined)?.code;
 }

@@ -1,11 +1,40 @@
 /** Opens the block devices that a configuration names. */
 
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createImage, FileDevice, MemoryDevice, type BlockDevice } from '../block/index.js';
+import { ReservationFile } from '../target/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import type { LunConfiguration, Medium } from './configuration.js';
 import { formatSize } from './size.js';
+
+/** What a logical unit is served from. */
+export interface OpenMedium {
+  readonly device: BlockDevice;
+  /**
+   * Where its persistent reservations outlive the server: a file beside its image. Null where they do not: memory, devices, what
+   * another server has, and what is only read.
+   */
+  readonly reservations: ReservationFile | null;
+}
+
+/**
+ * The medium of a logical unit, and what is kept with it.
+ *
+ * @throws RiserError as {@link openDevice}, and when what is kept is damaged
+ */
+export async function openMedium(configuration: LunConfiguration, log: Logger): Promise<OpenMedium> {
+  const { medium, readOnly } = configuration;
+  const device = await openDevice(configuration, log);
+  try {
+    const isKept = 'image' in medium && !readOnly && statSync(medium.image).isFile();
+    const reservations = isKept ? await ReservationFile.open(`${medium.image}.reservations`) : null;
+    return { device, reservations };
+  } catch (error) {
+    await device.close();
+    throw error;
+  }
+}
 
 /**
  * The device of a logical unit; an image that does not exist is made when the configuration says how large.
@@ -13,7 +42,7 @@ import { formatSize } from './size.js';
  *
  * @throws RiserError when the image is missing, locked, or cannot be opened, or the NBD server not be used
  */
-export async function openMedium(configuration: LunConfiguration, log: Logger): Promise<BlockDevice> {
+async function openDevice(configuration: LunConfiguration, log: Logger): Promise<BlockDevice> {
   const { medium, blockSize, readOnly, provisioning } = configuration;
   const thin = provisioning === 'thin';
   if ('memory' in medium) return new MemoryDevice({ size: medium.memory, blockSize, thin });

@@ -3,7 +3,6 @@
  * another one while sessions go on.
  */
 
-import type { BlockDevice } from '../block/index.js';
 import { DEFAULT_LIMITS, type Target, type TargetServer } from '../target/index.js';
 import type { Logger } from '../util/logger.js';
 import { changesBetween, isEmpty } from './changes.js';
@@ -14,7 +13,7 @@ import type {
   TargetConfiguration,
 } from './configuration.js';
 import { messageOf, portalError } from './failure.js';
-import { describeLun, describeMedium, openMedium } from './media.js';
+import { describeLun, describeMedium, type OpenMedium, openMedium } from './media.js';
 import { securityWarnings } from './security-warnings.js';
 import { formatSize } from './size.js';
 import { formatPortal, type Portal } from './portal.js';
@@ -25,9 +24,8 @@ import { formatPortal, type Portal } from './portal.js';
  */
 const GROWTH_INTERVAL = 2000;
 
-interface ServedLun {
-  configuration: LunConfiguration;
-  device: BlockDevice;
+interface ServedLun extends OpenMedium {
+  readonly configuration: LunConfiguration;
 }
 
 interface ServedTarget {
@@ -128,16 +126,9 @@ export class Service {
    */
   async close(graceMs: number): Promise<void> {
     if (this.#growthTimer !== null) clearInterval(this.#growthTimer);
-    const devices = [...this.#targets.values()].flatMap(({ luns }) => [...luns.values()]);
+    const media = [...this.#targets.values()].flatMap(({ luns }) => [...luns.values()]);
     this.#targets.clear();
-    const failures = await failuresOf([
-      () => this.#server.close({ graceMs }),
-      ...devices.map(
-        ({ device }) =>
-          () =>
-            device.close(),
-      ),
-    ]);
+    const failures = await failuresOf([() => this.#server.close({ graceMs }), ...closing(media)]);
     if (failures.length === 0) return;
     this.#logFailures(failures.slice(1));
     throw failures[0];
@@ -189,8 +180,8 @@ export class Service {
   }
 
   /** Opens all or none. */
-  async #openMedia(luns: LunConfiguration[]): Promise<Map<LunConfiguration, BlockDevice>> {
-    const opened = new Map<LunConfiguration, BlockDevice>();
+  async #openMedia(luns: LunConfiguration[]): Promise<Map<LunConfiguration, OpenMedium>> {
+    const opened = new Map<LunConfiguration, OpenMedium>();
     try {
       for (const lun of luns) opened.set(lun, await openMedium(lun, this.#log));
     } catch (error) {
@@ -211,7 +202,7 @@ export class Service {
     return false;
   }
 
-  #addTarget(configuration: TargetConfiguration, media: Map<LunConfiguration, BlockDevice>): void {
+  #addTarget(configuration: TargetConfiguration, media: Map<LunConfiguration, OpenMedium>): void {
     const { name } = configuration;
     const target = this.#server.addTarget(configuration);
     const served: ServedTarget = { configuration, target, luns: new Map() };
@@ -219,17 +210,19 @@ export class Service {
     for (const lun of configuration.luns) this.#addLun(served, lun, media);
   }
 
-  #addLun(served: ServedTarget, lun: LunConfiguration, media: Map<LunConfiguration, BlockDevice>): void {
-    const device = media.get(lun);
-    if (device === undefined) return;
+  #addLun(served: ServedTarget, lun: LunConfiguration, media: Map<LunConfiguration, OpenMedium>): void {
+    const medium = media.get(lun);
+    if (medium === undefined) return;
+    const { device, reservations } = medium;
     served.target.addLun(lun.lun, {
       device,
       provisioning: lun.provisioning,
       removable: lun.removable,
       ...(lun.physicalBlockSize !== undefined && { physicalBlockSize: lun.physicalBlockSize }),
       ...(lun.serial !== undefined && { serial: lun.serial }),
+      ...(reservations !== null && { reservations }),
     });
-    served.luns.set(lun.lun, { configuration: lun, device });
+    served.luns.set(lun.lun, { configuration: lun, ...medium });
     this.#logLun(served, lun.lun, describeLun(lun, device.size));
   }
 
@@ -238,7 +231,7 @@ export class Service {
     this.#targets.delete(name);
     this.#server.removeTarget(name);
     this.#log.info(`target ${name} removed`, { target: name });
-    await this.#letGo([...served.luns.values()].map(({ device }) => device));
+    await this.#letGo([...served.luns.values()]);
   }
 
   async #removeLun(served: ServedTarget, lun: number): Promise<void> {
@@ -246,13 +239,13 @@ export class Service {
     if (entry === undefined) return;
     served.luns.delete(lun);
     served.target.removeLun(lun);
-    await this.#letGo([entry.device]);
+    await this.#letGo([entry]);
     this.#logLun(served, lun, `removed: ${describeMedium(entry.configuration.medium)}`);
   }
 
-  /** Close devices; what goes wrong is for the log, and keeps nobody from going on. */
-  async #letGo(devices: readonly BlockDevice[]): Promise<void> {
-    this.#logFailures(await failuresOf(devices.map((device) => () => device.close())));
+  /** Close media; what goes wrong is for the log, and keeps nobody from going on. */
+  async #letGo(media: readonly OpenMedium[]): Promise<void> {
+    this.#logFailures(await failuresOf(closing(media)));
   }
 
   #logFailures(failures: readonly unknown[]): void {
@@ -279,6 +272,14 @@ export class Service {
       }
     }
   }
+}
+
+/** What closes `media`. */
+function closing(media: readonly OpenMedium[]): (() => Promise<void>)[] {
+  return media.flatMap(({ device, reservations }) => [
+    () => device.close(),
+    async () => reservations?.close(),
+  ]);
 }
 
 /** Take each of `steps` in turn, whatever became of those before it. */

@@ -1,6 +1,7 @@
 /** What a logical unit is configured to be: its names, its kind of provisioning, its protection. */
 
 import type { Identity } from './identity.js';
+import type { ReservationStore } from './reservation-store.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -23,6 +24,8 @@ export interface LogicalUnitConfiguration {
   readonly writeCache: boolean;
   /** Commands that the task set holds; one more gets TASK SET FULL. */
   readonly taskSetLimit: number;
+  /** Keeps persistent reservations over the loss of power; null: nothing does, and APTPL is refused. */
+  readonly reservationStore: ReservationStore | null;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -39,4 +42,5 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   revision: '0.1',
   writeCache: true,
   taskSetLimit: 4096,
+  reservationStore: null,
 };

@@ -159,7 +159,10 @@ describe('the device', () => {
     test(`${name} becomes sense data with the block that failed, and is told to the owner`, () => {
       const { target, device } = slowTarget({ size: SIZE }, false);
       const told: string[] = [];
-      target.unit.events = { deviceFailed: (_unit, task) => told.push(`${task.op} at ${task.errorOffset}`) };
+      target.unit.events = {
+        deviceFailed: (_unit, task) => told.push(`${task.op} at ${task.errorOffset}`),
+        reservationsNotKept: () => undefined,
+      };
       device.fault = () => status;
       const read = target.run(cdb10(0x28, 0, 3, 1));
       const write = target.run(cdb10(0x2a, 0, 4, 1), { dataOut: BLOCK });

@@ -35,6 +35,8 @@ import { outranksReservation, UnitAttentions } from './unit-attention.js';
 export interface LogicalUnitEvents {
   /** The device failed `task`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
   deviceFailed(unit: LogicalUnit, task: Task): void;
+  /** A change of the persistent reservations could not be kept over the loss of power. */
+  reservationsNotKept(unit: LogicalUnit, cause: Error): void;
 }
 
 export class LogicalUnit {
@@ -46,10 +48,7 @@ export class LogicalUnit {
   readonly taskSet = new TaskSet();
   readonly modePages: ModePages;
   readonly unitAttentions = new UnitAttentions();
-  readonly reservations = new Reservations((registration, condition) => {
-    for (const nexus of this.nexuses)
-      if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
-  });
+  readonly reservations: Reservations;
   readonly medium: RemovableMedium;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
@@ -71,6 +70,11 @@ export class LogicalUnit {
     this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
     this.operations = new OperationTable(operationsFor(this.configuration));
     this.modePages = new ModePages(this.configuration);
+    const { reservationStore } = this.configuration;
+    this.reservations = new Reservations((registration, condition) => {
+      for (const nexus of this.nexuses)
+        if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
+    }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
     device.events = { resized: () => this.#resized() };
   }

@@ -4,6 +4,7 @@
  */
 
 import type { Nexus } from './nexus.js';
+import type { ReservationStore, SavedReservations } from './reservation-store.js';
 import { Sense, type SenseCode } from './sense.js';
 import { Status } from './status.js';
 
@@ -69,6 +70,12 @@ export type ReservationOutcome = Status | SenseCode;
 
 const { GOOD, RESERVATION_CONFLICT } = Status;
 
+export interface RegisterOptions {
+  allTargetPorts: boolean;
+  others: readonly string[];
+  persists: boolean;
+}
+
 /** Has whom a registration stands for hear of something by unit attention. */
 export type TellRegistrant = (registration: Registration, condition: SenseCode) => void;
 
@@ -80,9 +87,26 @@ export class PersistentReservation {
   /** Null where there is no reservation, and where everybody holds it. */
   #holder: Registration | null = null;
   readonly #tell: TellRegistrant;
+  readonly #store: ReservationStore | null;
+  #persists = false;
+  /** There may be something in it. */
+  #isStoreUsed = false;
 
-  constructor(tell: TellRegistrant) {
+  /** Takes up what `store` has kept; without one nothing outlives the loss of power. */
+  constructor(tell: TellRegistrant, store: ReservationStore | null) {
     this.#tell = tell;
+    this.#store = store;
+    if (store !== null && store.kept !== null) this.#restore(store.kept);
+  }
+
+  /** Whether it can be kept over the loss of power (PTPL_C). */
+  get mayPersist(): boolean {
+    return this.#store !== null;
+  }
+
+  /** Whether it is (PTPL_A): the last registration asked for it (APTPL). */
+  get persists(): boolean {
+    return this.#persists;
   }
 
   /** In the order in which they came. */
@@ -116,14 +140,13 @@ export class PersistentReservation {
 
   /**
    * REGISTER, and REGISTER AND IGNORE EXISTING KEY where `key` is null (SPC-4 5.13.7): a `newKey` of 0 unregisters.
-   * `others`: initiator ports that are registered, too (SPEC_I_PT).
+   * `others`: initiator ports that are registered, too (SPEC_I_PT). `persists`: APTPL.
    */
   register(
     nexus: Nexus,
     key: bigint | null,
     newKey: bigint,
-    allTargetPorts = false,
-    others: readonly string[] = [],
+    { allTargetPorts, others, persists }: RegisterOptions,
   ): ReservationOutcome {
     const own = this.find(nexus);
     if (key !== null && key !== (own?.key ?? 0n)) return RESERVATION_CONFLICT;
@@ -134,6 +157,7 @@ export class PersistentReservation {
     if (isTwice || others.some((initiatorPort) => this.find({ ...nexus, initiatorPort }) !== null))
       return Sense.INVALID_FIELD_IN_PARAMETER_LIST;
     this.#changed();
+    this.#persists = persists;
     if (own === null) {
       for (const port of ports) this.#add(port, allTargetPorts ? null : nexus.relativeTargetPort, newKey);
     } else if (newKey === 0n) {
@@ -220,7 +244,7 @@ export class PersistentReservation {
     key: bigint,
     newKey: bigint,
     to: { initiatorPort: string; relativeTargetPort: number },
-    unregisters: boolean,
+    { unregisters, persists }: { unregisters: boolean; persists: boolean },
   ): ReservationOutcome {
     const own = this.find(nexus);
     if (own?.key !== key) return RESERVATION_CONFLICT;
@@ -229,11 +253,42 @@ export class PersistentReservation {
     const target = { ...nexus, ...to };
     if (isRegistrationOf(own, target)) return Sense.INVALID_FIELD_IN_PARAMETER_LIST;
     this.#changed();
+    this.#persists = persists;
     const other = this.find(target);
     if (other !== null) other.key = newKey;
     this.#holder = other ?? this.#add(to.initiatorPort, to.relativeTargetPort, newKey);
     if (unregisters) this.#remove(own);
     return GOOD;
+  }
+
+  // ---- over the loss of power ----
+
+  /** Keep what there is now, where the initiators want that; null when there is nothing to do. */
+  save(): Promise<void> | null {
+    this.#isStoreUsed ||= this.#persists;
+    if (this.#store === null || !this.#isStoreUsed) return null;
+    return this.#store.keep(this.#persists ? this.#saved() : null);
+  }
+
+  #saved(): SavedReservations {
+    const registrations = this.#registrations.map((registration) => ({
+      initiatorPort: registration.initiatorPort,
+      relativeTargetPort: registration.relativeTargetPort,
+      key: registration.key.toString(16).padStart(16, '0'),
+      isHolder: registration === this.#holder,
+    }));
+    return { type: this.type, registrations };
+  }
+
+  #restore({ type, registrations }: SavedReservations): void {
+    for (const { initiatorPort, relativeTargetPort, key, isHolder } of registrations) {
+      const registration = { initiatorPort, relativeTargetPort, key: BigInt(`0x${key}`) };
+      this.#registrations.push(registration);
+      if (isHolder) this.#holder = registration;
+    }
+    this.type = reservationTypeOf(type) ?? NONE;
+    this.#persists = true;
+    this.#isStoreUsed = true;
   }
 
   // ---- changes ----

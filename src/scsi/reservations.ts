@@ -6,6 +6,7 @@
 
 import type { Nexus } from './nexus.js';
 import type { OperationTraits } from './operation.js';
+import type { ReservationStore } from './reservation-store.js';
 import { PersistentReservation, ReservationType, type TellRegistrant } from './persistent-reservation.js';
 
 export class Reservations {
@@ -13,8 +14,8 @@ export class Reservations {
   holder: Nexus | null = null;
   readonly persistent: PersistentReservation;
 
-  constructor(tell: TellRegistrant) {
-    this.persistent = new PersistentReservation(tell);
+  constructor(tell: TellRegistrant, store: ReservationStore | null) {
+    this.persistent = new PersistentReservation(tell, store);
   }
 
   /** Whether any command may meet a conflict. */

@@ -7,6 +7,7 @@ import {
   type LogicalUnitEvents,
   LogicalUnitInventory,
   MAX_LUN,
+  type ReservationStore,
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -39,6 +40,8 @@ export interface LunOptions {
   physicalBlockSize?: number;
   /** Unit serial number; default: derived from the target's name, the LUN and the device's description. */
   serial?: string;
+  /** Keeps persistent reservations over restarts and the loss of power; default: nothing does. */
+  reservations?: ReservationStore;
 }
 
 /** {@link TargetSecurity}, checked. */
@@ -124,6 +127,7 @@ export class Target {
       readOnly: options.readOnly ?? false,
       removable: options.removable ?? false,
       physicalBlockSize: options.physicalBlockSize ?? null,
+      reservationStore: options.reservations ?? null,
     });
     unit.events = this.#unitEvents(lun);
     this.inventory.add(lun, unit);
@@ -140,6 +144,12 @@ export class Target {
         this.#log.error(
           `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
             (task.cause?.message ?? 'no reason given'),
+        );
+      },
+      reservationsNotKept: (unit, cause) => {
+        this.#log.error(
+          `${this.name} LUN ${lun}: a change of the persistent reservations of ${unit.device.description} is not kept: ` +
+            cause.message,
         );
       },
     };

@@ -37,3 +37,8 @@ export class RiserError extends Error {
     this.remedy = options.remedy;
   }
 }
+
+/** `ENOENT` and the like, or undefined. */
+export function systemCode(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | null | undefined)?.code;
+}

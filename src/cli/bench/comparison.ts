@@ -3,9 +3,9 @@
 import { access, constants, open, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { LunDevice } from '../../initiator/index.js';
-import { RiserError } from '../../util/errors.js';
+import { RiserError, systemCode } from '../../util/errors.js';
 import { parseUrl, requireLun } from '../connection-options.js';
-import { ExitCode, messageOf, systemCode } from '../failure.js';
+import { ExitCode, messageOf } from '../failure.js';
 import type { Interruption } from '../interruption.js';
 import { openLunDevice, pathsOf, portalsOf, transportOf, worldWideNameOf } from '../open-device.js';
 import { note, print, printJson } from '../output.js';

@@ -10,7 +10,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { isIPv6, SocketAddress } from 'node:net';
 import { endianness, networkInterfaces } from 'node:os';
 import type { PortalAddress } from '../../initiator/index.js';
-import { systemCode } from '../failure.js';
+import { systemCode } from '../../util/errors.js';
 import { formatPortal, isLoopback } from '../portal.js';
 
 /** The processes that are a target, or why they are not known: a part of a sentence. */

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { basename, join } from 'node:path';
-import { systemCode } from '../failure.js';
+import { systemCode } from '../../util/errors.js';
 
 /** Milliseconds that a program may take. */
 const PROGRAM_LIMIT = 5000;

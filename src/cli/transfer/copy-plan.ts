@@ -3,8 +3,8 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { type BlockDevice, createImage } from '../../block/index.js';
-import { RiserError } from '../../util/errors.js';
-import { systemCode, usageError } from '../failure.js';
+import { RiserError, systemCode } from '../../util/errors.js';
+import { usageError } from '../failure.js';
 import { type DeviceIdentity, isPath, openDevice, type OpenedDevice } from '../open-device.js';
 import type { CopyFlags } from './copy.js';
 import { type Journal, readJournal } from './journal.js';

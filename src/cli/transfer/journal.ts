@@ -5,9 +5,8 @@
 
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { RiserError } from '../../util/errors.js';
+import { RiserError, systemCode } from '../../util/errors.js';
 import { syncFolder } from '../../util/sync-folder.js';
-import { systemCode } from '../failure.js';
 import type { DeviceIdentity } from '../open-device.js';
 
 const FORMAT = 'riser-copy-1';

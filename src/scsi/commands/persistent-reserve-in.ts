@@ -68,18 +68,21 @@ function readReservation(unit: LogicalUnit): Buffer {
 
 const SIP_C = 0x08;
 const ATP_C = 0x04;
+const PTPL_C = 0x01;
 const TMV = 0x80;
+const PTPL_A = 0x01;
 /** TEST UNIT READY is allowed in all cases; of the other commands nothing is said (SPC-4 table 210). */
 const ALLOW_COMMANDS = 0x10;
 /** PERSISTENT RESERVATION TYPE MASK: all there are (SPC-4 table 211). */
 const ALL_TYPES = 0xea01;
 
 /** SPC-4 6.15.4 */
-function reportCapabilities(): Buffer {
+function reportCapabilities(unit: LogicalUnit): Buffer {
+  const { mayPersist, persists } = unit.reservations.persistent;
   const data = Buffer.alloc(8);
   putU16(data, 0, data.length);
-  data[2] = SIP_C | ATP_C;
-  data[3] = TMV | ALLOW_COMMANDS;
+  data[2] = SIP_C | ATP_C | (mayPersist ? PTPL_C : 0);
+  data[3] = TMV | ALLOW_COMMANDS | (persists ? PTPL_A : 0);
   putU16(data, 4, ALL_TYPES);
   return data;
 }

@@ -35,6 +35,9 @@ const MOVE_APTPL = 0x01;
 const MOVE_PORT = 18;
 const MOVE_TRANSPORT_ID_LENGTH = 20;
 
+/** `task.step`: the change is made, but not kept. */
+const NOT_KEPT = 1;
+
 interface Request {
   task: Task;
   unit: LogicalUnit;
@@ -59,7 +62,8 @@ function acting(name: string, serviceAction: number, action: Action): Operation 
     ignoresMedium: true,
     start,
     received: (task, unit) => received(task, unit, action),
-    deviceDone: (task, unit) => unit.good(task),
+    deviceDone: (task, unit) =>
+      task.step === NOT_KEPT ? unit.fail(task, Sense.WRITE_ERROR) : unit.good(task),
   };
 }
 
@@ -96,10 +100,28 @@ function received(task: Task, unit: LogicalUnit, action: Action): void {
     type: reservationTypeOf(task.cdb[2]!),
   });
   if (outcome === null) return;
-  if (outcome === Status.GOOD) unit.good(task);
+  if (outcome === Status.GOOD) save(task, unit);
   else if (outcome === Status.RESERVATION_CONFLICT) unit.reservationConflict(task);
   else if (outcome === Sense.INVALID_FIELD_IN_CDB) unit.failField(task, 2);
   else if (typeof outcome === 'object') unit.fail(task, outcome);
+}
+
+/** The change has been made, and is acknowledged when it would outlive the loss of power. */
+function save(task: Task, unit: LogicalUnit): void {
+  const saving = unit.reservations.persistent.save();
+  task.state = TaskState.AWAITING_DEVICE;
+  if (saving === null) {
+    task.done();
+    return;
+  }
+  saving.then(
+    () => task.done(),
+    (cause: unknown) => {
+      unit.events?.reservationsNotKept(unit, cause as Error);
+      task.step = NOT_KEPT;
+      task.done();
+    },
+  );
 }
 
 /** Ends the task: a field of the list is wrong. */
@@ -119,7 +141,8 @@ function failLength({ task, unit }: Request): null {
 function register(request: Request, key: bigint | null): ReservationOutcome | null {
   const { task, unit, list, serviceActionKey } = request;
   const flags = list[FLAGS]!;
-  if ((flags & APTPL) !== 0) return failParameter(request, FLAGS, 0);
+  const persists = (flags & APTPL) !== 0;
+  if (persists && !unit.reservations.persistent.mayPersist) return failParameter(request, FLAGS, 0);
   let others: string[] = [];
   if ((flags & SPEC_I_PT) !== 0) {
     if (key === null) return failParameter(request, FLAGS, 3);
@@ -131,7 +154,8 @@ function register(request: Request, key: bigint | null): ReservationOutcome | nu
   }
   const { persistent } = unit.reservations;
   const allTargetPorts = (flags & ALL_TG_PT) !== 0;
-  const outcome = persistent.register(task.nexus, key, serviceActionKey, allTargetPorts, others);
+  const options = { allTargetPorts, others, persists };
+  const outcome = persistent.register(task.nexus, key, serviceActionKey, options);
   return outcome === Sense.INVALID_FIELD_IN_PARAMETER_LIST ? failParameter(request, TRANSPORT_IDS) : outcome;
 }
 
@@ -159,7 +183,7 @@ function preemptAndAbort(request: Request): ReservationOutcome | null {
     unit,
     task,
     (nexus) => removed.some((registration) => isRegistrationOf(registration, nexus)),
-    () => task.done(),
+    () => save(task, unit),
   );
   return isOver ? Status.GOOD : null;
 }
@@ -169,7 +193,8 @@ function registerAndMove(request: Request): ReservationOutcome | null {
   const flags = list[MOVE_FLAGS]!;
   const transportId = list.subarray(TRANSPORT_IDS);
   if (getU32(list, MOVE_TRANSPORT_ID_LENGTH) !== transportId.length) return failLength(request);
-  if ((flags & MOVE_APTPL) !== 0) return failParameter(request, MOVE_FLAGS, 0);
+  const persists = (flags & MOVE_APTPL) !== 0;
+  if (persists && !unit.reservations.persistent.mayPersist) return failParameter(request, MOVE_FLAGS, 0);
   if (serviceActionKey === 0n) return failParameter(request, SERVICE_ACTION_KEY);
   const to = decodeTransportId(transportId);
   if (to?.isPort !== true) return failParameter(request, TRANSPORT_IDS);
@@ -180,7 +205,7 @@ function registerAndMove(request: Request): ReservationOutcome | null {
     key,
     serviceActionKey,
     { initiatorPort: to.name, relativeTargetPort },
-    (flags & MOVE_UNREG) !== 0,
+    { unregisters: (flags & MOVE_UNREG) !== 0, persists },
   );
   return outcome === Sense.INVALID_FIELD_IN_PARAMETER_LIST ? failParameter(request, TRANSPORT_IDS) : outcome;
 }
