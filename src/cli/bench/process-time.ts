@@ -7,6 +7,7 @@
 
 import { lookup } from 'node:dns/promises';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { isIPv6, SocketAddress } from 'node:net';
 import { endianness, networkInterfaces } from 'node:os';
 import type { PortalAddress } from '../../initiator/index.js';
@@ -208,7 +209,13 @@ function linkOf(path: string): string {
   }
 }
 
+/** Of its program; `comm` is the main thread's, which programs may change (Node does since version 24). */
 function nameOf(pid: number, proc: string): string {
+  try {
+    return basename(readlinkSync(`${proc}/${pid}/exe`));
+  } catch {
+    // Of another user's process it cannot be read.
+  }
   try {
     return readFileSync(`${proc}/${pid}/comm`, 'utf8').trim();
   } catch {
