@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { NativeProvider, type RdmaDevice } from '../../src/rdma/index.js';
@@ -21,16 +22,15 @@ const WARM_UP = 128;
 const HEAP_TOLERANCE = { all: 1 << 20, each: 16 };
 const RESIDENT_TOLERANCE = { all: 24 << 20, each: 256 };
 
-const provider = new NativeProvider();
-const devices: [RdmaDevice, RdmaDevice] = [await provider.open(name), await provider.open(name)];
-
-async function round(): Promise<void> {
+async function round(devices: Devices): Promise<void> {
   const pair = await Pair.connect(devices, address);
   pair.passive.receive(1, 0, 10);
   pair.active.post(pair.active.request(SendOpcode.SEND, 1, 0, 10));
   await pair.passive.completed(1);
   await pair.close();
 }
+
+type Devices = readonly [RdmaDevice, RdmaDevice];
 
 interface Usage {
   /** Bytes. */
@@ -63,37 +63,40 @@ async function usage(): Promise<Usage> {
   };
 }
 
-let left = 0;
-async function run(count: number): Promise<void> {
-  left = count;
+async function run(devices: Devices, count: number): Promise<void> {
+  let left = count;
   const one = async (): Promise<void> => {
-    while (left-- > 0) await round();
+    while (left-- > 0) await round(devices);
   };
   await Promise.all(Array.from({ length: AT_A_TIME }, one));
 }
 
-await run(WARM_UP);
-const before = await usage();
-console.log(JSON.stringify({ rounds: WARM_UP, ...before }));
-const since = performance.now();
-// So much of a report that a leak shows as a slope.
-const PARTS = 5;
-let after = before;
-for (let part = 1; part <= PARTS; part++) {
-  await run(Math.ceil(rounds / PARTS));
-  after = await usage();
-  const perSecond = (rounds / PARTS) * part * (1000 / (performance.now() - since));
-  console.log(JSON.stringify({ rounds: WARM_UP + (rounds / PARTS) * part, perSecond, ...after }));
-}
-assert.deepEqual(after.objects, before.objects);
-assert.equal(after.descriptors, before.descriptors);
-for (const [what, { all, each }] of [
-  ['heap', HEAP_TOLERANCE],
-  ['external', HEAP_TOLERANCE],
-  ['resident', RESIDENT_TOLERANCE],
-] as const)
-  assert.ok(
-    after[what] < before[what] + all + each * rounds,
-    `${what}: from ${before[what]} to ${after[what]}`,
-  );
-for (const device of devices) await device.close();
+it(`${rounds} connections leave nothing`, async () => {
+  const provider = new NativeProvider();
+  const devices = [await provider.open(name), await provider.open(name)] as const;
+  await run(devices, WARM_UP);
+  const before = await usage();
+  console.log(JSON.stringify({ rounds: WARM_UP, ...before }));
+  const since = performance.now();
+  // So much of a report that a leak shows as a slope.
+  const PARTS = 5;
+  let after = before;
+  for (let part = 1; part <= PARTS; part++) {
+    await run(devices, Math.ceil(rounds / PARTS));
+    after = await usage();
+    const perSecond = (rounds / PARTS) * part * (1000 / (performance.now() - since));
+    console.log(JSON.stringify({ rounds: WARM_UP + (rounds / PARTS) * part, perSecond, ...after }));
+  }
+  assert.deepEqual(after.objects, before.objects);
+  assert.equal(after.descriptors, before.descriptors);
+  for (const [what, { all, each }] of [
+    ['heap', HEAP_TOLERANCE],
+    ['external', HEAP_TOLERANCE],
+    ['resident', RESIDENT_TOLERANCE],
+  ] as const)
+    assert.ok(
+      after[what] < before[what] + all + each * rounds,
+      `${what}: from ${before[what]} to ${after[what]}`,
+    );
+  for (const device of devices) await device.close();
+});
