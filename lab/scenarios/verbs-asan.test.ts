@@ -9,12 +9,14 @@ import { runToSuccess } from '../../test/support/run-program.js';
 import { scenario } from '../harness/scenario.js';
 import { verbsTests } from '../harness/verbs.js';
 
+/** Seconds for one program, which takes several times as long as without. */
+const LIMIT = 900;
 const ADDON = 'native/build/asan/riser-verbs.node';
 
 /** Node itself is not instrumented, and what it has at its end is no leak; the guest has no memory for the default's quarantine. */
 const OPTIONS = 'detect_leaks=0:quarantine_size_mb=32';
 
-scenario('verbs-asan', { limit: 3000 }, (lab) => {
+scenario('verbs-asan', { limit: 8 * LIMIT }, (lab) => {
   before(async () => {
     await runToSuccess('npm', ['run', '--silent', 'build:native', '--', '--asan']);
     const library = await runToSuccess('g++', ['-print-file-name=libasan.so']);
@@ -26,5 +28,6 @@ scenario('verbs-asan', { limit: 3000 }, (lab) => {
   verbsTests(lab, {
     programs: ['verbs-contract', 'verbs-misuse', 'verbs-threads', 'verbs-leaks'],
     environment: `ASAN_OPTIONS=${OPTIONS} LD_PRELOAD=/lab/libasan.so RISER_VERBS_ADDON=/lab/riser-verbs.node RISER_ROUNDS=100`,
+    limit: LIMIT,
   });
 });
