@@ -92,6 +92,8 @@ function build(): void {
   const defines = [
     '-DNAPI_VERSION=8',
     '-DNAPI_CPP_EXCEPTIONS',
+    // A thread that is being terminated takes no exception any more.
+    '-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
     '-DNODE_GYP_MODULE_NAME=riser_verbs',
     `-DRISER_SOURCES="${sourcesHash()}"`,
   ];

@@ -28,7 +28,7 @@ Napi::Function CompletionQueue::define(Napi::Env env) {
 CompletionQueue::CompletionQueue(const Napi::CallbackInfo& info) : Wrap(info), records_(info.Env(), info[3]) {
   auto core = std::make_shared<QueueCore>();
   core->device = Device::from(info.Env(), info[0])->core(info.Env());
-  const auto capacity = static_cast<int>(wholeNumber(info, 1, INT32_MAX));
+  const auto capacity = static_cast<int>(wholeNumber(info, 1, INT32_MAX, 1));
   auto* key = reinterpret_cast<void*>(static_cast<uintptr_t>(wholeNumber(info, 2, UINT32_MAX)));
   core->cq = lib.ibv_create_cq(core->device->context, capacity, key, core->device->channel, 0);
   if (core->cq == nullptr) throw systemError(info.Env(), "ibv_create_cq", errno);

@@ -121,6 +121,12 @@ const std::shared_ptr<IdCore>& ConnectionId::core(Napi::Env env) const {
   return core_;
 }
 
+/** The same; for calls in which librdmacm takes it for granted that the address was resolved. */
+const std::shared_ptr<IdCore>& ConnectionId::resolved(Napi::Env env) const {
+  if (core(env)->id->verbs == nullptr) throw Napi::TypeError::New(env, "the connection's identifier has no device yet");
+  return core_;
+}
+
 void ConnectionId::setKey(const Napi::CallbackInfo& info) {
   core(info.Env())->id->context = reinterpret_cast<void*>(static_cast<uintptr_t>(wholeNumber(info, 0, UINT32_MAX)));
 }
@@ -147,7 +153,7 @@ void ConnectionId::resolveAddress(const Napi::CallbackInfo& info) {
 /** resolveRoute(milliseconds) */
 void ConnectionId::resolveRoute(const Napi::CallbackInfo& info) {
   const auto timeout = static_cast<int>(wholeNumber(info, 0, INT32_MAX));
-  check(info.Env(), "rdma_resolve_route", lib.rdma_resolve_route(core(info.Env())->id, timeout));
+  check(info.Env(), "rdma_resolve_route", lib.rdma_resolve_route(resolved(info.Env())->id, timeout));
 }
 
 /** device(): the name of the one that the address belongs to, or that leads there; null if none is known */
@@ -186,7 +192,7 @@ void ConnectionId::transition(const Napi::CallbackInfo& info) {
 /** connect(queuePair, privateData, responderResources, initiatorDepth, done): `done` is called with an errno, or 0 */
 void ConnectionId::connect(const Napi::CallbackInfo& info) {
   if (!info[4].IsFunction()) throw Napi::TypeError::New(info.Env(), "a function is expected");
-  (new Connecting(info, core(info.Env())))->Queue();
+  (new Connecting(info, resolved(info.Env())))->Queue();
 }
 
 /** establish(): InfiniBand and RoCE, when the peer has answered and the queue pair is ready */
@@ -197,7 +203,7 @@ void ConnectionId::establish(const Napi::CallbackInfo& info) {
 /** accept(queuePair, privateData, responderResources, initiatorDepth) */
 void ConnectionId::accept(const Napi::CallbackInfo& info) {
   Parameters parameters(info);
-  check(info.Env(), "rdma_accept", lib.rdma_accept(core(info.Env())->id, &parameters.conn));
+  check(info.Env(), "rdma_accept", lib.rdma_accept(resolved(info.Env())->id, &parameters.conn));
 }
 
 /** reject(privateData) */

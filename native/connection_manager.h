@@ -47,6 +47,7 @@ class ConnectionId : public Wrap<ConnectionId> {
 
  private:
   const std::shared_ptr<IdCore>& core(Napi::Env env) const;
+  const std::shared_ptr<IdCore>& resolved(Napi::Env env) const;
   void setKey(const Napi::CallbackInfo& info);
   void bind(const Napi::CallbackInfo& info);
   void listen(const Napi::CallbackInfo& info);

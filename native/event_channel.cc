@@ -4,6 +4,15 @@
 
 #include "connection_manager.h"
 
+namespace {
+
+/** An event is acknowledged whatever happens: destroying its identifier waits for that. */
+struct Acknowledge {
+  void operator()(rdma_cm_event* event) const { lib.rdma_ack_cm_event(event); }
+};
+
+}  // namespace
+
 ChannelCore::~ChannelCore() {
   if (channel != nullptr) lib.rdma_destroy_event_channel(channel);
 }
@@ -39,8 +48,16 @@ Napi::Value EventChannel::descriptor(const Napi::CallbackInfo& info) {
 Napi::Value EventChannel::event(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto& channel = core(env);
-  rdma_cm_event* event = nullptr;
-  if (lib.rdma_get_cm_event(channel->channel, &event) != 0) return env.Null();
+  rdma_cm_event* oldest = nullptr;
+  if (lib.rdma_get_cm_event(channel->channel, &oldest) != 0) return env.Null();
+  // Destroyed after the event, which has its identifier, is acknowledged.
+  std::shared_ptr<IdCore> request;
+  std::unique_ptr<rdma_cm_event, Acknowledge> event(oldest);
+  if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
+    request = std::make_shared<IdCore>();
+    request->channel = channel;
+    request->id = event->id;
+  }
   const rdma_conn_param& conn = event->param.conn;
   // Those that tell of an address or a route have no parameters.
   const bool hasParameters = event->event >= RDMA_CM_EVENT_CONNECT_REQUEST && event->event <= RDMA_CM_EVENT_DISCONNECTED;
@@ -53,14 +70,8 @@ Napi::Value EventChannel::event(const Napi::CallbackInfo& info) {
   result.Set("responderResources", hasParameters ? conn.responder_resources : 0);
   result.Set("initiatorDepth", hasParameters ? conn.initiator_depth : 0);
   result.Set("queuePairNumber", hasParameters ? conn.qp_num : 0);
-  std::shared_ptr<IdCore> request;
-  if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
-    request = std::make_shared<IdCore>();
-    request->channel = channel;
-    request->id = event->id;
-  }
   // From here on, identifiers may be destroyed.
-  lib.rdma_ack_cm_event(event);
+  event.reset();
   if (request) {
     Napi::Object object = env.GetInstanceData<Instance>()->connectionId.New({env.Null()});
     ConnectionId::from(env, object)->adopt(std::move(request));

@@ -21,10 +21,10 @@ MemoryRegion::MemoryRegion(const Napi::CallbackInfo& info) : Wrap(info) {
   auto core = std::make_shared<RegionCore>();
   core->domain = domain;
   core->pages = pagesAt(bytes.data);
+  core->bytes = Napi::Persistent(info[1]);
   core->mr = lib.ibv_reg_mr(domain->pd, bytes.data, bytes.length, access);
   if (core->mr == nullptr) throw systemError(info.Env(), "ibv_reg_mr", errno);
   core_ = std::move(core);
-  bytes_ = Napi::Persistent(info[1]);
 }
 
 const std::shared_ptr<RegionCore>& MemoryRegion::core(Napi::Env env) const {
@@ -45,9 +45,11 @@ Napi::Value MemoryRegion::keys(const Napi::CallbackInfo& info) {
 void MemoryRegion::deregister(const Napi::CallbackInfo& info) {
   if (!core_) return;
   if (int error = lib.ibv_dereg_mr(core_->mr)) throw systemError(info.Env(), "ibv_dereg_mr", error);
+  // A window may have it still.
   core_->mr = nullptr;
+  core_->pages.reset();
+  core_->bytes.Reset();
   core_.reset();
-  bytes_.Reset();
 }
 
 WindowCore::~WindowCore() {

@@ -4,10 +4,12 @@
 #include "memory.h"
 #include "protection_domain.h"
 
+/** The memory is neither freed nor collected as garbage while the device reaches it. */
 struct RegionCore {
   std::shared_ptr<DomainCore> domain;
   ibv_mr* mr = nullptr;
   std::shared_ptr<Pages> pages;
+  Napi::Reference<Napi::Value> bytes;
   ~RegionCore();
 };
 
@@ -27,13 +29,13 @@ class MemoryRegion : public Wrap<MemoryRegion> {
   void deregister(const Napi::CallbackInfo& info);
 
   std::shared_ptr<RegionCore> core_;
-  /** The bytes are not collected as garbage while the device reaches them. */
-  Napi::Reference<Napi::Value> bytes_;
 };
 
 struct WindowCore {
   std::shared_ptr<DomainCore> domain;
   ibv_mw* mw = nullptr;
+  /** Of the last binding: a region does not go before its windows. */
+  std::shared_ptr<RegionCore> region;
   ~WindowCore();
 };
 

@@ -1,15 +1,24 @@
 #include "poller.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <memory>
 
 struct Poller::Handle {
   uv_poll_t poll;
+  int descriptor = -1;
   napi_env env;
   /** The thread may end before this is closed. */
   napi_async_cleanup_hook_handle hook = nullptr;
   Poller* owner = nullptr;
   Napi::FunctionReference readable;
   std::unique_ptr<Napi::AsyncContext> context;
+
+  ~Handle() {
+    if (descriptor >= 0) ::close(descriptor);
+  }
 
   static void onReadable(uv_poll_t* poll, int, int) {
     auto* handle = static_cast<Handle*>(poll->data);
@@ -45,11 +54,15 @@ Poller::Poller(const Napi::CallbackInfo& info) : Wrap(info) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(info.Env(), &loop);
   auto handle = std::make_unique<Handle>();
-  if (int error = uv_poll_init(loop, &handle->poll, descriptor)) throw systemError(info.Env(), "uv_poll_init", error);
   handle->env = info.Env();
   handle->owner = this;
   handle->readable = Napi::Persistent(info[1].As<Napi::Function>());
   handle->context = std::make_unique<Napi::AsyncContext>(info.Env(), "riser:verbs");
+  handle->descriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (handle->descriptor < 0) throw systemError(info.Env(), "fcntl", errno);
+  // From here on it belongs to the loop, too, and nothing throws.
+  if (int error = uv_poll_init(loop, &handle->poll, handle->descriptor))
+    throw systemError(info.Env(), "uv_poll_init", error);
   handle->poll.data = handle.get();
   napi_add_async_cleanup_hook(info.Env(), Handle::onThreadEnd, handle.get(), &handle->hook);
   handle_ = handle.release();

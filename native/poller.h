@@ -1,4 +1,4 @@
-/** Watches a descriptor for input by the thread's event loop. */
+/** Watches a descriptor for input by the thread's event loop: a duplicate of its own, as libuv ends the process if one is closed early. */
 #pragma once
 
 #include <uv.h>

@@ -2,7 +2,28 @@
 
 #include <cerrno>
 
-#include "memory_region.h"
+namespace {
+
+/** The windows and regions of `objects`, which alternate. */
+std::vector<Binding> bindingsOf(Napi::Env env, Napi::Value value) {
+  if (!value.IsArray()) throw Napi::TypeError::New(env, "an array of objects is expected");
+  const Napi::Array objects = value.As<Napi::Array>();
+  const uint32_t length = objects.Length();
+  if (length > 2 * MAX_POSTED || length % 2 != 0) throw Napi::RangeError::New(env, "the objects are no pairs");
+  std::vector<Binding> bindings;
+  for (uint32_t i = 0; i < length; i += 2)
+    bindings.push_back({MemoryWindow::from(env, objects.Get(i))->core(env),
+                        MemoryRegion::from(env, objects.Get(i + 1))->core(env)});
+  return bindings;
+}
+
+void wasBound(const Binding& binding, uint32_t key) {
+  // Its user is to keep a window's key, by which some devices find it at its next binding.
+  binding.window->mw->rkey = key;
+  binding.window->region = binding.region;
+}
+
+}  // namespace
 
 QueuePairCore::~QueuePairCore() {
   if (qp != nullptr) lib.ibv_destroy_qp(qp);
@@ -27,14 +48,14 @@ QueuePair::QueuePair(const Napi::CallbackInfo& info)
   if (device != core->sendQueue->device || device != core->receiveQueue->device ||
       (core->shared && device != core->shared->domain->device))
     throw Napi::TypeError::New(env, "a queue pair's objects are not of one device");
-  core->maxSges = static_cast<uint32_t>(wholeNumber(info, 6, MAX_SGES));
+  core->maxSges = static_cast<uint32_t>(wholeNumber(info, 6, MAX_SGES, 1));
   ibv_qp_init_attr attr{};
   attr.qp_context = reinterpret_cast<void*>(static_cast<uintptr_t>(wholeNumber(info, 7, UINT32_MAX)));
   attr.send_cq = core->sendQueue->cq;
   attr.recv_cq = core->receiveQueue->cq;
   attr.srq = core->shared ? core->shared->srq : nullptr;
-  attr.cap.max_send_wr = static_cast<uint32_t>(wholeNumber(info, 4, INT32_MAX));
-  attr.cap.max_recv_wr = core->shared ? 0 : static_cast<uint32_t>(wholeNumber(info, 5, INT32_MAX));
+  attr.cap.max_send_wr = static_cast<uint32_t>(wholeNumber(info, 4, INT32_MAX, 1));
+  attr.cap.max_recv_wr = core->shared ? 0 : static_cast<uint32_t>(wholeNumber(info, 5, INT32_MAX, 1));
   attr.cap.max_send_sge = core->maxSges;
   attr.cap.max_recv_sge = core->shared ? 0 : core->maxSges;
   attr.qp_type = IBV_QPT_RC;
@@ -52,8 +73,8 @@ Napi::Value QueuePair::number(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), core(info.Env())->qp->qp_num);
 }
 
-void QueuePair::readSend(Napi::Env env, const uint32_t* record, const Napi::Array& objects, ibv_send_wr& request,
-                         ibv_sge* sges) {
+void QueuePair::readSend(Napi::Env env, const uint32_t* record, const std::vector<Binding>& bindings,
+                         ibv_send_wr& request, ibv_sge* sges) {
   const uint32_t entries = record[SGES];
   if (entries > core_->maxSges) throw Napi::RangeError::New(env, "a request has too many gather entries");
   readSges(record + SEND_WORDS, entries, sges);
@@ -94,11 +115,15 @@ void QueuePair::readSend(Napi::Env env, const uint32_t* record, const Napi::Arra
       return;
     }
     case IBV_WR_BIND_MW: {
-      const uint32_t at = record[BIND_OBJECT];
-      if (at + 1 >= objects.Length()) throw Napi::RangeError::New(env, "a binding's objects are not given");
-      request.bind_mw.mw = MemoryWindow::from(env, objects.Get(at))->core(env)->mw;
+      if (record[BINDING] >= bindings.size())
+        throw Napi::RangeError::New(env, "a binding's objects are not given");
+      const Binding& binding = bindings[record[BINDING]];
+      // One may have been closed while the other was taken out of the array.
+      if (binding.window->mw == nullptr) throw closedError(env, "the memory window");
+      if (binding.region->mr == nullptr) throw closedError(env, "the memory region");
+      request.bind_mw.mw = binding.window->mw;
       request.bind_mw.rkey = record[BIND_KEY];
-      request.bind_mw.bind_info.mr = MemoryRegion::from(env, objects.Get(at + 1))->core(env)->mr;
+      request.bind_mw.bind_info.mr = binding.region->mr;
       request.bind_mw.bind_info.addr = word64(record + BIND_ADDRESS);
       request.bind_mw.bind_info.length = word64(record + BIND_LENGTH);
       request.bind_mw.bind_info.mw_access_flags = record[BIND_ACCESS];
@@ -109,29 +134,28 @@ void QueuePair::readSend(Napi::Env env, const uint32_t* record, const Napi::Arra
   }
 }
 
-/** postSends(count, objects): `objects` has a window and its region for each binding among them; see posted(). */
+/** postSends(count, objects): `objects` has a window and its region for each binding in turn; see posted(). */
 Napi::Value QueuePair::postSends(const Napi::CallbackInfo& info) {
+  // First of all: objects that are taken out of an array may run JavaScript, and that may close or detach anything.
+  const std::vector<Binding> bindings = bindingsOf(info.Env(), info[1]);
   const auto& pair = core(info.Env());
   size_t have = 0;
   const uint32_t* record = sendRecords_.words(&have);
   const size_t words = SEND_WORDS + SGE_WORDS * pair->maxSges;
   const size_t count = wholeNumber(info, 0, std::min<size_t>(have / words, MAX_POSTED));
-  if (!info[1].IsArray()) throw Napi::TypeError::New(info.Env(), "an array of objects is expected");
-  const Napi::Array objects = info[1].As<Napi::Array>();
   if (count == 0) return posted(info.Env(), 0, 0);
   sends_.resize(count);
   sges_.resize(count * pair->maxSges + 1);
   for (size_t i = 0; i < count; i++) {
-    readSend(info.Env(), record + i * words, objects, sends_[i], &sges_[i * pair->maxSges]);
+    readSend(info.Env(), record + i * words, bindings, sends_[i], &sges_[i * pair->maxSges]);
     if (i > 0) sends_[i - 1].next = &sends_[i];
   }
   ibv_send_wr* bad = sends_.data();
   const int error = ibv_post_send(pair->qp, sends_.data(), &bad);
-  const size_t taken = error == 0 ? count : static_cast<size_t>(bad - sends_.data());
-  // Its user is to keep a window's key, by which some devices find it at its next binding.
-  for (size_t i = 0; i < taken; i++)
-    if (sends_[i].opcode == IBV_WR_BIND_MW) sends_[i].bind_mw.mw->rkey = sends_[i].bind_mw.rkey;
-  return posted(info.Env(), static_cast<uint32_t>(taken), error);
+  const uint32_t taken = countPosted(sends_, bad, error);
+  for (uint32_t i = 0; i < taken; i++)
+    if (sends_[i].opcode == IBV_WR_BIND_MW) wasBound(bindings[record[i * words + BINDING]], sends_[i].bind_mw.rkey);
+  return posted(info.Env(), taken, error);
 }
 
 /** postReceives(count): see posted() */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "completion_queue.h"
+#include "memory_region.h"
 #include "protection_domain.h"
 #include "shared_receive_queue.h"
 #include "work_requests.h"
@@ -15,6 +16,12 @@ struct QueuePairCore {
   ibv_qp* qp = nullptr;
   uint32_t maxSges = 0;
   ~QueuePairCore();
+};
+
+/** What a binding is of. */
+struct Binding {
+  std::shared_ptr<WindowCore> window;
+  std::shared_ptr<RegionCore> region;
 };
 
 class QueuePair : public Wrap<QueuePair> {
@@ -37,7 +44,8 @@ class QueuePair : public Wrap<QueuePair> {
   Napi::Value postReceives(const Napi::CallbackInfo& info);
   void fail(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
-  void readSend(Napi::Env env, const uint32_t* record, const Napi::Array& objects, ibv_send_wr& request, ibv_sge* sges);
+  void readSend(Napi::Env env, const uint32_t* record, const std::vector<Binding>& bindings, ibv_send_wr& request,
+                ibv_sge* sges);
 
   std::shared_ptr<QueuePairCore> core_;
   Records sendRecords_;

@@ -17,8 +17,8 @@ SharedReceiveQueue::SharedReceiveQueue(const Napi::CallbackInfo& info)
   auto core = std::make_shared<SharedQueueCore>();
   core->domain = ProtectionDomain::from(info.Env(), info[0])->core(info.Env());
   ibv_srq_init_attr attr{};
-  attr.attr.max_wr = static_cast<uint32_t>(wholeNumber(info, 1, INT32_MAX));
-  attr.attr.max_sge = static_cast<uint32_t>(wholeNumber(info, 2, MAX_SGES));
+  attr.attr.max_wr = static_cast<uint32_t>(wholeNumber(info, 1, INT32_MAX, 1));
+  attr.attr.max_sge = static_cast<uint32_t>(wholeNumber(info, 2, MAX_SGES, 1));
   core->maxSges = attr.attr.max_sge;
   core->srq = lib.ibv_create_srq(core->domain->pd, &attr);
   if (core->srq == nullptr) throw systemError(info.Env(), "ibv_create_srq", errno);

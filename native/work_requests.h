@@ -35,8 +35,8 @@ enum SendWord : size_t {
   SGES = 12,
   /** Of ibv_access_flags. */
   BIND_ACCESS,
-  /** Indices in the arrays of objects that are given along. */
-  BIND_OBJECT,
+  /** Which of the pairs of objects that are given along. */
+  BINDING,
   BIND_KEY,
   BIND_ADDRESS,
   BIND_LENGTH = 18,
@@ -56,6 +56,13 @@ inline void readSges(const uint32_t* words, uint32_t count, ibv_sge* sges) {
 inline Napi::Value posted(Napi::Env env, uint32_t count, int error) {
   // Both are small: one number, so that no object is made.
   return Napi::Number::New(env, static_cast<double>(count) + (error < 0 ? -error : error) * 65536.0);
+}
+
+/** How many of the chain were posted; `bad` is the first that was not. rdma_rxe leaves it null when the device takes no requests now. */
+template <typename Request>
+uint32_t countPosted(const std::vector<Request>& chain, const Request* bad, int error) {
+  if (error == 0) return static_cast<uint32_t>(chain.size());
+  return bad == nullptr ? 0 : static_cast<uint32_t>(bad - chain.data());
 }
 
 /** A chain of receives; its memory is used again by each call. */
@@ -84,7 +91,7 @@ class ReceiveChain {
     }
     ibv_recv_wr* bad = requests_.data();
     const int error = call(requests_.data(), &bad);
-    return posted(info.Env(), static_cast<uint32_t>(error == 0 ? count : bad - requests_.data()), error);
+    return posted(info.Env(), countPosted(requests_, bad, error), error);
   }
 
  private:

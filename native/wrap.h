@@ -26,12 +26,12 @@ inline Napi::Error closedError(Napi::Env env, const char* what) {
   return Napi::TypeError::New(env, std::string(what) + " is closed");
 }
 
-/** A whole number from 0 to `most`, or a TypeError. */
-inline uint64_t wholeNumber(const Napi::CallbackInfo& info, size_t index, uint64_t most) {
+/** A whole number from `least` to `most`, or a TypeError. */
+inline uint64_t wholeNumber(const Napi::CallbackInfo& info, size_t index, uint64_t most, uint64_t least = 0) {
   const double number = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1;
-  if (!(number >= 0) || number > static_cast<double>(most) || number != std::floor(number))
-    throw Napi::TypeError::New(info.Env(), "argument " + std::to_string(index) + " is no whole number from 0 to " +
-                                               std::to_string(most));
+  if (!(number >= static_cast<double>(least)) || number > static_cast<double>(most) || number != std::floor(number))
+    throw Napi::TypeError::New(info.Env(), "argument " + std::to_string(index) + " is no whole number from " +
+                                               std::to_string(least) + " to " + std::to_string(most));
   return static_cast<uint64_t>(number);
 }
 

@@ -1,32 +1,20 @@
-/** Riser with libibverbs and librdmacm in the guest: the Verbs' contract over rdma_rxe and over siw. About 5 minutes. */
+/**
+ * Riser with libibverbs and librdmacm in the guest, over rdma_rxe and over siw: the Verbs' contract, misuse, threads, connections that come
+ * and go. RISER_LAB_ROUNDS is how many of these there are, 10000 take some 10 minutes; the rest takes about 10.
+ */
 
-import assert from 'node:assert/strict';
-import { before, test } from 'node:test';
-
-import { addRdmaDevices, RXE, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
+import { verbsTests } from '../harness/verbs.js';
 
-/** Seconds for the contract on one device, which takes 2 minutes on 2 cores of their own. */
+const ROUNDS = Number(process.env['RISER_LAB_ROUNDS'] ?? '200');
+/** Seconds for one program, and how many connections a second there are at least. */
 const LIMIT = 420;
+const LEAST_RATE = 5;
 
-scenario('verbs-native', { limit: 1000 }, (lab) => {
-  before(() => addRdmaDevices(lab.guest));
-
-  for (const { name, address } of [SIW, RXE]) {
-    test(`the contract of the Verbs over ${name}`, async () => {
-      const output = await lab.guest.sh(
-        `cd /riser
-        RISER_DEVICE=${name} RISER_ADDRESS=${address} node --import tsx --test --test-reporter=tap \\
-          lab/guest-tests/verbs-contract.ts`,
-        { limit: LIMIT },
-      );
-      assert.match(output, /^# fail 0$/m);
-      assert.doesNotMatch(output, /^# pass 0$/m);
-    });
-
-    test(`nothing of it is left on ${name}`, async () => {
-      const left = await lab.guest.sh(`rdma resource show | grep '${name}:'`);
-      assert.match(left, /pd \d+ cq \d+ qp \d+ cm_id 0 mr \d+ ctx 0/);
-    });
-  }
+scenario('verbs-native', { limit: 3600 + (2 * ROUNDS) / LEAST_RATE }, (lab) => {
+  verbsTests(lab, {
+    programs: ['verbs-contract', 'verbs-misuse', 'verbs-threads', 'verbs-leaks'],
+    environment: `RISER_ROUNDS=${ROUNDS}`,
+    limit: LIMIT + ROUNDS / LEAST_RATE,
+  });
 });

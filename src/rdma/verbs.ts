@@ -120,7 +120,7 @@ export interface RdmaDevice {
 export interface ProtectionDomain {
   /**
    * Register a whole memory without copying it. It must not be used otherwise while work that names it is posted.
-   * `access`: of {@link AccessFlag}.
+   * `access`: of {@link AccessFlag}. Where adapters have it, its buffer can from then on not be transferred to another thread.
    */
   registerMemory(memory: Memory, access: number): MemoryRegion;
   /** Capability `hasMemoryWindows`: a window that grants nothing yet. */

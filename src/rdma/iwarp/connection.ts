@@ -13,6 +13,7 @@ import {
   type ResolveOptions,
 } from '../verbs.js';
 import { RdmaRejected } from '../rejected.js';
+import { ConnectionRole } from '../roles.js';
 import type { IwarpDevice } from './device.js';
 import type { Message } from './message.js';
 import { misuse } from '../misuse.js';
@@ -35,7 +36,7 @@ const USUAL_MSS = 1448;
  */
 const REMINDER_MS = 500;
 
-abstract class IwarpConnection implements RdmaConnection {
+abstract class IwarpConnection extends ConnectionRole implements RdmaConnection {
   readonly device: IwarpDevice;
   localAddress = '';
   remoteAddress = '';
@@ -44,6 +45,7 @@ abstract class IwarpConnection implements RdmaConnection {
   #endWatch: NodeJS.Timeout | null = null;
 
   constructor(device: IwarpDevice) {
+    super();
     this.device = device;
   }
 
@@ -55,18 +57,6 @@ abstract class IwarpConnection implements RdmaConnection {
     if (this.queuePair !== null) throw misuse('the connection has a queue pair already');
     this.queuePair = this.device.createQueuePair(domain as IwarpProtectionDomain, options, events);
     return this.queuePair;
-  }
-
-  connect(_parameters?: ConnectionParameters): Promise<Established> {
-    return Promise.reject(misuse('accept or reject what was requested'));
-  }
-
-  accept(_parameters?: ConnectionParameters): Promise<void> {
-    return Promise.reject(misuse('there is no request to accept: connect'));
-  }
-
-  reject(_privateData?: Uint8Array): void {
-    throw misuse('there is no request to reject');
   }
 
   disconnect(): void {

@@ -242,8 +242,8 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     if (pair === undefined) return false;
     const isReceive = (high & 1) !== 0;
     return isReceive
-      ? pair.receiveCompleted(words, at, record, this)
-      : pair.sendCompleted(words, at, record, this);
+      ? pair.receives.completed(words, at, record, this)
+      : pair.sends.completed(words, at, record, this);
   }
 
   // ---- events ----

@@ -3,6 +3,7 @@
 import { RiserError } from '../../util/errors.js';
 import { misuse } from '../misuse.js';
 import { RdmaRejected } from '../rejected.js';
+import { ConnectionRole } from '../roles.js';
 import {
   AccessFlag,
   type ConnectionEvents,
@@ -33,7 +34,7 @@ interface Making<T> {
   reject(error: unknown): void;
 }
 
-export abstract class NativeConnection implements RdmaConnection, QueuePairHost {
+export abstract class NativeConnection extends ConnectionRole implements RdmaConnection, QueuePairHost {
   readonly device: NativeDevice;
   localAddress = '';
   remoteAddress = '';
@@ -47,6 +48,7 @@ export abstract class NativeConnection implements RdmaConnection, QueuePairHost 
   #endWatch: NodeJS.Timeout | undefined;
 
   constructor(device: NativeDevice, id: NativeIdHandle, key: number) {
+    super();
     this.device = device;
     this.idOwner = device;
     this.id = id;
@@ -82,18 +84,6 @@ export abstract class NativeConnection implements RdmaConnection, QueuePairHost 
       if (this.#isIdOpen) this.id.communicationEstablished();
     };
     return queuePair;
-  }
-
-  connect(_parameters?: ConnectionParameters): Promise<Established> {
-    return Promise.reject(misuse('accept or reject what was requested'));
-  }
-
-  accept(_parameters?: ConnectionParameters): Promise<void> {
-    return Promise.reject(misuse('there is no request to accept: connect'));
-  }
-
-  reject(_privateData?: Uint8Array): void {
-    throw misuse('there is no request to reject');
   }
 
   /** By the connection manager. */

@@ -1,5 +1,7 @@
 /** Protection domains, regions and windows of adapters. */
 
+import { markAsUntransferable } from 'node:worker_threads';
+
 import { RiserError } from '../../util/errors.js';
 import { Memory } from '../../util/memory.js';
 import { misuse } from '../misuse.js';
@@ -104,7 +106,10 @@ export class NativeMemoryRegion implements MemoryRegion {
 
 function register(domain: NativeProtectionDomain, memory: Memory, access: number): NativeRegionHandle {
   try {
-    return new (addon().MemoryRegion)(domain.handle, memory.bytes, access);
+    const handle = new (addon().MemoryRegion)(domain.handle, memory.bytes, access);
+    // Whoever it was given to might free it, and the device would go on to write there.
+    markAsUntransferable(memory.bytes.buffer);
+    return handle;
   } catch (cause) {
     const name = errnoName(cause);
     if (name === null) throw misuse(`memory cannot be registered: ${String(cause)}`);

@@ -3,9 +3,9 @@
  * no receive is posted ends a connection of iWARP's, and its receiver may be in this very process.
  */
 
-/** A queue pair with receives that wait. */
+/** A receive queue with receives that wait. */
 export interface ReceivePoster {
-  postReceives(): void;
+  flush(): void;
 }
 
 const waiting: ReceivePoster[] = [];
@@ -15,5 +15,5 @@ export function postReceivesLater(poster: ReceivePoster): void {
 }
 
 export function postReceivesNow(): void {
-  for (let poster; (poster = waiting.pop()) !== undefined;) poster.postReceives();
+  for (let poster; (poster = waiting.pop()) !== undefined;) poster.flush();
 }

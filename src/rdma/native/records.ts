@@ -106,7 +106,7 @@ export class SendBatch extends Batch {
     const address = region.address + request.bindOffset;
     words[at + 12] = 0;
     words[at + 13] = request.bindAccess;
-    words[at + 14] = this.objects.push(window.handle, region.handle) - 2;
+    words[at + 14] = this.objects.push(window.handle, region.handle) / 2 - 1;
     words[at + 15] = window.remoteKey;
     words[at + 16] = address >>> 0;
     words[at + 17] = address / HIGH;

@@ -3,7 +3,7 @@
  * on and comes back in its completion: that a later one is over says that it is, too.
  */
 
-import { type CompletionStatus, SendOpcode } from '../work.js';
+import { CompletionStatus, SendOpcode } from '../work.js';
 
 /** Numbers are 32 bits unsigned, and wrap. */
 function after(number: number, by: number): number {
@@ -79,6 +79,12 @@ export class WorkRing {
   /** The device has not taken the last `count` of those that it was given. */
   takeBack(count: number): void {
     this.nativeEnd = after(this.nativeEnd, -count);
+  }
+
+  /** The device has refused the last `count`: unless the connection is ending, of which this side will hear, the first was to blame. */
+  refused(count: number): void {
+    this.takeBack(count);
+    this.faults[this.at(this.nativeEnd)] ||= CompletionStatus.LOCAL_QP_OPERATION_ERROR;
   }
 
   /** Whether the device has `number`; completions may name others when a queue is lost. */
