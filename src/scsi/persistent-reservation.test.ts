@@ -270,11 +270,11 @@ describe('persistent reservations (SPC-4 5.13)', () => {
     class SlowStore implements ReservationStore {
       kept: SavedReservations | null = null;
       asked: (SavedReservations | null)[] = [];
-      ends: { resolve: () => void; reject: (error: Error) => void }[] = [];
+      ends: ((cause: Error | null) => void)[] = [];
 
-      keep(reservations: SavedReservations | null): Promise<void> {
+      keep(reservations: SavedReservations | null, kept: (cause: Error | null) => void): void {
         this.asked.push(reservations);
-        return new Promise((resolve, reject) => this.ends.push({ resolve, reject }));
+        this.ends.push(kept);
       }
     }
 
@@ -293,20 +293,19 @@ describe('persistent reservations (SPC-4 5.13)', () => {
       target.unit.addNexus(b);
     });
 
-    const kept = async (nexus: Nexus, action: number, parameters: ReserveOut): Promise<void> => {
+    const kept = (nexus: Nexus, action: number, parameters: ReserveOut): void => {
       const task = reserveOut(target, nexus, action, parameters);
       assert.equal(task.outcome, 'NOT ENDED', 'nothing is acknowledged before it is kept');
-      store.ends.at(-1)!.resolve();
-      await Promise.resolve();
+      store.ends.at(-1)!(null);
       assert.equal(task.outcome, 'GOOD');
     };
 
-    test('is kept where the last registration asks for it, and there again after it', async () => {
+    test('is kept where the last registration asks for it, and there again after it', () => {
       assert.equal(reserveIn(target, 2).toString('hex'), '00080d90ea010000');
       assert.equal(out(a, REGISTER, { newKey: 0xa }), 'GOOD');
       assert.equal(store.asked.length, 0);
-      await kept(b, REGISTER, { newKey: 0xb, flags: APTPL | 4 });
-      await kept(a, RESERVE, { key: 0xa, type: EXCLUSIVE_ACCESS });
+      kept(b, REGISTER, { newKey: 0xb, flags: APTPL | 4 });
+      kept(a, RESERVE, { key: 0xa, type: EXCLUSIVE_ACCESS });
       assert.equal(reserveIn(target, 2).toString('hex'), '00080d91ea010000');
       const after = restarted(store);
       assert.deepEqual(readKeys(after), { generation: 0, keys: ['a', 'b'] });
@@ -314,40 +313,38 @@ describe('persistent reservations (SPC-4 5.13)', () => {
       assert.equal(reserveIn(after, 2).toString('hex'), '00080d91ea010000');
       assert.equal(after.run(WRITE, { nexus: { ...a }, dataOut: BLOCK }).outcome, 'GOOD');
       assert.equal(after.run(READ, { nexus: b }).outcome, CONFLICT);
-      await kept(a, REGISTER, { key: 0xa, newKey: 0xa });
+      kept(a, REGISTER, { key: 0xa, newKey: 0xa });
       assert.equal(store.asked.at(-1), null);
       assert.deepEqual(readKeys(restarted(store)), { generation: 0, keys: [] });
     });
 
-    test('of all registrants', async () => {
-      await kept(a, REGISTER, { newKey: 0xa, flags: APTPL });
-      await kept(a, RESERVE, { key: 0xa, type: WRITE_EXCLUSIVE_ALL_REGISTRANTS });
+    test('of all registrants', () => {
+      kept(a, REGISTER, { newKey: 0xa, flags: APTPL });
+      kept(a, RESERVE, { key: 0xa, type: WRITE_EXCLUSIVE_ALL_REGISTRANTS });
       const after = restarted(store);
       assert.deepEqual(readReservation(after), { key: '0', type: WRITE_EXCLUSIVE_ALL_REGISTRANTS });
       assert.equal(after.run(WRITE, { nexus: b, dataOut: BLOCK }).outcome, CONFLICT);
     });
 
-    test('what cannot be kept fails, and is told; the next change keeps all', async () => {
+    test('what cannot be kept fails, and is told; the next change keeps all', () => {
       const told: string[] = [];
       target.unit.events = {
         deviceFailed: () => undefined,
         reservationsNotKept: (_unit, cause) => told.push(cause.message),
       };
       const task = reserveOut(target, a, REGISTER, { newKey: 0xa, flags: APTPL });
-      store.ends.at(-1)!.reject(new Error('no room'));
-      await new Promise(setImmediate);
+      store.ends.at(-1)!(new Error('no room'));
       assert.equal(task.outcome, senseText(Sense.WRITE_ERROR));
       assert.deepEqual(told, ['no room']);
-      await kept(b, REGISTER, { newKey: 0xb, flags: APTPL });
+      kept(b, REGISTER, { newKey: 0xb, flags: APTPL });
       assert.deepEqual(readKeys(restarted(store)).keys, ['a', 'b']);
     });
 
-    test('a task that is aborted meanwhile ends when it is kept', async () => {
+    test('a task that is aborted meanwhile ends when it is kept', () => {
       const task = reserveOut(target, a, REGISTER, { newKey: 0xa, flags: APTPL });
       target.unit.removeNexus(a);
       assert.equal(task.outcome, 'NOT ENDED');
-      store.ends.at(-1)!.resolve();
-      await Promise.resolve();
+      store.ends.at(-1)!(null);
       assert.equal(task.outcome, 'ABORTED');
     });
   });

@@ -263,11 +263,12 @@ export class PersistentReservation {
 
   // ---- over the loss of power ----
 
-  /** Keep what there is now, where the initiators want that; null when there is nothing to do. */
-  save(): Promise<void> | null {
+  /** Keep what there is now, where the initiators want that; true when there is nothing to do, else `kept` tells. */
+  save(kept: (cause: Error | null) => void): boolean {
     this.#isStoreUsed ||= this.#persists;
-    if (this.#store === null || !this.#isStoreUsed) return null;
-    return this.#store.keep(this.#persists ? this.#saved() : null);
+    if (this.#store === null || !this.#isStoreUsed) return true;
+    this.#store.keep(this.#persists ? this.#saved() : null, kept);
+    return false;
   }
 
   #saved(): SavedReservations {

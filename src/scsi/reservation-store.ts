@@ -21,8 +21,8 @@ export interface ReservationStore {
   /** What was kept when the store was opened; null: nothing. */
   readonly kept: SavedReservations | null;
   /**
-   * Keep `reservations` in place of what was kept before, null: nothing. In the order of the calls; done when it is on
-   * stable storage. Rejects when it cannot be, with what was kept before still there.
+   * Keep `reservations` in place of what was kept before, null: nothing. In the order of the calls; `kept` is called
+   * later, when it is on stable storage, or with the reason why it cannot be: then what was kept before is still there.
    */
-  keep(reservations: SavedReservations | null): Promise<void>;
+  keep(reservations: SavedReservations | null, kept: (cause: Error | null) => void): void;
 }

@@ -17,6 +17,12 @@ const SAVED: SavedReservations = {
   ],
 };
 
+function keep(file: ReservationFile, reservations: SavedReservations | null): Promise<void> {
+  return new Promise((resolve, reject) => {
+    file.keep(reservations, (cause) => (cause === null ? resolve() : reject(cause)));
+  });
+}
+
 describe('the file of persistent reservations', () => {
   const folder = temporaryFolder();
   let files = 0;
@@ -27,13 +33,13 @@ describe('the file of persistent reservations', () => {
     const file = await ReservationFile.open(at);
     assert.equal(file.kept, null);
     const one = { type: 0, registrations: [SAVED.registrations[1]!] };
-    await Promise.all([file.keep(one), file.keep(null), file.keep(SAVED)]);
+    await Promise.all([keep(file, one), keep(file, null), keep(file, SAVED)]);
     assert.deepEqual((await ReservationFile.open(at)).kept, SAVED);
     assert.equal(statSync(at).mode & 0o777, 0o600);
-    await Promise.all([file.keep(one), file.keep(null)]);
+    await Promise.all([keep(file, one), keep(file, null)]);
     assert.equal(existsSync(at), false);
     assert.equal((await ReservationFile.open(at)).kept, null);
-    await file.keep(null);
+    await keep(file, null);
     assert.deepEqual(
       readdirSync(folder).filter((name) => name.endsWith('.new')),
       [],
@@ -43,7 +49,7 @@ describe('the file of persistent reservations', () => {
   test('every single damage is told, and nothing of it used', async () => {
     const at = path();
     const file = await ReservationFile.open(at);
-    await file.keep(SAVED);
+    await keep(file, SAVED);
     const whole = readFileSync(at);
     const damaged = { code: 'RESERVATIONS_DAMAGED', message: new RegExp(at), remedy: /delete it/ };
     for (let length = 0; length < whole.length - 1; length += 7) {
@@ -67,9 +73,9 @@ describe('the file of persistent reservations', () => {
   test('what cannot be kept is told, and the next is kept all the same', async () => {
     const at = join(folder, 'later', 'disk.img.reservations');
     const file = await ReservationFile.open(at);
-    await assert.rejects(file.keep(SAVED), { code: 'ENOENT' });
+    await assert.rejects(keep(file, SAVED), { code: 'ENOENT' });
     mkdirSync(join(folder, 'later'));
-    await file.keep(SAVED);
+    await keep(file, SAVED);
     assert.deepEqual((await ReservationFile.open(at)).kept, SAVED);
   });
 });

@@ -61,12 +61,13 @@ export class ReservationFile implements ReservationStore {
     return new ReservationFile(path, parse(path, text));
   }
 
-  keep(reservations: SavedReservations | null): Promise<void> {
-    const next = this.#last.then(() =>
-      reservations === null ? this.#remove() : this.#replace(reservations),
-    );
-    this.#last = next.catch(() => undefined);
-    return next;
+  keep(reservations: SavedReservations | null, kept: (cause: Error | null) => void): void {
+    this.#last = this.#last
+      .then(() => (reservations === null ? this.#remove() : this.#replace(reservations)))
+      .then(
+        () => kept(null),
+        (cause: unknown) => kept(cause as Error),
+      );
   }
 
   /** All that was asked for is done, or has failed. */
@@ -101,7 +102,9 @@ export class ReservationFile implements ReservationStore {
 
 function checksum(reservations: SavedReservations): string {
   // Parsed, its members are in one order.
-  return createHash('sha256').update(JSON.stringify(RESERVATIONS.parse(reservations))).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify(RESERVATIONS.parse(reservations)))
+    .digest('hex');
 }
 
 function parse(path: string, text: string): SavedReservations {

@@ -108,20 +108,15 @@ function received(task: Task, unit: LogicalUnit, action: Action): void {
 
 /** The change has been made, and is acknowledged when it would outlive the loss of power. */
 function save(task: Task, unit: LogicalUnit): void {
-  const saving = unit.reservations.persistent.save();
   task.state = TaskState.AWAITING_DEVICE;
-  if (saving === null) {
-    task.done();
-    return;
-  }
-  saving.then(
-    () => task.done(),
-    (cause: unknown) => {
-      unit.events?.reservationsNotKept(unit, cause as Error);
+  const isKept = unit.reservations.persistent.save((cause) => {
+    if (cause !== null) {
+      unit.events?.reservationsNotKept(unit, cause);
       task.step = NOT_KEPT;
-      task.done();
-    },
-  );
+    }
+    task.done();
+  });
+  if (isKept) task.done();
 }
 
 /** Ends the task: a field of the list is wrong. */
