@@ -27,6 +27,7 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'multipath',
   'native-bench',
   'native-initiator',
+  'native-loss',
   'native-target',
   'verbs-asan',
   'verbs-native',

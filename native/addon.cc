@@ -37,6 +37,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("sources", RISER_SOURCES);
   exports.Set("missing", Napi::Function::New(env, missing));
   exports.Set("deviceNames", Napi::Function::New(env, deviceNames));
+  exports.Set("forgetGoneDevices", Napi::Function::New(env, forgetGoneDevices));
   exports.Set("allocate", Napi::Function::New(env, allocate));
   return exports;
 }

@@ -38,6 +38,13 @@ Napi::Value deviceNames(const Napi::CallbackInfo& info) {
   return names;
 }
 
+void forgetGoneDevices(const Napi::CallbackInfo&) {
+  if (!openLibraries().empty()) return;
+  // It compares its list with the system's when it is asked for all.
+  ibv_context** devices = lib.rdma_get_devices(nullptr);
+  if (devices != nullptr) lib.rdma_free_devices(devices);
+}
+
 Napi::Function Device::define(Napi::Env env) {
   return DefineClass(env, NAME,
                      {InstanceMethod<&Device::attributes>("attributes"), InstanceMethod<&Device::port>("port"),
@@ -88,6 +95,7 @@ Napi::Value Device::attributes(const Napi::CallbackInfo& info) {
   result.Set("hasAtomics", attr.atomic_cap != IBV_ATOMIC_NONE);
   result.Set("vendor", attr.vendor_id);
   result.Set("ports", attr.phys_port_cnt);
+  result.Set("node", context->device->dev_name);
   return result;
 }
 

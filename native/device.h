@@ -37,3 +37,6 @@ class Device : public Wrap<Device> {
 
 /** deviceNames(): the names of all. */
 Napi::Value deviceNames(const Napi::CallbackInfo& info);
+
+/** forgetGoneDevices(): librdmacm keeps a context of its own of each device; of those that are gone it closes them. */
+void forgetGoneDevices(const Napi::CallbackInfo& info);

@@ -54,7 +54,9 @@
   X(rdma_init_qp_attr)                                                                                 \
   X(rdma_get_cm_event)                                                                                 \
   X(rdma_ack_cm_event)                                                                                 \
-  X(rdma_get_src_port)
+  X(rdma_get_src_port)                                                                                 \
+  X(rdma_get_devices)                                                                                  \
+  X(rdma_free_devices)
 
 /** The functions of both libraries by their own names; valid once {@link openLibraries} has returned null. */
 struct Library {

@@ -86,7 +86,7 @@ export class Adapters {
     if (this.#isStopped) return;
     const found = new Map((await listDevices(this.#providers)).map((device) => [fullName(device), device]));
     for (const [name, adapter] of this.#open) {
-      if (!found.has(name)) await this.#lose(name, adapter, new Error('it is not there any more'));
+      if (!found.has(name)) await this.#lose(name, adapter, new Error('the device is not there any more'));
     }
     for (const [name, device] of found) {
       try {

@@ -1,6 +1,7 @@
 /** An open device: its objects by the keys that their events come with, and the event loop's watch on its descriptors. */
 
 import { lookup } from 'node:dns/promises';
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 
 import { RiserError } from '../../util/errors.js';
@@ -40,6 +41,8 @@ const DEFAULT_TIMEOUT = 10_000;
  * and not all devices tell of it.
  */
 const LOOK_INTERVAL = 50;
+/** Milliseconds after which is looked whether the device is there: the kernel tells of its end only if its driver can take it from programs. */
+const PRESENCE_INTERVAL = 1000;
 /** Bytes that the addon takes; rdma_cm has 8 bits for the length. */
 const MAX_PRIVATE_DATA_IWARP = 255;
 /** A REQ has 92 bytes, of which rdma_cm takes 36. */
@@ -85,6 +88,7 @@ export class NativeDevice implements RdmaDevice {
   readonly #completedKeys = new Uint32Array(64);
   #lastKey = 0;
   #looker: NodeJS.Timeout | undefined;
+  readonly #presence: NodeJS.Timeout;
   readonly #lastAtDevice = new Map<NativeQueuePair, number>();
   #isLost = false;
   #isOpen = true;
@@ -106,6 +110,9 @@ export class NativeDevice implements RdmaDevice {
       completions: new Poller(completions, () => this.#readCompletionEvents()),
       connections: new Poller(this.#channel.descriptor(), () => this.#readConnectionEvents()),
     };
+    this.#presence = setInterval(() => {
+      if (!isThere(name, attributes.node)) this.lost('is gone');
+    }, PRESENCE_INTERVAL).unref();
   }
 
   // ---- what users make ----
@@ -219,9 +226,11 @@ export class NativeDevice implements RdmaDevice {
     for (const listener of this.#listeners) void listener.close();
     this.#isOpen = false;
     clearInterval(this.#looker);
+    clearInterval(this.#presence);
     for (const poller of Object.values(this.#pollers)) poller.close();
     this.#channel.close();
     this.handle.close();
+    if (this.#isLost) addon().forgetGoneDevices();
     for (const other of this.#others.values()) other.#close();
   }
 
@@ -300,8 +309,8 @@ export class NativeDevice implements RdmaDevice {
   }
 
   /**
-   * No more can be done by it; told once, whoever tells first: its own events or the connection manager's. rdma_rxe and siw have
-   * neither until all who have them open have closed them.
+   * No more can be done by it; told once, whoever tells first: its own events, the connection manager's, or a look. rdma_rxe and siw
+   * have no events of that until all who have them open have closed them.
    */
   lost(how: string): void {
     if (this.#isLost) return;
@@ -360,6 +369,15 @@ export class NativeDevice implements RdmaDevice {
       case AsyncEvent.DEVICE_FATAL:
         this.lost('has failed');
     }
+  }
+}
+
+/** A device whose end has begun has lost its character device, and another one may have got that name since. */
+function isThere(name: string, node: string): boolean {
+  try {
+    return readFileSync(`/sys/class/infiniband_verbs/${node}/ibdev`, 'utf8').trim() === name;
+  } catch {
+    return false;
   }
 }
 

@@ -30,6 +30,8 @@ export interface NativeAttributes {
   /** IEEE's number of who has made it. */
   readonly vendor: number;
   readonly ports: number;
+  /** The kernel's name of its character device: `uverbs0`. */
+  readonly node: string;
 }
 
 export interface NativePort {
@@ -139,6 +141,8 @@ export interface Addon {
   readonly sources: string;
   missing(): string;
   deviceNames(): string[];
+  /** Let librdmacm close what it has open of devices that are not there any more. */
+  forgetGoneDevices(): void;
   allocate(bytes: number, isHuge: boolean): ArrayBuffer;
   readonly Device: new (name: string) => NativeDeviceHandle;
   readonly ProtectionDomain: new (device: NativeDeviceHandle) => NativeHandle;
@@ -182,6 +186,7 @@ const KERNEL_DEVICES = '/sys/class/infiniband';
 const BUILD = '"npm run build:native" in a checkout of Riser builds one';
 const EXPORTS = [
   ...['missing', 'deviceNames', 'allocate', 'Device', 'ProtectionDomain', 'MemoryRegion', 'MemoryWindow'],
+  'forgetGoneDevices',
   ...['CompletionQueue', 'SharedReceiveQueue', 'QueuePair', 'EventChannel', 'ConnectionId', 'Poller'],
 ];
 

@@ -20,6 +20,8 @@ export class NativeProvider implements RdmaProvider {
 
   devices(): Promise<readonly DeviceInfo[]> {
     if (!probe().isUsable) return Promise.resolve([]);
+    // librdmacm opens every device for itself, and rdma_rxe and siw stay until it closes them.
+    addon().forgetGoneDevices();
     const addresses = addressesByDevice();
     return Promise.resolve(
       addon()
