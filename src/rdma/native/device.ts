@@ -384,6 +384,7 @@ function attributesOf(native: NativeAttributes, port: NativePort): DeviceAttribu
     hasWriteWithImmediate: !isIwarp,
     hasSendWithImmediate: !isIwarp,
     hasSendWithInvalidate: hasInvalidate,
+    hasRnrRetry: !isIwarp,
     readNeedsRemoteWrite: isIwarp,
   };
 }
