@@ -28,6 +28,7 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'native-bench',
   'native-initiator',
   'native-target',
+  'native-tools',
   'verbs-native',
 ]);
 

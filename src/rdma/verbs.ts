@@ -161,6 +161,7 @@ export interface CompletionQueue {
    * or failed one. What is already there does not count: poll again after arming.
    */
   arm(solicitedOnly?: boolean): void;
+  /** From now on nobody is told of anything. */
   close(): void;
 }
 
