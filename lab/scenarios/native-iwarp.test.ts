@@ -17,6 +17,7 @@ const BENCH_PORT = 18_515;
 const pingPort = await freePort();
 const benchPort = await freePort();
 const PINGS = 20;
+const PID_FILE = '/run/riser.pid';
 const SIZES = [64, 65_536];
 /** Seconds for a script in which Riser runs. */
 const LIMIT = 180;
@@ -36,7 +37,7 @@ scenario(
     before(() => addRdmaDevices(lab.guest));
 
     const inGuest = (args: string): string =>
-      `ulimit -l unlimited; exec ${GUEST_PROGRAM} rdma ${args} --device ${SIW.name}`;
+      `ulimit -l unlimited; echo $$ >${PID_FILE}; exec ${GUEST_PROGRAM} rdma ${args} --device ${SIW.name}`;
     const onHost = (args: string): CliProcess =>
       new CliProcess(['rdma', ...args.split(' '), '--device', 'iwarp'], { program: [PROGRAM] });
 
@@ -69,7 +70,7 @@ scenario(
           const { exitCode, stdout, stderr } = await onHost(
             `ping 127.0.0.1 --port ${pingPort} ${how} ${crc}`,
           ).ended();
-          await lab.guest.sh("pkill -TERM -f 'rdma serve'");
+          await lab.guest.sh(`kill -TERM $(cat ${PID_FILE})`);
           assert.equal(exitCode, 0, stdout + stderr);
           assertAnswered(stdout);
           assert.doesNotMatch(await server.done, /warn|error/i);

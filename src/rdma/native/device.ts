@@ -45,6 +45,8 @@ const MAX_PRIVATE_DATA_IWARP = 255;
 /** A REQ has 92 bytes, of which rdma_cm takes 36. */
 const MAX_PRIVATE_DATA = 56;
 const MAX_SGES = 64;
+/** Events of completion queues that are read at a time. */
+const MAX_EVENTS = 64;
 /** Depths are 8 bits in rdma_cm. */
 const MAX_DEPTH = 255;
 
@@ -82,7 +84,7 @@ export class NativeDevice implements RdmaDevice {
   readonly #listeners = new Set<NativeListener>();
   /** Other devices, by which peers have come to a listener on all addresses. */
   readonly #others = new Map<string, NativeDevice>();
-  readonly #completedKeys = new Uint32Array(64);
+  #completedKeys = new Uint32Array(1);
   #lastKey = 0;
   #looker: NodeJS.Timeout | undefined;
   readonly #lastAtDevice = new Map<NativeQueuePair, number>();
@@ -315,6 +317,9 @@ export class NativeDevice implements RdmaDevice {
 
   #readCompletionEvents(): void {
     this.notifier.enter();
+    // A queue tells once for each arming: to look for more than there are queues is a call of the system for nothing.
+    const most = Math.min(Math.max(this.queues.size, 1), MAX_EVENTS);
+    if (this.#completedKeys.length !== most) this.#completedKeys = new Uint32Array(most);
     const count = this.handle.completionEvents(this.#completedKeys);
     for (let i = 0; i < count; i++) this.queues.get(this.#completedKeys[i]!)?.deviceCompleted();
     this.notifier.leave();
