@@ -27,6 +27,7 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'multipath',
   'native-bench',
   'native-initiator',
+  'native-iwarp',
   'native-target',
   'native-tools',
   'verbs-native',
