@@ -1,6 +1,7 @@
 /** Riser by libibverbs on the kernel's siw in the guest, and Riser with iWARP in software on the host, each as the other's client. */
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { before, test } from 'node:test';
 
 import { OPERATIONS } from '../../src/rdma/bench/plan.js';
@@ -22,6 +23,19 @@ const SIZES = [64, 65_536];
 /** Seconds for a script in which Riser runs. */
 const LIMIT = 180;
 
+/** Finds the way to the host again and again, whose link address the guest has forgotten. */
+const FINDER = `
+  import { execFileSync } from 'node:child_process';
+  import { NativeProvider } from '/riser/dist/rdma/index.js';
+  const device = await new NativeProvider().open('${SIW.name}');
+  for (let left = 20; left > 0; left--) {
+    execFileSync('ip', ['neighbour', 'flush', 'to', '${RDMA_HOST}']);
+    const connection = await device.resolve({ host: '${RDMA_HOST}', port: 1 });
+    connection.close();
+  }
+  await device.close();
+  console.log('found');`;
+
 scenario(
   'native-iwarp',
   {
@@ -40,6 +54,11 @@ scenario(
       `ulimit -l unlimited; echo $$ >${PID_FILE}; exec ${GUEST_PROGRAM} rdma ${args} --device ${SIW.name}`;
     const onHost = (args: string): CliProcess =>
       new CliProcess(['rdma', ...args.split(' '), '--device', 'iwarp'], { program: [PROGRAM] });
+
+    test('a host whose link address has to be asked for is found', async () => {
+      writeFileSync(lab.file('finder.mjs'), FINDER);
+      assert.equal(await lab.guest.sh('node /lab/finder.mjs', { limit: LIMIT }), 'found');
+    });
 
     for (const crc of ['--crc', '--no-crc']) {
       for (const size of SIZES) {

@@ -35,6 +35,8 @@ import type { NativeQueuePair } from './queue-pair.js';
 
 const BACKLOG = 128;
 const DEFAULT_TIMEOUT = 10_000;
+/** Milliseconds for one look for a peer's address: the kernel overlooks a neighbour that answers at once until that time is over. */
+const LOOK_UP_TIMEOUT = 1000;
 /**
  * Milliseconds after which is looked whether sends that nobody asks about have failed: such work ends the connection whoever looks,
  * and not all devices tell of it.
@@ -183,18 +185,23 @@ export class NativeDevice implements RdmaDevice {
           reject(connectionError('RDMA_UNREACHABLE', `there is no way to ${host} by RDMA: ${why}`, cause));
         const handle = (event: NativeConnectionEvent): void => {
           if (event.type === CmEvent.ROUTE_RESOLVED) resolve();
+          else if (event.type === CmEvent.ADDR_ERROR && errnoName({ errno: -event.status }) === 'ETIMEDOUT')
+            lookUp();
           else if (event.type !== CmEvent.ADDR_RESOLVED)
             failed(errnoName({ errno: -event.status }) ?? 'none is known');
           else if (id.device() !== this.name)
             failed(`the way there is by the device ${id.device() ?? 'of nobody'}, not by ${this.name}`);
           else id.resolveRoute(timeout);
         };
+        const lookUp = (): void => {
+          try {
+            id.resolveAddress(address, port, Math.min(timeout, LOOK_UP_TIMEOUT));
+          } catch (cause) {
+            failed(messageOf(cause), cause);
+          }
+        };
         this.addId(key, { handle });
-        try {
-          id.resolveAddress(address, port, timeout);
-        } catch (cause) {
-          failed(messageOf(cause), cause);
-        }
+        lookUp();
       });
     } catch (error) {
       id.close();
