@@ -16,18 +16,17 @@ import type {
   RdmaDevice,
   ResolveOptions,
 } from '../verbs.js';
+import { attributesOf } from './attributes.js';
 import { NativeCompletionQueue } from './completion-queue.js';
 import { NativeActiveConnection } from './connection.js';
 import { AsyncEvent, CmEvent } from './constants.js';
 import { connectionError, deviceError, errnoName, messageOf } from './errors.js';
 import {
   addon,
-  type NativeAttributes,
   type NativeChannelHandle,
   type NativeConnectionEvent,
   type NativeDeviceHandle,
   type NativePollerHandle,
-  type NativePort,
 } from './library.js';
 import { NativeListener } from './listener.js';
 import { type NativeMemoryWindow, NativeProtectionDomain } from './memory.js';
@@ -42,15 +41,8 @@ const LOOK_UP_TIMEOUT = 1000;
  * and not all devices tell of it.
  */
 const LOOK_INTERVAL = 50;
-/** Bytes that the addon takes; rdma_cm has 8 bits for the length. */
-const MAX_PRIVATE_DATA_IWARP = 255;
-/** A REQ has 92 bytes, of which rdma_cm takes 36. */
-const MAX_PRIVATE_DATA = 56;
-const MAX_SGES = 64;
 /** Events of completion queues that are read at a time. */
 const MAX_EVENTS = 64;
-/** Depths are 8 bits in rdma_cm. */
-const MAX_DEPTH = 255;
 
 /** SIW_VENDOR_ID of the kernel's siw. */
 const SIW_VENDOR = 0x62_6d74;
@@ -373,32 +365,6 @@ export class NativeDevice implements RdmaDevice {
         this.lost('has failed');
     }
   }
-}
-
-function attributesOf(native: NativeAttributes, port: NativePort): DeviceAttributes {
-  const { isIwarp, hasInvalidate } = native;
-  return {
-    maxSendRequests: native.maxRequests,
-    maxReceiveRequests: native.maxRequests,
-    maxSges: Math.min(native.maxSges, MAX_SGES),
-    // Some devices do not say.
-    maxReadSges: Math.min(native.maxReadSges === 0 ? 1 : native.maxReadSges, native.maxSges, MAX_SGES),
-    maxMessage: port.maxMessage,
-    maxCompletions: native.maxCompletions,
-    // libibverbs would read what is inline by an address that only the device checks.
-    maxInlineData: 0,
-    maxResponderResources: Math.min(native.maxResponderResources, MAX_DEPTH),
-    maxInitiatorDepth: Math.min(native.maxInitiatorDepth, MAX_DEPTH),
-    maxPrivateData: isIwarp ? MAX_PRIVATE_DATA_IWARP : MAX_PRIVATE_DATA,
-    hasMemoryWindows: native.hasWindows && native.maxWindows > 0,
-    hasSharedReceiveQueues: native.maxSharedReceiveQueues > 0,
-    hasAtomics: native.hasAtomics,
-    hasWriteWithImmediate: !isIwarp,
-    hasSendWithImmediate: !isIwarp,
-    hasSendWithInvalidate: hasInvalidate,
-    hasRnrRetry: !isIwarp,
-    readNeedsRemoteWrite: isIwarp,
-  };
 }
 
 async function addressOf(host: string): Promise<string> {
