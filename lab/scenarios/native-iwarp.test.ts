@@ -9,6 +9,7 @@ import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { GUEST_PROGRAM } from '../harness/guest-riser.js';
 import { PROGRAM, RDMA_HOST } from '../harness/host-riser.js';
+import { END_WITH_THIS_PROCESS } from '../harness/qemu.js';
 import { addRdmaDevices, listening, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
@@ -53,7 +54,10 @@ scenario(
     const inGuest = (args: string): string =>
       `ulimit -l unlimited; echo $$ >${PID_FILE}; exec ${GUEST_PROGRAM} rdma ${args} --device ${SIW.name}`;
     const onHost = (args: string): CliProcess =>
-      new CliProcess(['rdma', ...args.split(' '), '--device', 'iwarp'], { program: [PROGRAM] });
+      new CliProcess(['rdma', ...args.split(' '), '--device', 'iwarp'], {
+        program: [PROGRAM],
+        wrapper: END_WITH_THIS_PROCESS,
+      });
 
     test('a host whose link address has to be asked for is found', async () => {
       writeFileSync(lab.file('finder.mjs'), FINDER);
