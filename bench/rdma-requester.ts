@@ -12,7 +12,7 @@ const device = await new IwarpProvider().open('iwarp');
 process.on('message', (message) => {
   if (typeof message !== 'object' || message === null) return;
   const plan = message as Plan;
-  const options = { host: '127.0.0.1', port, plan, depth: 128, hasCredits: true };
+  const options = { host: '127.0.0.1', port, plan, depth: 128 };
   void runClient(device, options).then(() => process.send!('done'));
 });
 process.channel!.ref();

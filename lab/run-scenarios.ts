@@ -27,8 +27,10 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'multipath',
   'native-bench',
   'native-initiator',
+  'native-iwarp',
   'native-loss',
   'native-target',
+  'native-tools',
   'verbs-asan',
   'verbs-native',
 ]);

@@ -6,13 +6,13 @@ import { before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { IwarpProvider } from '../../src/rdma/index.js';
-import { CompletionOpcode, CompletionStatus, SendOpcode } from '../../src/rdma/work.js';
 import { CliProcess } from '../../test/support/cli-process.js';
 import { freePort } from '../../test/support/free-port.js';
 import { End, until } from '../../test/support/verbs-pair.js';
 import { PROGRAM, RDMA_HOST } from '../harness/host-riser.js';
 import { addRdmaDevices, listening } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
+import { exchange, postReceives, UCMATOSE_MESSAGES, UCMATOSE_PORT } from '../harness/ucmatose.js';
 
 /** rping's own port; on the host it is another one, which leads to it. */
 const PORT = 7174;
@@ -23,11 +23,8 @@ const RUNS = [
   { size: 65535, count: 50, crc: false },
   { size: 65535, count: 50, crc: true },
 ];
-/** ucmatose's own port, and its messages: so many, of so many bytes, each way. */
-const UCMATOSE_PORT = 7471;
 const ucmatosePort = await freePort();
-const MESSAGES = 10;
-const MESSAGE = 100;
+const messages = UCMATOSE_MESSAGES.join(' ');
 
 scenario(
   'siw',
@@ -110,7 +107,7 @@ scenario(
           {
             requested: (request) => {
               server.attach(request);
-              for (let i = 0; i < MESSAGES; i++) server.receive(i, i * MESSAGE, MESSAGE);
+              postReceives(server);
               accepted = request.accept();
             },
           },
@@ -121,9 +118,7 @@ scenario(
           await listener.close();
           await device.close();
         });
-        const client = lab.guest.start(
-          `ucmatose -s ${RDMA_HOST} -p ${listener.port} -S ${MESSAGE} -C ${MESSAGES}`,
-        );
+        const client = lab.guest.start(`ucmatose -s ${RDMA_HOST} -p ${listener.port} ${messages}`);
         await until(() => server.isAttached, 'the request of ucmatose');
         await accepted;
         // siw takes FPDUs that come along with the MPA Reply for a part of it, and fails.
@@ -133,10 +128,10 @@ scenario(
         server.connection.disconnect();
         assert.match(await client.done, /return status 0/);
 
-        const served = lab.guest.start(`ucmatose -p ${UCMATOSE_PORT} -S ${MESSAGE} -C ${MESSAGES}`);
+        const served = lab.guest.start(`ucmatose -p ${UCMATOSE_PORT} ${messages}`);
         await lab.guest.sh(listening(UCMATOSE_PORT));
         end.attach(await device.resolve({ host: '127.0.0.1', port: ucmatosePort }));
-        for (let i = 0; i < MESSAGES; i++) end.receive(i, i * MESSAGE, MESSAGE);
+        postReceives(end);
         await end.connection.connect();
         await exchange(end);
         end.connection.disconnect();
@@ -145,15 +140,3 @@ scenario(
     }
   },
 );
-
-/** Send what ucmatose expects, and wait for as much of it. */
-async function exchange(end: End): Promise<void> {
-  for (let i = 0; i < MESSAGES; i++) end.post(end.request(SendOpcode.SEND, 100 + i, 5000, MESSAGE));
-  const completions = await end.completed(2 * MESSAGES);
-  assert.ok(completions.every(({ status }) => status === CompletionStatus.SUCCESS));
-  const received = completions.filter(({ opcode }) => opcode === CompletionOpcode.RECEIVE);
-  assert.deepEqual(
-    received.map(({ id, byteLength }) => [id, byteLength]),
-    Array.from({ length: MESSAGES }, (_, i) => [i, MESSAGE]),
-  );
-}

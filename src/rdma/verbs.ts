@@ -91,6 +91,8 @@ export interface DeviceAttributes {
   readonly hasWriteWithImmediate: boolean;
   readonly hasSendWithImmediate: boolean;
   readonly hasSendWithInvalidate: boolean;
+  /** What finds no receive is sent again (InfiniBand's RNR NAK); where this is false it ends the connection (iWARP). */
+  readonly hasRnrRetry: boolean;
   /** The memory that an RDMA Read's data comes to has to be registered with REMOTE_WRITE (iWARP adapters). */
   readonly readNeedsRemoteWrite: boolean;
 }
@@ -159,6 +161,7 @@ export interface CompletionQueue {
    * or failed one. What is already there does not count: poll again after arming.
    */
   arm(solicitedOnly?: boolean): void;
+  /** From now on nobody is told of anything. */
   close(): void;
 }
 

@@ -33,10 +33,16 @@ export class NarrowDevice extends IwarpDevice {
   registrations = 0;
   /** Registering fails, as it does when no more may be pinned. */
   isFull = false;
+  readonly #posted = new Map<SendOpcode, number>();
 
   constructor(narrow: Partial<DeviceAttributes> = NARROW, options: IwarpOptions = {}) {
     super(options);
     this.attributes = { ...new IwarpDevice().attributes, ...narrow };
+  }
+
+  /** Send requests with this code that were posted. */
+  posted(opcode: SendOpcode): number {
+    return this.#posted.get(opcode) ?? 0;
   }
 
   override allocateProtectionDomain(): IwarpProtectionDomain {
@@ -80,6 +86,7 @@ export class NarrowDevice extends IwarpDevice {
         for (const { access } of sges.regions.slice(0, sges.count))
           assert.ok((access & AccessFlag.REMOTE_WRITE) !== 0, 'a read to where no peer may write');
       }
+      this.#posted.set(opcode, this.posted(opcode) + 1);
       postSend(request);
     };
     return queuePair;

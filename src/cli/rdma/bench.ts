@@ -49,7 +49,7 @@ export async function runRdmaBench(
   try {
     const { port, depth } = flags;
     const { signal } = interruption;
-    const result = await runClient(device, { host, port, plan, depth, hasCredits: true, signal });
+    const result = await runClient(device, { host, port, plan, depth, signal });
     await show(plan, result, host, flags);
     return ExitCode.SUCCESS;
   } finally {
@@ -65,7 +65,6 @@ async function serve(flags: RdmaBenchFlags, interruption: Interruption): Promise
     port,
     plan: planOf(flags),
     depth,
-    hasCredits: true,
   });
   interruption.whenCame(() => void server.close(interruption.signal.reason as Error));
   note(`waiting for a client on ${address} port ${server.port}`);

@@ -22,12 +22,11 @@ export class BandwidthRequester implements Loop {
   #posted = 0;
   #completed = 0;
 
-  /** `hasCredits`: the peer writes how many sends it has taken, as on iWARP, where one too many ends the connection. */
-  constructor(end: DataEnd, hasCredits: boolean) {
+  constructor(end: DataEnd) {
     const { operation, iterations } = end.plan;
     this.#end = end;
     this.#iterations = iterations;
-    this.#hasCredits = hasCredits && operation === 'send';
+    this.#hasCredits = operation === 'send' && end.hasCredits;
     this.#receiveDepth = receiveDepthFor(iterations);
     this.#request = end.request(OPCODES[operation]);
     const kept = iterations <= MOST_WITH_PEAK ? iterations : 0;
@@ -100,13 +99,13 @@ export class BandwidthReceiver implements Loop {
     for (let i = 0; i < depth; i++) end.postReceive();
   }
 
-  constructor(end: DataEnd, hasCredits: boolean) {
+  constructor(end: DataEnd) {
     this.#end = end;
     this.#iterations = end.plan.iterations;
     this.#receiveDepth = receiveDepthFor(this.#iterations);
     this.#creditStep = Math.max(1, Math.floor(this.#receiveDepth / 3));
     this.#posted = this.#receiveDepth;
-    this.#credit = hasCredits ? end.creditRequest(SendOpcode.RDMA_WRITE) : null;
+    this.#credit = end.hasCredits ? end.creditRequest(SendOpcode.RDMA_WRITE) : null;
   }
 
   step(): boolean {

@@ -5,10 +5,13 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
+import { NarrowDevice } from '../../../test/support/narrow-device.js';
 import { type IwarpOptions, IwarpProvider } from '../index.js';
 import type { RdmaConnection, RdmaDevice } from '../verbs.js';
+import { SendOpcode } from '../work.js';
 import { runClient } from './client.js';
 import { Control } from './control.js';
+import { RECEIVE_DEPTH } from './data-end.js';
 import { OPERATIONS, type Plan } from './plan.js';
 import { BenchServer, type ServerOptions } from './server.js';
 import { encodeNumber, encodeVersion } from './wire.js';
@@ -39,11 +42,10 @@ describe('the benchmark of RDMA', { timeout: 120_000 }, () => {
       port: 0,
       plan: {},
       depth: 16,
-      hasCredits: true,
       ...options,
     });
   const client = (port: number, plan: Plan, device = near) =>
-    runClient(device, { host: ADDRESS, port, plan, depth: 16, hasCredits: true });
+    runClient(device, { host: ADDRESS, port, plan, depth: 16 });
   const over = new Error('the test is over');
 
   for (const operation of OPERATIONS) {
@@ -83,6 +85,22 @@ describe('the benchmark of RDMA', { timeout: 120_000 }, () => {
     const result = await client(server.port, plan, await open({ revision: 1 }));
     assert.equal(result.iterations, 20);
     await served;
+    await server.close(over);
+  });
+
+  test('sends have no credits where what finds no receive is sent again', async () => {
+    const [adapter, other] = [
+      new NarrowDevice({ hasRnrRetry: true }),
+      new NarrowDevice({ hasRnrRetry: true }),
+    ];
+    devices.push(adapter, other);
+    const server = await listen({}, other);
+    // As many as receives that are posted at once: software iWARP would not send them again.
+    const plan: Plan = { operation: 'send', isLatency: false, size: 64, iterations: RECEIVE_DEPTH };
+    const served = server.serve();
+    await client(server.port, plan, adapter);
+    await served;
+    assert.deepEqual([adapter.posted(SendOpcode.RDMA_WRITE), other.posted(SendOpcode.RDMA_WRITE)], [0, 0]);
     await server.close(over);
   });
 
@@ -209,7 +227,7 @@ describe('the benchmark of RDMA', { timeout: 120_000 }, () => {
     const served = assert.rejects(server.serve(), { code: 'BENCH_ENDED' });
     const stopped = new AbortController();
     const { signal } = stopped;
-    const options = { host: ADDRESS, port: server.port, plan, depth: 16, hasCredits: true, signal };
+    const options = { host: ADDRESS, port: server.port, plan, depth: 16, signal };
     setTimeout(() => {
       stopped.abort(over);
     }, 300);

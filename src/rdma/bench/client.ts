@@ -31,8 +31,6 @@ export interface ClientOptions {
   plan: Plan;
   /** Messages under way in a bandwidth test. */
   depth: number;
-  /** The transport is iWARP, where sends need credits. */
-  hasCredits: boolean;
   signal?: AbortSignal;
 }
 
@@ -42,7 +40,7 @@ export interface ClientOptions {
  * @throws RiserError `BENCH_REJECTED`, `BENCH_PEER`, `BENCH_ENDED`, `BENCH_WORK` and those of connecting
  */
 export async function runClient(device: RdmaDevice, options: ClientOptions): Promise<Result> {
-  const { host, port, plan, depth, hasCredits, signal } = options;
+  const { host, port, plan, depth, signal } = options;
   checkPlan(plan);
   const target = { host, port, ...(signal !== undefined && { signal }) };
   const connection = await device.resolve(target);
@@ -63,7 +61,7 @@ export async function runClient(device: RdmaDevice, options: ClientOptions): Pro
       control.fail(error);
     });
     await meet(control);
-    const result = await measure(control, end, 'client', hasCredits);
+    const result = await measure(control, end, 'client');
     await end.ended(SETTLE_MS);
     await end.disconnect();
     return result!;

@@ -101,6 +101,11 @@ export class DataEnd {
     return this.#peerOffset + this.plan.size - 1;
   }
 
+  /** Who takes sends writes how many it has taken: as perftest does on iWARP, where one too many ends the connection. */
+  get hasCredits(): boolean {
+    return !this.device.attributes.hasRnrRetry;
+  }
+
   attach(connection: RdmaConnection): void {
     this.#connection?.close();
     this.#connection = connection;

@@ -16,8 +16,6 @@ export interface ServerOptions {
   /** What the client has to want, if it is Riser's; what it is taken to want if it is perftest's, which does not say. */
   plan: Partial<Plan>;
   depth: number;
-  /** The transport is iWARP, where sends need credits. */
-  hasCredits: boolean;
 }
 
 /** A run that went well. `result` is null where this side only answers: that is latency of reads. */
@@ -99,7 +97,7 @@ export class BenchServer {
         control.fail(error);
       });
       await meet(control);
-      const result = await measure(control, end, 'server', this.#options.hasCredits);
+      const result = await measure(control, end, 'server');
       await end.ended();
       return { remoteAddress, plan, result };
     } catch (error) {

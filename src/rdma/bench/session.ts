@@ -58,17 +58,12 @@ export async function meet(control: Control, patience?: number): Promise<void> {
 const NOWHERE = { outstandingReads: 0, queuePairNumber: 0, addressHigh: 0, addressLow: 0, remoteKey: 0 };
 
 /** From the connected data end to its result; null on the side that only answers reads. */
-export async function measure(
-  control: Control,
-  end: DataEnd,
-  role: Role,
-  hasCredits: boolean,
-): Promise<Result | null> {
+export async function measure(control: Control, end: DataEnd, role: Role): Promise<Result | null> {
   const { plan } = end;
   if (plan.operation === 'send') prepareReceives(end, role);
   await introduce(control, end);
   if (plan.isLatency) return measureLatency(control, end, role);
-  if (plan.operation === 'send') return measureSends(control, end, role, hasCredits);
+  if (plan.operation === 'send') return measureSends(control, end, role);
   return role === 'client' ? measureOneSided(control, end) : awaitReport(control);
 }
 
@@ -105,14 +100,8 @@ async function measureLatency(control: Control, end: DataEnd, role: Role): Promi
   return latencyOf(plan, loop.times);
 }
 
-async function measureSends(
-  control: Control,
-  end: DataEnd,
-  role: Role,
-  hasCredits: boolean,
-): Promise<Bandwidth> {
-  const loop =
-    role === 'client' ? new BandwidthRequester(end, hasCredits) : new BandwidthReceiver(end, hasCredits);
+async function measureSends(control: Control, end: DataEnd, role: Role): Promise<Bandwidth> {
+  const loop = role === 'client' ? new BandwidthRequester(end) : new BandwidthReceiver(end);
   await end.run(loop);
   // The receiver may have much to take yet.
   await meet(control, Infinity);
@@ -120,7 +109,7 @@ async function measureSends(
 }
 
 async function measureOneSided(control: Control, end: DataEnd): Promise<Bandwidth> {
-  const loop = new BandwidthRequester(end, false);
+  const loop = new BandwidthRequester(end);
   await end.run(loop);
   await meet(control);
   const result = bandwidthOf(end.plan, loop.times);

@@ -42,6 +42,7 @@ export class IwarpCompletionQueue implements CompletionQueue {
   #armed: (typeof Arming)[keyof typeof Arming] = Arming.NO;
   #isOverrun = false;
   #isOverrunTold = false;
+  #isOpen = true;
   /** Work queues that complete here. */
   readonly users = new Set<QueueUser>();
 
@@ -73,6 +74,7 @@ export class IwarpCompletionQueue implements CompletionQueue {
 
   close(): void {
     if (this.users.size > 0) throw misuse('a completion queue is closed while queue pairs use it');
+    this.#isOpen = false;
   }
 
   /**
@@ -125,6 +127,8 @@ export class IwarpCompletionQueue implements CompletionQueue {
 
   /** By the notifier. */
   notify(): void {
+    // What its last queue pair has flushed may have woken it.
+    if (!this.#isOpen) return;
     if (!this.#isOverrun) {
       this.#events.completed(this);
       return;

@@ -80,6 +80,7 @@ const ATTRIBUTES: DeviceAttributes = {
   hasWriteWithImmediate: true,
   hasSendWithImmediate: false,
   hasSendWithInvalidate: true,
+  hasRnrRetry: false,
   readNeedsRemoteWrite: false,
 };
 

@@ -280,6 +280,8 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
 
   /** By the notifier. */
   notify(): void {
+    // What its last queue pair has flushed may have woken it.
+    if (!this.#isOpen) return;
     if (this.#isOverrun && !this.#isOverrunTold) {
       this.#isOverrunTold = true;
       this.drain();

@@ -17,18 +17,17 @@ import type {
   RdmaDevice,
   ResolveOptions,
 } from '../verbs.js';
+import { attributesOf } from './attributes.js';
 import { NativeCompletionQueue } from './completion-queue.js';
 import { NativeActiveConnection } from './connection.js';
 import { AsyncEvent, CmEvent } from './constants.js';
 import { connectionError, deviceError, errnoName, messageOf } from './errors.js';
 import {
   addon,
-  type NativeAttributes,
   type NativeChannelHandle,
   type NativeConnectionEvent,
   type NativeDeviceHandle,
   type NativePollerHandle,
-  type NativePort,
 } from './library.js';
 import { NativeListener } from './listener.js';
 import { type NativeMemoryWindow, NativeProtectionDomain } from './memory.js';
@@ -36,6 +35,8 @@ import type { NativeQueuePair } from './queue-pair.js';
 
 const BACKLOG = 128;
 const DEFAULT_TIMEOUT = 10_000;
+/** Milliseconds for one look for a peer's address: the kernel overlooks a neighbour that answers at once until that time is over. */
+const LOOK_UP_TIMEOUT = 1000;
 /**
  * Milliseconds after which is looked whether sends that nobody asks about have failed: such work ends the connection whoever looks,
  * and not all devices tell of it.
@@ -43,13 +44,8 @@ const DEFAULT_TIMEOUT = 10_000;
 const LOOK_INTERVAL = 50;
 /** Milliseconds after which is looked whether the device is there: the kernel tells of its end only if its driver can take it from programs. */
 const PRESENCE_INTERVAL = 1000;
-/** Bytes that the addon takes; rdma_cm has 8 bits for the length. */
-const MAX_PRIVATE_DATA_IWARP = 255;
-/** A REQ has 92 bytes, of which rdma_cm takes 36. */
-const MAX_PRIVATE_DATA = 56;
-const MAX_SGES = 64;
-/** Depths are 8 bits in rdma_cm. */
-const MAX_DEPTH = 255;
+/** Events of completion queues that are read at a time. */
+const MAX_EVENTS = 64;
 
 /** SIW_VENDOR_ID of the kernel's siw. */
 const SIW_VENDOR = 0x62_6d74;
@@ -85,7 +81,7 @@ export class NativeDevice implements RdmaDevice {
   readonly #listeners = new Set<NativeListener>();
   /** Other devices, by which peers have come to a listener on all addresses. */
   readonly #others = new Map<string, NativeDevice>();
-  readonly #completedKeys = new Uint32Array(64);
+  #completedKeys = new Uint32Array(1);
   #lastKey = 0;
   #looker: NodeJS.Timeout | undefined;
   readonly #presence: NodeJS.Timeout;
@@ -188,18 +184,23 @@ export class NativeDevice implements RdmaDevice {
           reject(connectionError('RDMA_UNREACHABLE', `there is no way to ${host} by RDMA: ${why}`, cause));
         const handle = (event: NativeConnectionEvent): void => {
           if (event.type === CmEvent.ROUTE_RESOLVED) resolve();
+          else if (event.type === CmEvent.ADDR_ERROR && errnoName({ errno: -event.status }) === 'ETIMEDOUT')
+            lookUp();
           else if (event.type !== CmEvent.ADDR_RESOLVED)
             failed(errnoName({ errno: -event.status }) ?? 'none is known');
           else if (id.device() !== this.name)
             failed(`the way there is by the device ${id.device() ?? 'of nobody'}, not by ${this.name}`);
           else id.resolveRoute(timeout);
         };
+        const lookUp = (): void => {
+          try {
+            id.resolveAddress(address, port, Math.min(timeout, LOOK_UP_TIMEOUT));
+          } catch (cause) {
+            failed(messageOf(cause), cause);
+          }
+        };
         this.addId(key, { handle });
-        try {
-          id.resolveAddress(address, port, timeout);
-        } catch (cause) {
-          failed(messageOf(cause), cause);
-        }
+        lookUp();
       });
     } catch (error) {
       id.close();
@@ -324,6 +325,9 @@ export class NativeDevice implements RdmaDevice {
 
   #readCompletionEvents(): void {
     this.notifier.enter();
+    // A queue tells once for each arming: to look for more than there are queues is a call of the system for nothing.
+    const most = Math.min(Math.max(this.queues.size, 1), MAX_EVENTS);
+    if (this.#completedKeys.length !== most) this.#completedKeys = new Uint32Array(most);
     const count = this.handle.completionEvents(this.#completedKeys);
     for (let i = 0; i < count; i++) this.queues.get(this.#completedKeys[i]!)?.deviceCompleted();
     this.notifier.leave();
@@ -379,31 +383,6 @@ function isThere(name: string, node: string): boolean {
   } catch {
     return false;
   }
-}
-
-function attributesOf(native: NativeAttributes, port: NativePort): DeviceAttributes {
-  const { isIwarp, hasInvalidate } = native;
-  return {
-    maxSendRequests: native.maxRequests,
-    maxReceiveRequests: native.maxRequests,
-    maxSges: Math.min(native.maxSges, MAX_SGES),
-    // Some devices do not say.
-    maxReadSges: Math.min(native.maxReadSges === 0 ? 1 : native.maxReadSges, native.maxSges, MAX_SGES),
-    maxMessage: port.maxMessage,
-    maxCompletions: native.maxCompletions,
-    // libibverbs would read what is inline by an address that only the device checks.
-    maxInlineData: 0,
-    maxResponderResources: Math.min(native.maxResponderResources, MAX_DEPTH),
-    maxInitiatorDepth: Math.min(native.maxInitiatorDepth, MAX_DEPTH),
-    maxPrivateData: isIwarp ? MAX_PRIVATE_DATA_IWARP : MAX_PRIVATE_DATA,
-    hasMemoryWindows: native.hasWindows && native.maxWindows > 0,
-    hasSharedReceiveQueues: native.maxSharedReceiveQueues > 0,
-    hasAtomics: native.hasAtomics,
-    hasWriteWithImmediate: !isIwarp,
-    hasSendWithImmediate: !isIwarp,
-    hasSendWithInvalidate: hasInvalidate,
-    readNeedsRemoteWrite: isIwarp,
-  };
 }
 
 async function addressOf(host: string): Promise<string> {

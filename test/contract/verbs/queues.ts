@@ -67,6 +67,17 @@ export function queuesContract(suite: VerbsSuite): void {
       await until(() => passive.wakeUps === 1, 'the wake-up');
     });
 
+    it('tell nobody once they are closed', async () => {
+      const { active } = await suite.connect();
+      active.receive(1, 0, 10);
+      active.queue.arm();
+      // Which flushes the receive.
+      active.connection.close();
+      active.queue.close();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      assert.equal(active.wakeUps, 0);
+    });
+
     it('of completions that overrun end the connection', async () => {
       const { active, passive } = await suite.connect({ active: { completions: 4 } });
       for (let i = 0; i < 8; i++) active.post(active.remote(SendOpcode.RDMA_WRITE, i, 0, 10, passive, 0));
