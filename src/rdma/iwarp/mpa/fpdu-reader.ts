@@ -60,7 +60,7 @@ const LONGEST_FPDU = markedLength(MARKER_LENGTH, fpduLength(0xffff)) + MARKER_LE
 const BATCH = 64 * 1024;
 /** Where long ULPDUs go straight to their place, what of them comes along with a batch is copied: those are shorter. */
 const BATCH_BEFORE_PLACING = 48 * 1024;
-const BATCH_AFTER_PLACING = 1024;
+const BATCH_AFTER_PLACING = 512;
 /** Reads of one input event before others get their turn. */
 const READS_PER_EVENT = 16;
 
