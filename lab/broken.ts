@@ -143,6 +143,22 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ riser rdma ping with rping -s as its server, 64 bytes/,
   },
   {
+    scenario: 'iser',
+    what: 'a reservation keeps nobody out',
+    file: 'scsi/reservations.js',
+    from: 'return this.holder !== nexus;',
+    to: 'return false;',
+    says: /✖ what one session reserves, the other may not write/,
+  },
+  {
+    scenario: 'reservations',
+    what: 'what is to outlive the server is not kept',
+    file: 'scsi/persistent-reservation.js',
+    from: 'this.#isStoreUsed ||= this.#persists;',
+    to: '',
+    says: /✖ all of it is there after the server was killed/,
+  },
+  {
     scenario: 'doctor',
     what: 'every device is taken for an adapter',
     file: 'cli/doctor/rdma-ports.js',

@@ -20,7 +20,8 @@ import { scenario } from '../harness/scenario.js';
 import { verifiedWrites } from '../harness/verified-writes.js';
 
 const PORTAL = `${RXE.address}:3260`;
-const SIZE = 16 << 20;
+/** A copy that is not over before the device is gone. */
+const SIZE = 112 << 20;
 
 scenario('native-loss', { limit: 1200 }, (lab) => {
   let riser: GuestRiser;
