@@ -4,7 +4,6 @@
  */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { NativeProvider, type RdmaDevice } from '../../src/rdma/index.js';
 import { SendOpcode } from '../../src/rdma/work.js';
 import { Pair } from '../../test/support/verbs-pair.js';
+import { kernelObjects } from '../harness/kernel-objects.js';
 
 const rounds = Number(process.env['RISER_ROUNDS']);
 const name = process.env['RISER_DEVICE']!;
@@ -51,15 +51,12 @@ async function usage(): Promise<Usage> {
   }
   const { heapUsed, external } = process.memoryUsage();
   const status = readFileSync('/proc/self/status', 'utf8');
-  const all = JSON.parse(execFileSync('rdma', ['-j', 'resource', 'show'], { encoding: 'utf8' })) as {
-    ifname: string;
-  }[];
   return {
     resident: Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024,
     heap: heapUsed,
     external,
     descriptors: readdirSync('/proc/self/fd').length,
-    objects: all.find(({ ifname }) => ifname === name),
+    objects: kernelObjects(name),
   };
 }
 

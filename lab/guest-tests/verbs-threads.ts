@@ -4,7 +4,6 @@
  */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,6 +13,7 @@ import { allocatePages, NativeProvider } from '../../src/rdma/index.js';
 import { AccessFlag } from '../../src/rdma/verbs.js';
 import { SendOpcode } from '../../src/rdma/work.js';
 import { Pair } from '../../test/support/verbs-pair.js';
+import { kernelObjects } from '../harness/kernel-objects.js';
 
 const name = process.env['RISER_DEVICE']!;
 const address = process.env['RISER_ADDRESS']!;
@@ -88,25 +88,17 @@ async function run(end: End): Promise<void> {
   assert.equal(code, end === 'close' ? 0 : 1);
 }
 
-/** Of the kernel, for this device. */
-function objects(): unknown {
-  const all = JSON.parse(execFileSync('rdma', ['-j', 'resource', 'show'], { encoding: 'utf8' })) as {
-    ifname: string;
-  }[];
-  return all.find(({ ifname }) => ifname === name);
-}
-
 if (isMainThread) {
   describe('a thread that ends', async () => {
     const pair = await connected();
-    const before = objects();
+    const before = kernelObjects(name);
 
     for (const [when, end] of Object.entries(ENDS)) {
       it(`${when} leaves nothing`, async () => {
         const threads = Array.from({ length: AT_A_TIME }, () => run(end));
         await transfer(pair);
         await Promise.all(threads);
-        assert.deepEqual(objects(), before);
+        assert.deepEqual(kernelObjects(name), before);
         await transfer(pair);
       });
     }
