@@ -66,6 +66,16 @@ export class CommandTable {
     return command;
   }
 
+  /** The connection is gone: see {@link Command.connectionLost}. */
+  connectionLost(): void {
+    for (const first of this.#buckets) {
+      for (let command = first, next: Command | null; command !== null; command = next) {
+        next = command.nextInBucket;
+        command.connectionLost();
+      }
+    }
+  }
+
   /** A command from the pool, made active under `initiatorTaskTag`. */
   begin(initiatorTaskTag: number, isImmediate: boolean): Command {
     const command = this.#pool.pop() ?? this.#create();

@@ -155,6 +155,7 @@ export class TargetConnection implements TargetDatamoverEvents {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#host.connectionClosed(this, reason);
+    this.fullFeature?.commands.connectionLost();
   }
 
   get #commandWindow(): number {
