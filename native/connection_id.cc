@@ -1,7 +1,12 @@
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "connection_manager.h"
@@ -61,29 +66,32 @@ struct Parameters {
   rdma_conn_param conn{};
 };
 
-/** rdma_connect on a thread of its own: that of siw waits until TCP is connected, or has given up. */
-class Connecting : public Napi::AsyncWorker {
- public:
-  Connecting(const Napi::CallbackInfo& info, std::shared_ptr<IdCore> id)
-      : AsyncWorker(info[4].As<Napi::Function>()), id_(std::move(id)), parameters_(info) {}
-
- protected:
-  void Execute() override {
-    if (lib.rdma_connect(id_->id, &parameters_.conn) != 0) errno_ = errno;
-  }
-  std::vector<napi_value> GetResult(Napi::Env env) override { return {Napi::Number::New(env, errno_)}; }
-
- private:
-  std::shared_ptr<IdCore> id_;
-  Parameters parameters_;
-  int errno_ = 0;
-};
-
 void check(Napi::Env env, const char* call, int result) {
   if (result != 0) throw systemError(env, call, errno);
 }
 
 }  // namespace
+
+/** What rdma_connect returns on a thread of its own, and how that is told: nothing waits for the thread, not even the process's end. */
+struct ConnectionId::Attempt {
+  Attempt(const Napi::CallbackInfo& info, std::shared_ptr<IdCore> core)
+      : id(std::move(core)), parameters(info), told(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (told < 0) throw systemError(info.Env(), "eventfd", errno);
+  }
+  Attempt(const Attempt&) = delete;
+  ~Attempt() { ::close(told); }
+
+  void run() {
+    if (lib.rdma_connect(id->id, &parameters.conn) != 0) error = errno;
+    const uint64_t one = 1;
+    if (write(told, &one, sizeof one) < 0) return;
+  }
+
+  std::shared_ptr<IdCore> id;
+  Parameters parameters;
+  const int told;
+  std::atomic<int> error{0};
+};
 
 IdCore::~IdCore() {
   if (id != nullptr) lib.rdma_destroy_id(id);
@@ -99,6 +107,7 @@ Napi::Function ConnectionId::define(Napi::Env env) {
                       InstanceMethod<&ConnectionId::addresses>("addresses"),
                       InstanceMethod<&ConnectionId::transition>("transition"),
                       InstanceMethod<&ConnectionId::connect>("connect"),
+                      InstanceMethod<&ConnectionId::connectError>("connectError"),
                       InstanceMethod<&ConnectionId::establish>("establish"),
                       InstanceMethod<&ConnectionId::accept>("accept"),
                       InstanceMethod<&ConnectionId::reject>("reject"),
@@ -175,9 +184,9 @@ Napi::Value ConnectionId::addresses(const Napi::CallbackInfo& info) {
 
 /**
  * transition(queuePair, state, access, responderResources, initiatorDepth): to IBV_QPS_INIT, RTR or RTS, with what the connection
- * manager knows of the path, and `access` of ibv_access_flags for the peer.
+ * manager knows of the path, and `access` of ibv_access_flags for the peer. The path's MTU in bytes, 0 where the state has none.
  */
-void ConnectionId::transition(const Napi::CallbackInfo& info) {
+Napi::Value ConnectionId::transition(const Napi::CallbackInfo& info) {
   const auto& queuePair = QueuePair::from(info.Env(), info[0])->core(info.Env());
   ibv_qp_attr attr{};
   int mask = 0;
@@ -187,12 +196,28 @@ void ConnectionId::transition(const Napi::CallbackInfo& info) {
   if ((mask & IBV_QP_MAX_DEST_RD_ATOMIC) != 0) attr.max_dest_rd_atomic = static_cast<uint8_t>(wholeNumber(info, 3, 255));
   if ((mask & IBV_QP_MAX_QP_RD_ATOMIC) != 0) attr.max_rd_atomic = static_cast<uint8_t>(wholeNumber(info, 4, 255));
   if (int error = lib.ibv_modify_qp(queuePair->qp, &attr, mask)) throw systemError(info.Env(), "ibv_modify_qp", error);
+  return Napi::Number::New(info.Env(), (mask & IBV_QP_PATH_MTU) != 0 ? 128 << static_cast<int>(attr.path_mtu) : 0);
 }
 
-/** connect(queuePair, privateData, responderResources, initiatorDepth, done): `done` is called with an errno, or 0 */
-void ConnectionId::connect(const Napi::CallbackInfo& info) {
-  if (!info[4].IsFunction()) throw Napi::TypeError::New(info.Env(), "a function is expected");
-  (new Connecting(info, resolved(info.Env())))->Queue();
+/**
+ * connect(queuePair, privateData, responderResources, initiatorDepth): a descriptor that can be read when {@link connectError} is
+ * known. That of siw waits until TCP is connected, or has given up.
+ */
+Napi::Value ConnectionId::connect(const Napi::CallbackInfo& info) {
+  if (attempt_) throw Napi::TypeError::New(info.Env(), "the connection's identifier connects already");
+  auto attempt = std::make_shared<Attempt>(info, resolved(info.Env()));
+  try {
+    std::thread([attempt] { attempt->run(); }).detach();
+  } catch (const std::system_error& error) {
+    throw systemError(info.Env(), "pthread_create", error.code().value());
+  }
+  attempt_ = std::move(attempt);
+  return Napi::Number::New(info.Env(), attempt_->told);
+}
+
+/** connectError(): the errno of rdma_connect, or 0 */
+Napi::Value ConnectionId::connectError(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), attempt_ ? attempt_->error.load() : 0);
 }
 
 /** establish(): InfiniBand and RoCE, when the peer has answered and the queue pair is ready */
@@ -222,4 +247,8 @@ void ConnectionId::communicationEstablished(const Napi::CallbackInfo& info) {
   lib.rdma_notify(core(info.Env())->id, IBV_EVENT_COMM_EST);
 }
 
-void ConnectionId::close(const Napi::CallbackInfo&) { core_.reset(); }
+/** A thread that connects it at this moment keeps it until that is over. */
+void ConnectionId::close(const Napi::CallbackInfo&) {
+  attempt_.reset();
+  core_.reset();
+}
