@@ -1,10 +1,14 @@
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -72,7 +76,10 @@ void check(Napi::Env env, const char* call, int result) {
 
 }  // namespace
 
-/** What rdma_connect returns on a thread of its own, and how that is told: nothing waits for the thread, not even the process's end. */
+/**
+ * rdma_connect on a thread of its own, and how its end is told: that of siw waits until TCP is connected, or has given up. Nothing waits
+ * for it, not even the process's end; but siw destroys no queue pair that connects, so whoever gives up interrupts it.
+ */
 struct ConnectionId::Attempt {
   Attempt(const Napi::CallbackInfo& info, std::shared_ptr<IdCore> core)
       : id(std::move(core)), parameters(info), told(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -82,15 +89,64 @@ struct ConnectionId::Attempt {
   ~Attempt() { ::close(told); }
 
   void run() {
-    if (lib.rdma_connect(id->id, &parameters.conn) != 0) error = errno;
+    letInterrupt();
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      isRunning = !isGivenUp;
+      thread = pthread_self();
+    }
+    if (isRunning && lib.rdma_connect(id->id, &parameters.conn) != 0) error = errno;
+    std::lock_guard<std::mutex> lock(mutex);
+    isRunning = false;
     const uint64_t one = 1;
     if (write(told, &one, sizeof one) < 0) return;
+  }
+
+  void giveUp() {
+    // The thread may be on its way into the kernel.
+    for (int i = 0; i < INTERRUPTS; i++) {
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        isGivenUp = true;
+        if (!isRunning) return;
+        pthread_kill(thread, INTERRUPT);
+      }
+      pollfd end = {told, POLLIN, 0};
+      if (poll(&end, 1, 1) > 0) return;
+    }
   }
 
   std::shared_ptr<IdCore> id;
   Parameters parameters;
   const int told;
   std::atomic<int> error{0};
+
+ private:
+  /** Ignored unless somebody asks for it, which nobody does in practice. */
+  static constexpr int INTERRUPT = SIGURG;
+  /** A millisecond each. */
+  static constexpr int INTERRUPTS = 100;
+
+  /** A signal ends a call of the system if somebody handles it; who does already goes on to. */
+  static void letInterrupt() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+      struct sigaction action {};
+      sigaction(INTERRUPT, nullptr, &action);
+      if (action.sa_handler != SIG_DFL) return;
+      action.sa_handler = [](int) {};
+      sigaction(INTERRUPT, &action, nullptr);
+    });
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, INTERRUPT);
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  }
+
+  std::mutex mutex;
+  pthread_t thread{};
+  bool isRunning = false;
+  bool isGivenUp = false;
 };
 
 IdCore::~IdCore() {
@@ -108,6 +164,7 @@ Napi::Function ConnectionId::define(Napi::Env env) {
                       InstanceMethod<&ConnectionId::transition>("transition"),
                       InstanceMethod<&ConnectionId::connect>("connect"),
                       InstanceMethod<&ConnectionId::connectError>("connectError"),
+                      InstanceMethod<&ConnectionId::giveUp>("giveUp"),
                       InstanceMethod<&ConnectionId::establish>("establish"),
                       InstanceMethod<&ConnectionId::accept>("accept"),
                       InstanceMethod<&ConnectionId::reject>("reject"),
@@ -123,6 +180,10 @@ ConnectionId::ConnectionId(const Napi::CallbackInfo& info) : Wrap(info) {
   auto* key = reinterpret_cast<void*>(static_cast<uintptr_t>(wholeNumber(info, 1, UINT32_MAX)));
   check(info.Env(), "rdma_create_id", lib.rdma_create_id(core->channel->channel, &core->id, key, RDMA_PS_TCP));
   core_ = std::move(core);
+}
+
+ConnectionId::~ConnectionId() {
+  if (attempt_) attempt_->giveUp();
 }
 
 const std::shared_ptr<IdCore>& ConnectionId::core(Napi::Env env) const {
@@ -201,7 +262,7 @@ Napi::Value ConnectionId::transition(const Napi::CallbackInfo& info) {
 
 /**
  * connect(queuePair, privateData, responderResources, initiatorDepth): a descriptor that can be read when {@link connectError} is
- * known. That of siw waits until TCP is connected, or has given up.
+ * known.
  */
 Napi::Value ConnectionId::connect(const Napi::CallbackInfo& info) {
   if (attempt_) throw Napi::TypeError::New(info.Env(), "the connection's identifier connects already");
@@ -247,8 +308,14 @@ void ConnectionId::communicationEstablished(const Napi::CallbackInfo& info) {
   lib.rdma_notify(core(info.Env())->id, IBV_EVENT_COMM_EST);
 }
 
+/** giveUp(): if it connects, that fails now */
+void ConnectionId::giveUp(const Napi::CallbackInfo&) {
+  if (attempt_) attempt_->giveUp();
+}
+
 /** A thread that connects it at this moment keeps it until that is over. */
 void ConnectionId::close(const Napi::CallbackInfo&) {
+  if (attempt_) attempt_->giveUp();
   attempt_.reset();
   core_.reset();
 }

@@ -41,6 +41,7 @@ class ConnectionId : public Wrap<ConnectionId> {
 
   /** new ConnectionId(channel, key): `key` comes with its events */
   explicit ConnectionId(const Napi::CallbackInfo& info);
+  ~ConnectionId() override;
 
   /** For an identifier that came with a request: an object of the class without one, which {@link adopt} gives it. */
   void adopt(std::shared_ptr<IdCore> core) { core_ = std::move(core); }
@@ -59,6 +60,7 @@ class ConnectionId : public Wrap<ConnectionId> {
   Napi::Value transition(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value connectError(const Napi::CallbackInfo& info);
+  void giveUp(const Napi::CallbackInfo& info);
   void establish(const Napi::CallbackInfo& info);
   void accept(const Napi::CallbackInfo& info);
   void reject(const Napi::CallbackInfo& info);

@@ -162,7 +162,12 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
         targets: [{ name: NAME, luns: [{ lun: 0, memory: '64M' }] }],
       }),
     );
-    riser = await startGuestRiser(lab.guest, lab.folder, { configuration: 'riser.yaml', portal: '' });
+    await lab.guest.sh('sysctl -q vm.nr_hugepages=2');
+    riser = await startGuestRiser(lab.guest, lab.folder, {
+      configuration: 'riser.yaml',
+      portal: '',
+      flags: '--huge-pages',
+    });
     for (const [name, address] of [
       [RXE.name, RXE.address],
       [RXE.name, IPV6.rxe0],
@@ -203,6 +208,12 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
       await lab.guest.sh(`iscsiadm -m session | grep -c '^iser:.*\\(${RXE.address}\\|${SIW.address}\\)'`),
       '2',
     );
+  });
+
+  test('its buffers are on huge pages, and elsewhere when there are no more of them', async () => {
+    const used = `awk '/HugePages_(Total|Free)/ {n = $2 - n} END {print -n}' /proc/meminfo`;
+    assert.equal(await lab.guest.sh(used), '2');
+    assert.equal(riser.log().match(/not on huge pages/g)?.length, 1);
   });
 
   test('an address that is added is served; the sessions of one that is removed end, others do not', async () => {

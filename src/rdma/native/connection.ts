@@ -312,6 +312,8 @@ export class NativeActiveConnection extends NativeConnection {
   }
 
   protected override giveUp(error: Error): void {
+    // siw destroys no queue pair that connects.
+    if (this.#making !== null && this.isIdOpen) this.id.giveUp();
     this.#making?.reject(error);
     this.#making = null;
   }

@@ -121,6 +121,8 @@ export interface NativeIdHandle extends NativeHandle {
     initiatorDepth: number,
   ): number;
   connectError(): number;
+  /** If it connects, that fails now. */
+  giveUp(): void;
   establish(): void;
   accept(
     queuePair: NativePairHandle,
