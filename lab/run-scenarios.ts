@@ -25,6 +25,7 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'iser-peers',
   'iser-targets',
   'multipath',
+  'native-addresses',
   'native-bench',
   'native-initiator',
   'native-iwarp',

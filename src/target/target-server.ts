@@ -4,6 +4,7 @@
  */
 
 import { MonotonicClock } from './clock.js';
+import { hugeSlabs } from './huge-slabs.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
 import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
 import { RiserError } from '../util/errors.js';
@@ -66,6 +67,8 @@ export interface TargetServerOptions {
   discoveryAuthentication?: Authentication;
   /** Whose devices portals listen on for iSER, besides software iWARP; none for an empty list. Default: those of all adapters. */
   adapters?: readonly RdmaProvider[];
+  /** Data buffers are on huge pages, as long as the system has free ones. */
+  hugePages?: boolean;
 }
 
 /**
@@ -98,7 +101,10 @@ export class TargetServer {
     this.#registry = new SessionRegistry({
       targets: this.#targets,
       limits: this.#limits,
-      buffers: new BufferPool(this.#limits.bufferBytes),
+      buffers: new BufferPool(
+        this.#limits.bufferBytes,
+        options.hugePages === true ? hugeSlabs(this.#log) : undefined,
+      ),
       log: this.#log,
       portals: this.#portals,
       admission: {
