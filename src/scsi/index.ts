@@ -30,6 +30,14 @@ export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
 export { Status } from './status.js';
+export {
+  AccessState,
+  AccessStatus,
+  type AsymmetricAccessOptions,
+  type TargetPortGroup,
+  type TargetPortGroupOptions,
+  TargetPortGroups,
+} from './target-port-groups.js';
 export { MAX_CDB_LENGTH, Task, TaskAttribute, TaskState } from './task.js';
 export {
   abortTask,
