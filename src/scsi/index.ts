@@ -31,7 +31,10 @@ export type { ReservationStore, SavedRegistration, SavedReservations } from './r
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
 export { Status } from './status.js';
 export {
+  ACCESS_STATES,
   AccessState,
+  type AccessStateName,
+  accessStateName,
   AccessStatus,
   type AsymmetricAccessOptions,
   type TargetPortGroup,

@@ -38,6 +38,8 @@ export interface LogicalUnitEvents {
   deviceFailed(unit: LogicalUnit, task: Task): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
+  /** An initiator has brought target port groups into other states. */
+  accessStatesSet(unit: LogicalUnit, by: Nexus): void;
 }
 
 export class LogicalUnit {
@@ -273,6 +275,7 @@ export class LogicalUnit {
   /** Bring target port groups into other states because `by` asks for it, who alone does not hear of it from this unit. */
   setAccessStates(states: ReadonlyMap<number, AccessState>, by: Nexus): void {
     if (!this.targetPortGroups.change(states, AccessStatus.EXPLICIT)) return;
+    this.events?.accessStatesSet(this, by);
     for (const unit of this.inventory?.units ?? [this])
       unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
   }

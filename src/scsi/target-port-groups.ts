@@ -19,6 +19,22 @@ export const AccessState = {
 } as const;
 export type AccessState = (typeof AccessState)[keyof typeof AccessState];
 
+/** As people write them. */
+export type AccessStateName =
+  'active/optimized' | 'active/non-optimized' | 'standby' | 'unavailable' | 'offline' | 'transitioning';
+export const ACCESS_STATES: Readonly<Record<AccessStateName, AccessState>> = {
+  'active/optimized': AccessState.ACTIVE_OPTIMIZED,
+  'active/non-optimized': AccessState.ACTIVE_NON_OPTIMIZED,
+  standby: AccessState.STANDBY,
+  unavailable: AccessState.UNAVAILABLE,
+  offline: AccessState.OFFLINE,
+  transitioning: AccessState.TRANSITIONING,
+};
+
+export function accessStateName(state: number): string {
+  return Object.entries(ACCESS_STATES).find(([, value]) => value === state)?.[0] ?? `state ${state}`;
+}
+
 /** Why a group is in its state (STATUS CODE, SPC-4 table 308). */
 export const AccessStatus = { NONE: 0, EXPLICIT: 1, IMPLICIT: 2 } as const;
 export type AccessStatus = (typeof AccessStatus)[keyof typeof AccessStatus];
@@ -70,6 +86,11 @@ export class TargetPortGroups {
       status: AccessStatus.NONE,
     }));
     this.#look();
+  }
+
+  /** `1 active/optimized, 2 standby` */
+  toString(): string {
+    return this.#groups.map(({ id, state }) => `${id} ${accessStateName(state)}`).join(', ');
   }
 
   get groups(): readonly TargetPortGroup[] {
