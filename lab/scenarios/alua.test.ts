@@ -39,14 +39,14 @@ scenario('alua', { links: 2, expected }, (lab) => {
     },
   });
 
-  /** What the initiator is told of the groups, by a path: states and status codes as sg_rtpg writes them. */
-  async function told(link: Link): Promise<string[]> {
+  /** State and status code of each group, as REPORT TARGET PORT GROUPS tells them by a path. */
+  async function told(link: Link): Promise<number[][]> {
     const text = await lab.guest.sh(`sg_rtpg --decode --extended /dev/${paths[link]!}`);
-    return [
-      ...text.matchAll(
-        /asymmetric access state : (0x[0-9a-f]+).*\n(?:.*\n)*?\s+status code : (0x[0-9a-f]+)/g,
-      ),
-    ].map(([, state, status]) => `${state!} ${status!}`);
+    assert.match(text, /Implicit transition time: 30/);
+    const fields = (name: string) =>
+      [...text.matchAll(new RegExp(`${name} : 0x(\\d+)`, 'g'))].map(([, hex]) => Number(hex));
+    const statuses = fields('status code');
+    return fields('asymmetric access state').map((state, i) => [state, statuses[i]!]);
   }
 
   /** Sectors that were written through a path so far. */
@@ -94,7 +94,10 @@ scenario('alua', { links: 2, expected }, (lab) => {
 
   test('sg_rtpg and sg_vpd tell the groups, and multipathd their priorities', async () => {
     const { guest } = lab;
-    assert.deepEqual(await told(0), ['0x0 0x0', '0x1 0x0']);
+    assert.deepEqual(await told(0), [
+      [0, 0],
+      [1, 0],
+    ]);
     assert.deepEqual(await told(1), await told(0));
     for (const link of [0, 1] as const) {
       const page = await guest.sh(`sg_vpd --page=di /dev/${paths[link]!}`);
@@ -122,7 +125,10 @@ scenario('alua', { links: 2, expected }, (lab) => {
     for (const state of ['standby', 'unavailable'] as const) {
       await riser.reconfigure(alua([state, 'active/non-optimized'], false));
       await onlyBy(1);
-      assert.deepEqual(await told(1), [state === 'standby' ? '0x2 0x2' : '0x3 0x2', '0x1 0x0']);
+      assert.deepEqual(await told(1), [
+        [state === 'standby' ? 2 : 3, 2],
+        [1, 0],
+      ]);
       await riser.reconfigure(alua(['active/optimized', 'active/non-optimized'], false));
       await untilWritten(0);
       await onlyBy(0);
@@ -148,14 +154,20 @@ scenario('alua', { links: 2, expected }, (lab) => {
       `for disk in ${paths.join(' ')}; do until sg_inq /dev/$disk 2>/dev/null | grep -q TPGS=3; do sleep 0.5; done; done`,
     );
     await guest.sh(`sg_turs /dev/${paths[0]!} || sg_turs /dev/${paths[0]!}`);
-    await guest.sh(`sg_stpg --tp=1,2 --state=s,o /dev/${paths[0]!}`);
-    assert.deepEqual(await told(1), ['0x2 0x1', '0x0 0x1']);
+    await guest.sh(`sg_stpg --tp=1,2 --state=2,0 /dev/${paths[0]!}`);
+    assert.deepEqual(await told(1), [
+      [2, 1],
+      [0, 1],
+    ]);
     const refused = await guest.sh(`sg_turs -v /dev/${paths[0]!} 2>&1 || true`);
     assert.match(refused, /target port in standby state/i);
     await guest.sh(`dd if=/dev/${paths[1]!} of=/dev/null bs=4096 count=1 iflag=direct status=none`);
-    const wrong = await guest.sh(`sg_stpg -v --tp=9 --state=o /dev/${paths[1]!} 2>&1 || true`);
+    const wrong = await guest.sh(`sg_stpg -v --tp=9 --state=0 /dev/${paths[1]!} 2>&1 || true`);
     assert.match(wrong, /Illegal request|Invalid field in parameter list/i);
-    await guest.sh(`sg_stpg --tp=1 --state=o /dev/${paths[1]!}`);
-    assert.deepEqual(await told(0), ['0x0 0x1', '0x0 0x1']);
+    await guest.sh(`sg_stpg --tp=1 --state=0 /dev/${paths[1]!}`);
+    assert.deepEqual(await told(0), [
+      [0, 1],
+      [0, 1],
+    ]);
   });
 });
