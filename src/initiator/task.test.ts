@@ -21,6 +21,10 @@ class FakePath implements TaskPath {
   unitAttention(): void {
     this.unitAttentions++;
   }
+  hasOtherWay = false;
+  accessRefused(): boolean {
+    return this.hasOtherWay;
+  }
 }
 
 class Task extends ClientTask {
