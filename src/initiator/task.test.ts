@@ -143,6 +143,21 @@ for (const [what, status, key, code, isForAll] of [
   });
 }
 
+it('a target port that gives no access is tried again if there is another way, or it is in transition', () => {
+  for (const [code, withoutOtherWay] of [
+    [0x040a, 36],
+    [0x040b, 0],
+    [0x040c, 0],
+  ] as const) {
+    for (const hasOtherWay of [false, true]) {
+      const { task, path } = start(false);
+      path.hasOtherWay = hasOtherWay;
+      while (task.completions === 0) end(task, 2, 2, code);
+      assert.equal(path.delays.length, hasOtherWay ? 36 : withoutOtherWay);
+    }
+  }
+});
+
 it('everything else is an outcome', () => {
   for (const [status, key, code] of [
     [0, 0, 0],
