@@ -6,7 +6,7 @@ import { MemoryDevice } from '../block/index.js';
 import { type AccessStateName, type SessionInfo, type Target, TargetServer } from '../target/index.js';
 import { connect, type ConnectOptions } from './connect.js';
 import type { Lun } from './lun.js';
-import { Multipath, MultipathPolicy } from './multipath.js';
+import { type Multipath, MultipathPolicy } from './multipath.js';
 
 const NAME = 'iqn.2026-11.com.example:alua';
 const LIMITS = { recoveryTimeoutMs: 3000 };

@@ -74,6 +74,8 @@ export class TargetPortGroups {
   readonly explicit: boolean;
   readonly transitionTime: number;
   readonly #groups: readonly MutableGroup[];
+  /** Looked up for every command while any group is not active. */
+  readonly #stateOfPort = new Map<number, AccessState>();
 
   constructor({ groups, explicit = false, transitionTime = 0 }: AsymmetricAccessOptions) {
     this.explicit = explicit;
@@ -104,7 +106,7 @@ export class TargetPortGroups {
 
   /** Why a command that runs up to the state `limit` does not run now when it comes from `nexus`; null if it does. */
   refusal({ relativeTargetPort }: Nexus, limit: AccessState): SenseCode | null {
-    const state = this.groupOf(relativeTargetPort)?.state ?? AccessState.ACTIVE_OPTIMIZED;
+    const state = this.#stateOfPort.get(relativeTargetPort) ?? AccessState.ACTIVE_OPTIMIZED;
     return state <= limit ? null : senseOf(state);
   }
 
@@ -127,6 +129,7 @@ export class TargetPortGroups {
   }
 
   #look(): void {
+    for (const { ports, state } of this.#groups) for (const port of ports) this.#stateOfPort.set(port, state);
     this.isRestricted = this.#groups.some(({ state }) => state > AccessState.ACTIVE_NON_OPTIMIZED);
   }
 }
