@@ -159,6 +159,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ all of it is there after the server was killed/,
   },
   {
+    scenario: 'alua',
+    what: 'REPORT TARGET PORT GROUPS tells that everything is active/optimized',
+    file: 'scsi/commands/target-port-groups.js',
+    from: 'descriptor[0] = (preferred ? PREF : 0) | state;',
+    to: 'descriptor[0] = 0;',
+    says: /✖ writes follow the active group, there and back/,
+  },
+  {
     scenario: 'doctor',
     what: 'every device is taken for an adapter',
     file: 'cli/doctor/rdma-ports.js',

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
+import { alua, checkGroups } from './config-alua.js';
 import type {
   Configuration,
   LunConfiguration,
@@ -18,8 +19,8 @@ import { LOG_LEVELS, type LogOptions } from './log.js';
 import { parseName } from './name.js';
 import { checkSize, nbdMedium } from './options.js';
 import { access, auth, discovery, failedLogins, SecurityReader, toFailedLogins } from './config-security.js';
-import { DEFAULT_PORTAL, parsePortal } from './portal.js';
-import { parsed } from './schema.js';
+import { DEFAULT_PORTAL } from './portal.js';
+import { parsed, portal } from './schema.js';
 import { parseSize } from './size.js';
 
 /** A file's content: what is served, and how the log is written as far as the file says. */
@@ -37,11 +38,6 @@ const name = parsed(z.string({ error: 'must be an iSCSI name' }), parseName);
 
 /** What YAML takes for a list, followed by something odd. */
 const UNQUOTED_IPV6 = /^[\s-]*\[[0-9a-f:.]+\]:/i;
-
-const portal = parsed(
-  z.string({ error: 'must be text such as 127.0.0.1:3260; an IPv6 portal needs quotes: "[::1]:3260"' }),
-  parsePortal,
-);
 
 const lun = z
   .strictObject({
@@ -90,6 +86,7 @@ const target = z.strictObject({
   alias: z.string().min(1).optional(),
   auth,
   access,
+  alua,
   luns: z.array(lun).max(256),
 });
 
@@ -110,8 +107,11 @@ const file = z
     };
     const names = new Set<unknown>();
     const images = new Set<unknown>();
-    value.targets.forEach(({ name, luns }, i) => {
+    value.targets.forEach(({ name, luns, alua }, i) => {
       once(names, name, ['targets', i, 'name'], 'another target has this name');
+      checkGroups(alua?.groups ?? [], value.portals, (path, message) => {
+        context.addIssue({ code: 'custom', path: ['targets', i, 'alua', ...path], message });
+      });
       const numbers = new Set<unknown>();
       luns.forEach(({ lun, image }, j) => {
         once(
@@ -228,6 +228,7 @@ function toTarget(
     ...(from.alias !== undefined && { alias: from.alias }),
     ...(authentication !== undefined && { authentication }),
     ...(rules !== undefined && { access: rules }),
+    ...(from.alua !== undefined && { alua: from.alua }),
     luns: from.luns.map((each) => toLun(each, folder)),
   };
 }

@@ -1,6 +1,6 @@
 /** What a server serves: the common result of the command line and of the configuration file. */
 
-import type { Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
+import type { AccessStateName, Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
 import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
@@ -38,10 +38,28 @@ export interface LunConfiguration {
   serial?: string;
 }
 
+/** A target port group: portals that give the same access to a target. */
+export interface PortGroupConfiguration {
+  /** 1 to 65535. */
+  group: number;
+  portals: Portal[];
+  state: AccessStateName;
+  preferred: boolean;
+}
+
+/** Asymmetric logical unit access; see `AluaOptions` of riser/target. */
+export interface AluaConfiguration {
+  explicit: boolean;
+  transitionTime: number;
+  groups: PortGroupConfiguration[];
+}
+
 export interface TargetConfiguration extends TargetSecurity {
   /** The iSCSI name. */
   name: string;
   alias?: string;
+  /** Absent: all portals give the same access. */
+  alua?: AluaConfiguration;
   luns: LunConfiguration[];
 }
 

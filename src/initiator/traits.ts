@@ -79,12 +79,17 @@ const DISK = 0x00;
  * @throws RiserError `NO_SUCH_LUN` when there is no logical unit, `NOT_A_DISK`, `MEDIUM` when it has no usable capacity
  */
 export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSignal): Promise<UnitTraits> {
-  const ask = (build: (cdb: Buffer) => void, readLength: number): Promise<CommandResult> => {
-    const cdb = Buffer.alloc(16);
-    build(cdb);
-    return send(cdb, { readLength, isIdempotent: true, ...(signal !== undefined && { signal }) });
-  };
-  const description = await describeUnit(ask);
+  return inspectMedium(send, await describeUnit(send, signal), isRdma, signal);
+}
+
+/** The same of a unit that has told what it is; for that the target port must give access to it. */
+export async function inspectMedium(
+  send: Send,
+  description: UnitDescription,
+  isRdma: boolean,
+  signal?: AbortSignal,
+): Promise<UnitTraits> {
+  const ask = asking(send, signal);
   if (description.inquiry.deviceType !== DISK) {
     throw new RiserError(
       'NOT_A_DISK',
@@ -126,7 +131,21 @@ export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSig
 
 type Ask = (build: (cdb: Buffer) => void, readLength: number) => Promise<CommandResult>;
 
-async function describeUnit(ask: Ask): Promise<UnitDescription> {
+function asking(send: Send, signal: AbortSignal | undefined): Ask {
+  return (build, readLength) => {
+    const cdb = Buffer.alloc(16);
+    build(cdb);
+    return send(cdb, { readLength, isIdempotent: true, ...(signal !== undefined && { signal }) });
+  };
+}
+
+/**
+ * What a unit tells by INQUIRY, which every target port answers.
+ *
+ * @throws RiserError `NO_SUCH_LUN`
+ */
+export async function describeUnit(send: Send, signal?: AbortSignal): Promise<UnitDescription> {
+  const ask = asking(send, signal);
   const result = expectGood(
     'INQUIRY',
     await ask((cdb) => {

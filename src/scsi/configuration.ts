@@ -2,6 +2,7 @@
 
 import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
+import { SYMMETRIC_ACCESS, type TargetPortGroups } from './target-port-groups.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -26,6 +27,8 @@ export interface LogicalUnitConfiguration {
   readonly taskSetLimit: number;
   /** Keeps persistent reservations over the loss of power; null: nothing does, and APTPL is refused. */
   readonly reservationStore: ReservationStore | null;
+  /** Asymmetric access, the same object for all logical units of a target; by default there is none. */
+  readonly targetPortGroups: TargetPortGroups;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -43,4 +46,5 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   writeCache: true,
   taskSetLimit: 4096,
   reservationStore: null,
+  targetPortGroups: SYMMETRIC_ACCESS,
 };

@@ -30,6 +30,17 @@ export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
 export { Status } from './status.js';
+export {
+  ACCESS_STATES,
+  AccessState,
+  type AccessStateName,
+  accessStateName,
+  AccessStatus,
+  type AsymmetricAccessOptions,
+  type TargetPortGroup,
+  type TargetPortGroupOptions,
+  TargetPortGroups,
+} from './target-port-groups.js';
 export { MAX_CDB_LENGTH, Task, TaskAttribute, TaskState } from './task.js';
 export {
   abortTask,

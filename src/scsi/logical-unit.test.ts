@@ -162,6 +162,7 @@ describe('the device', () => {
       target.unit.events = {
         deviceFailed: (_unit, task) => told.push(`${task.op} at ${task.errorOffset}`),
         reservationsNotKept: () => undefined,
+        accessStatesSet: () => undefined,
       };
       device.fault = () => status;
       const read = target.run(cdb10(0x28, 0, 3, 1));

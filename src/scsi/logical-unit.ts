@@ -27,6 +27,7 @@ import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
 import { Sense, type SenseCode } from './sense.js';
 import { Status } from './status.js';
+import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
 import { TaskState, type Task } from './task.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
@@ -37,6 +38,8 @@ export interface LogicalUnitEvents {
   deviceFailed(unit: LogicalUnit, task: Task): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
+  /** An initiator has brought target port groups into other states. */
+  accessStatesSet(unit: LogicalUnit, by: Nexus): void;
 }
 
 export class LogicalUnit {
@@ -50,6 +53,7 @@ export class LogicalUnit {
   readonly unitAttentions = new UnitAttentions();
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
+  readonly targetPortGroups: TargetPortGroups;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -70,7 +74,8 @@ export class LogicalUnit {
     this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
     this.operations = new OperationTable(operationsFor(this.configuration));
     this.modePages = new ModePages(this.configuration);
-    const { reservationStore } = this.configuration;
+    const { reservationStore, targetPortGroups } = this.configuration;
+    this.targetPortGroups = targetPortGroups;
     this.reservations = new Reservations((registration, condition) => {
       for (const nexus of this.nexuses)
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
@@ -267,6 +272,14 @@ export class LogicalUnit {
     this.good(task);
   }
 
+  /** Bring target port groups into other states because `by` asks for it, who alone does not hear of it from this unit. */
+  setAccessStates(states: ReadonlyMap<number, AccessState>, by: Nexus): void {
+    if (!this.targetPortGroups.change(states, AccessStatus.EXPLICIT)) return;
+    this.events?.accessStatesSet(this, by);
+    for (const unit of this.inventory?.units ?? [this])
+      unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
+  }
+
   // ---- called by task management ----
 
   /**
@@ -319,6 +332,13 @@ export class LogicalUnit {
     task.operation = found;
     if (this.unitAttentions.pending !== 0 || this.reservations.isReserved) {
       if (this.#isStoppedForNexus(task, found)) return;
+    }
+    if (this.targetPortGroups.isRestricted) {
+      const refusal = this.targetPortGroups.refusal(task.nexus, found.runsUpTo!);
+      if (refusal !== null) {
+        this.fail(task, refusal);
+        return;
+      }
     }
     if (!this.medium.isPresent && found.ignoresMedium !== true) {
       this.fail(task, Sense.MEDIUM_NOT_PRESENT);

@@ -4,6 +4,7 @@ import { SERVICE_ACTION_MASK } from './cdb.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Operation } from './operation.js';
 import { Sense } from './sense.js';
+import { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
 export class OperationTable {
@@ -72,6 +73,7 @@ function uniform(operation: Operation): Operation {
     ignoresReservation: operation.ignoresReservation ?? false,
     ignoresPersistentReservation: operation.ignoresPersistentReservation ?? false,
     readsMedium: operation.readsMedium ?? false,
+    runsUpTo: operation.runsUpTo ?? AccessState.ACTIVE_NON_OPTIMIZED,
     ignoresMedium: operation.ignoresMedium ?? false,
     writesMedium: operation.writesMedium ?? false,
     exclusive: operation.exclusive ?? false,

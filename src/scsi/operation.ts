@@ -5,6 +5,7 @@
 
 import type { LogicalUnitConfiguration } from './configuration.js';
 import type { LogicalUnit } from './logical-unit.js';
+import type { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
 /** Behaviour of an operation in the presence of conditions that usually stop a command. */
@@ -15,6 +16,8 @@ export interface OperationTraits {
   ignoresReservation?: boolean;
   /** The same for persistent reservations only, or it looks itself (SPC-4 table 60, SBC-3 table 13). */
   ignoresPersistentReservation?: boolean;
+  /** The most restricted access state of the target port in which it runs (SPC-4 5.15.2.4); default: active/non-optimized. */
+  runsUpTo?: AccessState;
   /** Runs although the medium is stopped or ejected. */
   ignoresMedium?: boolean;
   /** Only reads the medium: runs although another nexus has reserved it persistently for writing. */

@@ -331,6 +331,7 @@ describe('persistent reservations (SPC-4 5.13)', () => {
       target.unit.events = {
         deviceFailed: () => undefined,
         reservationsNotKept: (_unit, cause) => told.push(cause.message),
+        accessStatesSet: () => undefined,
       };
       const task = reserveOut(target, a, REGISTER, { newKey: 0xa, flags: APTPL });
       store.ends.at(-1)!(new Error('no room'));

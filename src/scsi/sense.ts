@@ -51,6 +51,24 @@ export const Sense = {
     0x02,
     'logical unit not ready, initializing command required',
   ),
+  ASYMMETRIC_ACCESS_STATE_TRANSITION: code(
+    K.NOT_READY,
+    0x04,
+    0x0a,
+    'logical unit not accessible, asymmetric access state transition',
+  ),
+  TARGET_PORT_IN_STANDBY_STATE: code(
+    K.NOT_READY,
+    0x04,
+    0x0b,
+    'logical unit not accessible, target port in standby state',
+  ),
+  TARGET_PORT_IN_UNAVAILABLE_STATE: code(
+    K.NOT_READY,
+    0x04,
+    0x0c,
+    'logical unit not accessible, target port in unavailable state',
+  ),
   MEDIUM_NOT_PRESENT: code(K.NOT_READY, 0x3a, 0x00, 'medium not present'),
 
   WRITE_ERROR: code(K.MEDIUM_ERROR, 0x0c, 0x00, 'write error'),
@@ -96,6 +114,7 @@ export const Sense = {
   RESERVATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x03, 'reservations preempted'),
   RESERVATIONS_RELEASED: code(K.UNIT_ATTENTION, 0x2a, 0x04, 'reservations released'),
   REGISTRATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x05, 'registrations preempted'),
+  ASYMMETRIC_ACCESS_STATE_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x06, 'asymmetric access state changed'),
   CAPACITY_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x09, 'capacity data has changed'),
   COMMANDS_CLEARED_BY_ANOTHER_INITIATOR: code(
     K.UNIT_ATTENTION,

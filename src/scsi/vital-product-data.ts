@@ -4,6 +4,7 @@
  */
 
 import { putU16, putU32, putU64 } from '../util/fields.js';
+import type { LogicalUnitConfiguration } from './configuration.js';
 import {
   MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
   MAXIMUM_UNMAP_DESCRIPTORS,
@@ -26,6 +27,9 @@ const STANDARD_LENGTH = 96;
 const VERSION_SPC_4 = 0x06;
 const HISUP = 0x10;
 const RESPONSE_DATA_FORMAT = 0x02;
+/** Byte 5: who changes asymmetric access states. */
+const TPGS_IMPLICIT = 0x10;
+const TPGS_EXPLICIT = 0x20;
 const CMDQUE = 0x02;
 /** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
 const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
@@ -38,9 +42,12 @@ export interface InquiryNames {
 }
 
 /** Standard INQUIRY data of a disk. */
-export function standardInquiry(names: InquiryNames, removable: boolean): Buffer {
-  const data = inquiryHeader(DIRECT_ACCESS, names);
+export function standardInquiry(configuration: LogicalUnitConfiguration): Buffer {
+  const { removable, targetPortGroups } = configuration;
+  const data = inquiryHeader(DIRECT_ACCESS, configuration);
   if (removable) data[1] = 0x80;
+  if (targetPortGroups.groups.length > 0)
+    data[5] = TPGS_IMPLICIT | (targetPortGroups.explicit ? TPGS_EXPLICIT : 0);
   VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
   return data;
 }
@@ -105,13 +112,18 @@ const DesignatorType = {
   NAA: 3,
   RELATIVE_TARGET_PORT: 4,
   TARGET_PORT_GROUP: 5,
+  LOGICAL_UNIT_GROUP: 6,
   SCSI_NAME_STRING: 8,
 } as const;
 
+/** The one logical unit group of a target: all of its logical units are in the same access states. */
+const SAME_STATES = numberDesignator(1);
+
 function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
-  const { identity, vendor } = unit.configuration;
+  const { identity, vendor, targetPortGroups } = unit.configuration;
   const { LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE } = Association;
-  const port = Buffer.from([0, 0, nexus.relativeTargetPort >>> 8, nexus.relativeTargetPort]);
+  const port = numberDesignator(nexus.relativeTargetPort);
+  const group = targetPortGroups.groupOf(nexus.relativeTargetPort);
   const portName = `${identity.targetName},t,0x${nexus.relativeTargetPort.toString(16).padStart(4, '0')}`;
   const t10 = Buffer.from(vendor.padEnd(8).slice(0, 8) + identity.serialNumber, 'ascii');
   const name = `naa.${identity.naa.toString('hex').toUpperCase()}`;
@@ -119,12 +131,24 @@ function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
     designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.NAA, identity.naa),
     designator(CodeSet.ASCII, LOGICAL_UNIT, DesignatorType.T10_VENDOR_ID, t10),
     designator(CodeSet.UTF8, LOGICAL_UNIT, DesignatorType.SCSI_NAME_STRING, nameString(name)),
+    ...(group === null
+      ? []
+      : [designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.LOGICAL_UNIT_GROUP, SAME_STATES)]),
     designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.RELATIVE_TARGET_PORT, port),
-    // Each portal group is a target port and a target port group of its own.
-    designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.TARGET_PORT_GROUP, port),
+    // Each portal group is a target port, and a target port group of its own unless it is put into another.
+    designator(
+      CodeSet.BINARY,
+      TARGET_PORT,
+      DesignatorType.TARGET_PORT_GROUP,
+      group === null ? port : numberDesignator(group.id),
+    ),
     designator(CodeSet.UTF8, TARGET_PORT, DesignatorType.SCSI_NAME_STRING, nameString(portName)),
     designator(CodeSet.UTF8, TARGET_DEVICE, DesignatorType.SCSI_NAME_STRING, nameString(identity.targetName)),
   ]);
+}
+
+function numberDesignator(number: number): Buffer {
+  return Buffer.from([0, 0, number >>> 8, number]);
 }
 
 function designator(codeSet: number, association: number, type: number, value: Buffer): Buffer {

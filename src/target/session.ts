@@ -107,6 +107,11 @@ export class Session implements FullFeatureHost {
     this.#endSessionsOf = options.endSessionsOf;
   }
 
+  /** Of the portal that it came by. */
+  get portalGroupTag(): number {
+    return this.#nexus.relativeTargetPort;
+  }
+
   /** From now on the target's logical units know the nexus. */
   open(): void {
     this.target?.inventory.addNexus(this.#nexus);

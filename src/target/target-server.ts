@@ -172,7 +172,11 @@ export class TargetServer {
         costs: 'task',
       });
     }
-    const target = new Target({ ...options, name }, this.#log);
+    const target: Target = new Target({ ...options, name }, this.#log, (portals) => {
+      this.#registry.endSessions(
+        (session) => session.target === target && portals.includes(session.portalGroupTag),
+      );
+    });
     this.#targets.set(name, target);
     return target;
   }
@@ -188,12 +192,14 @@ export class TargetServer {
   /**
    * Open a portal. Port 0 takes any free one.
    *
+   * @param portalGroupTag 1 to 65535, which is the relative target port identifier, too; by default the next one, from 1 on
    * @returns the address with the port that it really has
    * @throws the system's error, such as EADDRINUSE
    */
-  async listen(address: Address): Promise<Address> {
-    // Each portal is a group of its own: sessions over two portals are two paths (RFC 7143 4.4.3).
-    const portal = new Portal(++this.#lastPortalGroupTag, this.#registry, this.#clock, this.#rdma, this.#log);
+  async listen(address: Address, portalGroupTag = this.#lastPortalGroupTag + 1): Promise<Address> {
+    // Each portal is a group of its own unless told otherwise: sessions over two portals are two paths (RFC 7143 4.4.3).
+    this.#lastPortalGroupTag = Math.max(this.#lastPortalGroupTag, portalGroupTag);
+    const portal = new Portal(portalGroupTag, this.#registry, this.#clock, this.#rdma, this.#log);
     const actual = await portal.listen(address);
     this.#portals.push(portal);
     this.#clock.start();

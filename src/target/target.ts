@@ -2,12 +2,18 @@
 
 import type { BlockDevice } from '../block/index.js';
 import {
+  ACCESS_STATES,
+  AccessState,
+  type AccessStateName,
+  AccessStatus,
   deriveIdentity,
   LogicalUnit,
   type LogicalUnitEvents,
   LogicalUnitInventory,
   MAX_LUN,
   type ReservationStore,
+  Sense,
+  TargetPortGroups,
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -22,11 +28,33 @@ export interface TargetSecurity {
   authentication?: Authentication;
 }
 
+/** A target port group: the portals that share one access state. */
+export interface PortGroupOptions {
+  /** TARGET PORT GROUP, 1 to 65535. */
+  group: number;
+  /** Portal group tags, as given to `listen`; each in one group only. */
+  portals: readonly number[];
+  /** Active/optimized by default. */
+  state?: AccessStateName;
+  preferred?: boolean;
+}
+
+/** Asymmetric logical unit access (SPC-4 5.15). Portals that are in no group do not lead to the target. */
+export interface AluaOptions {
+  groups: readonly PortGroupOptions[];
+  /** Whether initiators may change states (SET TARGET PORT GROUPS); no by default. */
+  explicit?: boolean;
+  /** IMPLICIT TRANSITION TIME: how long initiators wait for the end of `transitioning`, seconds, 0 to 255; 0, the default: not told. */
+  transitionTime?: number;
+}
+
 export interface TargetOptions extends TargetSecurity {
   /** iSCSI name (RFC 7143 4.2.7), normalised. */
   name: string;
   /** Shown to initiators (TargetAlias), at most 255 bytes of UTF-8. */
   alias?: string;
+  /** Absent: all portals give the same access. */
+  alua?: AluaOptions;
 }
 
 export interface LunOptions {
@@ -62,16 +90,30 @@ export class Target {
   readonly name: string;
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
+  readonly portGroups: TargetPortGroups;
   readonly #log: Logger;
+  /** Ends the sessions that came by portals of these tags. */
+  readonly #endSessions: (portals: readonly number[]) => void;
   #security: CompiledSecurity;
 
   /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
-  constructor(options: TargetOptions, log: Logger) {
+  constructor(options: TargetOptions, log: Logger, endSessions: (portals: readonly number[]) => void) {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
     this.#log = log;
+    this.#endSessions = endSessions;
     this.#security = compile(options);
+    const { groups = [], ...rest } = options.alua ?? {};
+    this.portGroups = new TargetPortGroups({
+      ...rest,
+      groups: groups.map(({ group, portals, state = 'active/optimized', preferred = false }) => ({
+        id: group,
+        ports: portals,
+        state: ACCESS_STATES[state],
+        preferred,
+      })),
+    });
   }
 
   /**
@@ -81,6 +123,27 @@ export class Target {
    */
   secure(security: TargetSecurity): void {
     this.#security = compile(security);
+  }
+
+  /** Whether a portal leads to the target. */
+  hasPortal(portalGroupTag: number): boolean {
+    return this.portGroups.groups.length === 0 || this.portGroups.groupOf(portalGroupTag) !== null;
+  }
+
+  /** Whether it is in a group that is offline. */
+  isOffline(portalGroupTag: number): boolean {
+    return this.portGroups.groupOf(portalGroupTag)?.state === AccessState.OFFLINE;
+  }
+
+  /** Bring a target port group into another state: initiators hear of it by a unit attention. Going offline ends its sessions. */
+  setPortGroup(group: number, { state, preferred }: { state?: AccessStateName; preferred?: boolean }): void {
+    const { portGroups } = this;
+    if (preferred !== undefined) portGroups.prefer(group, preferred);
+    if (state === undefined) return;
+    if (!portGroups.change(new Map([[group, ACCESS_STATES[state]]]), AccessStatus.IMPLICIT)) return;
+    for (const { unitAttentions } of this.inventory.units)
+      unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED);
+    if (state === 'offline') this.#endSessions(portGroups.groups.find(({ id }) => id === group)!.ports);
   }
 
   /** What a login is checked against. */
@@ -128,6 +191,7 @@ export class Target {
       removable: options.removable ?? false,
       physicalBlockSize: options.physicalBlockSize ?? null,
       reservationStore: options.reservations ?? null,
+      targetPortGroups: this.portGroups,
     });
     unit.events = this.#unitEvents(lun);
     this.inventory.add(lun, unit);
@@ -144,6 +208,11 @@ export class Target {
         this.#log.error(
           `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
             (task.cause?.message ?? 'no reason given'),
+        );
+      },
+      accessStatesSet: (unit, by) => {
+        this.#log.info(
+          `${this.name} LUN ${lun}: ${by.initiatorName} has set the target port groups: ${String(unit.targetPortGroups)}`,
         );
       },
       reservationsNotKept: (unit, cause) => {

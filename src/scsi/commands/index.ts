@@ -13,6 +13,7 @@ import { provisioningOperations } from './provisioning.js';
 import { readWriteOperations } from './read-write.js';
 import { reportOperations } from './report.js';
 import { reserveOperations } from './reserve.js';
+import { targetPortGroupOperations } from './target-port-groups.js';
 import { unitOperations } from './unit.js';
 import { verifyOperations } from './verify.js';
 import { writeSameOperations } from './write-same.js';
@@ -29,6 +30,7 @@ const OPERATIONS: readonly Operation[] = [
   ...readWriteOperations,
   ...reportOperations,
   ...reserveOperations,
+  ...targetPortGroupOperations,
   ...unitOperations,
   ...verifyOperations,
   ...writeSameOperations,

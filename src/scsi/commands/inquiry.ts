@@ -2,6 +2,7 @@
 
 import { getU16 } from '../../util/fields.js';
 import type { Operation } from '../operation.js';
+import { AccessState } from '../target-port-groups.js';
 import { standardInquiry, vitalProductDataPage } from '../vital-product-data.js';
 
 const EVPD = 0x01;
@@ -14,6 +15,7 @@ export const inquiryOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
     start(task, unit) {
       const { cdb } = task;
       const pageCode = cdb[2]!;
@@ -22,7 +24,7 @@ export const inquiryOperations: readonly Operation[] = [
         if (pageCode !== 0) unit.failField(task, 2);
         else {
           const { configuration } = unit;
-          unit.reply(task, standardInquiry(configuration, configuration.removable), allocationLength);
+          unit.reply(task, standardInquiry(configuration), allocationLength);
         }
         return;
       }

@@ -6,6 +6,7 @@ import type { LogicalUnit } from '../logical-unit.js';
 import { ModePageCode, PageControl, type ModePage } from '../mode-pages.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 const PF_AND_SP = 0x11;
@@ -18,6 +19,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x15,
     usage: [0x15, PF_AND_SP, 0x00, 0x00, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => startModeSelect(task, unit, task.cdb[4]!),
     received: (task, unit) => modeSelectReceived(task, unit, SHORT_HEADER),
     deviceDone: cacheFlushed,
@@ -27,6 +29,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x1a,
     usage: [0x1a, DBD, 0xff, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => modeSense(task, unit, SHORT_HEADER, task.cdb[4]!),
   },
   {
@@ -34,6 +37,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x55,
     usage: [0x55, PF_AND_SP, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => startModeSelect(task, unit, getU16(task.cdb, 7)),
     received: (task, unit) => modeSelectReceived(task, unit, LONG_HEADER),
     deviceDone: cacheFlushed,
@@ -43,6 +47,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x5a,
     usage: [0x5a, LLBAA | DBD, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => modeSense(task, unit, LONG_HEADER, getU16(task.cdb, 7)),
   },
 ];

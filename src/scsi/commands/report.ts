@@ -6,6 +6,7 @@ import { reportLuns } from '../inventory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 const MAINTENANCE_IN = 0xa3;
@@ -18,6 +19,7 @@ export const reportOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
     start: startReportLuns,
   },
   {
@@ -27,6 +29,7 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReportOperationCodes,
   },
   {
@@ -36,6 +39,7 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x80, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReportTaskManagementFunctions,
   },
 ];

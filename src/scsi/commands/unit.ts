@@ -5,6 +5,7 @@ import { getU32, putU32, putU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense, SenseData, type SenseCode } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 export const unitOperations: readonly Operation[] = [
@@ -22,6 +23,7 @@ export const unitOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
     start: startRequestSense,
   },
   {
@@ -30,6 +32,7 @@ export const unitOperations: readonly Operation[] = [
     // LOGICAL BLOCK ADDRESS and PMI are obsolete (SBC-3 5.15).
     usage: [0x25, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00],
     ignoresReservation: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReadCapacity10,
   },
   {
@@ -38,6 +41,7 @@ export const unitOperations: readonly Operation[] = [
     serviceAction: 0x10,
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReadCapacity16,
   },
   {
@@ -63,7 +67,8 @@ export const unitOperations: readonly Operation[] = [
 /** REQUEST SENSE (SPC-4 6.39): the pending unit attention, else the state of the unit. */
 function startRequestSense(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
-  const state: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
+  const medium: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
+  const state = unit.targetPortGroups.refusal(nexus, AccessState.ACTIVE_NON_OPTIMIZED) ?? medium;
   const sense = new SenseData();
   sense.set(unit.unitAttentions.take(nexus) ?? state, (cdb[1]! & 0x01) !== 0);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
