@@ -2,6 +2,7 @@
 
 import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
+import type { CopyManager } from './third-party-copy/copy-manager.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -26,6 +27,8 @@ export interface LogicalUnitConfiguration {
   readonly taskSetLimit: number;
   /** Keeps persistent reservations over the loss of power; null: nothing does, and APTPL is refused. */
   readonly reservationStore: ReservationStore | null;
+  /** Carries out EXTENDED COPY and the commands of ROD tokens; null: there are none of them. */
+  readonly copyManager: CopyManager | null;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -43,4 +46,5 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   writeCache: true,
   taskSetLimit: 4096,
   reservationStore: null,
+  copyManager: null,
 };

@@ -6,6 +6,7 @@
 import { MonotonicClock } from './clock.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
 import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
+import { CopyManager } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
@@ -83,6 +84,7 @@ export class TargetServer {
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
   readonly #failedLogins: FailedLogins;
+  readonly #copyManager = new CopyManager({ now: () => this.#clock.now(), defer: setImmediate });
   readonly #rdma = softwareRdma();
   readonly #adapters: Adapters;
   #discoveryUsers: ChapUsers | null = null;
@@ -166,7 +168,7 @@ export class TargetServer {
         costs: 'task',
       });
     }
-    const target = new Target({ ...options, name }, this.#log);
+    const target = new Target({ ...options, name }, this.#copyManager, this.#log);
     this.#targets.set(name, target);
     return target;
   }

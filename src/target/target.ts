@@ -2,6 +2,7 @@
 
 import type { BlockDevice } from '../block/index.js';
 import {
+  type CopyManager,
   deriveIdentity,
   LogicalUnit,
   type LogicalUnitEvents,
@@ -63,13 +64,15 @@ export class Target {
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
   readonly #log: Logger;
+  readonly #copyManager: CopyManager;
   #security: CompiledSecurity;
 
   /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
-  constructor(options: TargetOptions, log: Logger) {
+  constructor(options: TargetOptions, copyManager: CopyManager, log: Logger) {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
+    this.#copyManager = copyManager;
     this.#log = log;
     this.#security = compile(options);
   }
@@ -128,6 +131,7 @@ export class Target {
       removable: options.removable ?? false,
       physicalBlockSize: options.physicalBlockSize ?? null,
       reservationStore: options.reservations ?? null,
+      copyManager: this.#copyManager,
     });
     unit.events = this.#unitEvents(lun);
     this.inventory.add(lun, unit);
@@ -140,10 +144,10 @@ export class Target {
 
   #unitEvents(lun: number): LogicalUnitEvents {
     return {
-      deviceFailed: (unit, task) => {
+      deviceFailed: (unit, io) => {
         this.#log.error(
-          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
-            (task.cause?.message ?? 'no reason given'),
+          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${io.errorOffset}: ` +
+            (io.cause?.message ?? 'no reason given'),
         );
       },
       reservationsNotKept: (unit, cause) => {
