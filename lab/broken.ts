@@ -159,6 +159,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ all of it is there after the server was killed/,
   },
   {
+    scenario: 'third-party-copy',
+    what: 'a copy begins a block too late',
+    file: 'scsi/third-party-copy/copy-operation.js',
+    from: 'move.destinationOffset);',
+    to: 'move.destinationOffset + 512);',
+    says: /✖ sg_xcopy --on_src/,
+  },
+  {
     scenario: 'doctor',
     what: 'every device is taken for an adapter',
     file: 'cli/doctor/rdma-ports.js',

@@ -188,7 +188,7 @@ export class LogicalUnit {
     if (!this.modePages.writeCacheEnabled && task.op !== BlockOp.READ && task.op !== BlockOp.FLUSH) {
       task.fua = true;
     }
-    if (this.copies.watches && task.op !== BlockOp.READ) this.copies.changing(task);
+    if (this.copies.watches) this.copies.changing(task);
     task.state = TaskState.AWAITING_DEVICE;
     if (this.#driven === task) {
       this.#requests++;

@@ -265,7 +265,7 @@ export class SenseData {
 
   /**
    * COPY ABORTED: the number of the segment descriptor that was being processed as COMMAND-SPECIFIC INFORMATION, and, unless
-   * it is negative, a pointer at the byte of the parameter list that is wrong (SPC-4 4.5.2.4.5).
+   * it is negative, a pointer at the byte of the parameter list that is wrong (SPC-4 4.5.2).
    */
   setSegment(segment: number, byteOffset: number): void {
     if (this.#isDescriptor) {

@@ -59,7 +59,8 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   ReadCapacity10: ALL_KINDS,
   ReadCapacity16: ALL_KINDS,
   ReadOnly: ['readOnly'],
-  ReceiveCopyResults: ALL_KINDS,
+  // It copies onto the LUN.
+  ReceiveCopyResults: [...WRITABLE, 'removable'],
   ReportSupportedOpcodes: ALL_KINDS,
   Reserve6: ONCE,
   StartStopUnit: ['thin', 'removable'],

@@ -1,5 +1,5 @@
 /**
- * What has become of third-party copies (SPC-4 6.20 to 6.24): THIRD-PARTY COPY IN. Copies are told to the nexus that has
+ * What has become of third-party copies: the service actions of THIRD-PARTY COPY IN (SPC-4). Copies are told to the nexus that has
  * asked for them, until it uses their list identifier again, is lost, or the logical unit is reset.
  */
 
@@ -36,7 +36,7 @@ function find(task: Task, unit: LogicalUnit, listIdentifier: number): CopyRecord
   return record;
 }
 
-/** TRANSFER COUNT UNITS (SPC-4 table 284). */
+/** TRANSFER COUNT UNITS. */
 const CountUnits = { BYTES: 0x00, MEBIBYTES: 0x02, LOGICAL_BLOCKS: 0xf1 } as const;
 
 // ---- RECEIVE COPY STATUS(LID1) ----
@@ -113,7 +113,7 @@ function startFailureDetails(task: Task, unit: LogicalUnit): void {
 const STATUS_LID4_LENGTH = 32;
 /** ESTIMATED STATUS UPDATE DELAY: none is known. */
 const UNKNOWN_DELAY = 0xffff_ffff;
-/** COPY OPERATION STATUS (SPC-4 table 295). */
+/** COPY OPERATION STATUS. */
 const StatusLid4 = {
   [CopyState.RUNNING]: 0x11,
   [CopyState.COMPLETED]: 0x01,

@@ -1,5 +1,5 @@
 /**
- * EXTENDED COPY(LID1) (SPC-4 6.4): copy blocks between logical units that the initiator could read and write itself.
+ * EXTENDED COPY(LID1) (SPC-4 6.5): copy blocks between logical units that the initiator could read and write itself.
  *
  * One type of segment is known, block device to block device, and one type of CSCD descriptor, by designator. PRIORITY
  * and STR are hints that need no obeying. The lists are checked as a whole before anything is copied; segments are
@@ -38,7 +38,7 @@ const EXTENDED_COPY_LID1 = 0x00;
 /** Of the CDB. */
 const PARAMETER_LIST_LENGTH = 10;
 
-/** The parameter list (SPC-4 table 139): a header, CSCD descriptors, segment descriptors, inline data. */
+/** The parameter list: a header, CSCD descriptors, segment descriptors, inline data. */
 const HEADER_LENGTH = 16;
 const LIST_IDENTIFIER = 0;
 const FLAGS = 1;
@@ -46,11 +46,11 @@ const CSCD_LIST_LENGTH = 2;
 const SEGMENT_LIST_LENGTH = 8;
 const INLINE_DATA_LENGTH = 12;
 
-/** LIST ID USAGE, bits 4 and 3 of the flags (SPC-4 table 140). */
+/** LIST ID USAGE, bits 4 and 3 of the flags. */
 const ListIdUsage = { HOLD: 0, RESERVED: 1, DISCARD: 2, NONE: 3 } as const;
 const LIST_ID_USAGE_HIGHEST_BIT = 4;
 
-/** The segment descriptor block device to block device (SPC-4 6.4.6.4). */
+/** The segment descriptor block device to block device. */
 const DESCRIPTOR_LENGTH = 2;
 const SOURCE = 4;
 const DESTINATION = 6;
@@ -212,7 +212,7 @@ class SegmentPlan implements CopyPlan {
     return this.#failure(Sense.THIRD_PARTY_DEVICE_FAILURE, -1);
   }
 
-  /** What a command to one of the two would meet (SPC-4 5.17.7.4). Blocks that do not exist cannot be reached. */
+  /** What a command to one of the two would meet. Blocks that do not exist cannot be reached. */
   #refused(sense: SenseCode, lba: number): CopyFailure {
     return sense === Sense.LBA_OUT_OF_RANGE
       ? this.#failure(Sense.COPY_TARGET_DEVICE_NOT_REACHABLE, lba)

@@ -186,6 +186,9 @@ describe('a ROD token is no good any more', () => {
     write(all.a, 9, pattern(1));
     write(all.a, 110, pattern(1));
     read(all.a, 10, 100);
+    // SYNCHRONIZE CACHE(16) and GET LBA STATUS.
+    all.a.start(cdb16(0x91, 0, 0, 0));
+    all.a.start(cdb16(0x9e, 0x12, 0, 512));
     assert.equal(all.b.writeUsing(token, [[0, 100]]).outcome, 'GOOD');
   });
 

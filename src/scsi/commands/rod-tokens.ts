@@ -1,5 +1,5 @@
 /**
- * Offloaded data transfer (SBC-3 5.18, 5.55; SPC-4 6.3): POPULATE TOKEN makes a ROD token that stands for blocks of this
+ * Offloaded data transfer (SBC-3, SPC-4 6.3): POPULATE TOKEN makes a ROD token that stands for blocks of this
  * logical unit, WRITE USING TOKEN copies here what a token stands for, and COPY OPERATION ABORT stops that.
  *
  * POPULATE TOKEN runs alone in its task set, so that no write is under way whose data the token might or might not have.

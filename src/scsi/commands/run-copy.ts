@@ -6,7 +6,7 @@ import { type Task, TaskState } from '../task.js';
 import { CopyOperation, type CopyPlan } from '../third-party-copy/copy-operation.js';
 import { type CopyRecord, CopyState } from '../third-party-copy/copy-record.js';
 
-/** The operation codes THIRD-PARTY COPY OUT and IN, which service actions share (SPC-4 table 31). */
+/** The operation codes THIRD-PARTY COPY OUT and IN, which service actions share (SPC-4). */
 export const THIRD_PARTY_COPY_OUT = 0x83;
 export const THIRD_PARTY_COPY_IN = 0x84;
 

@@ -1,4 +1,4 @@
-/** What is known of one third-party copy: kept for whoever asks how it goes, or how it went (SPC-4 5.17.4). */
+/** What is known of one third-party copy: kept for whoever asks how it goes, or how it went (SPC-4 5.17). */
 
 import type { Nexus } from '../nexus.js';
 import { SenseData } from '../sense.js';

@@ -1,4 +1,4 @@
-/** CSCD descriptors (SPC-4 6.4.4): which logical unit is a copy source or destination. */
+/** CSCD descriptors (SPC-4 6.5): which logical unit is a copy source or destination. */
 
 import { putU16 } from '../../util/fields.js';
 import { unitDesignators } from '../designators.js';

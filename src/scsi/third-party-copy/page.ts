@@ -1,4 +1,4 @@
-/** VPD page 8Fh, Third-party Copy (SPC-4 7.8.18, SBC-3 6.5.6): what a copy manager can do. */
+/** VPD page 8Fh, Third-party Copy (SPC-4 7.8, SBC-3 6.5): what a copy manager can do. */
 
 import { putU16, putU32, putU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';

@@ -1,5 +1,5 @@
 /**
- * ROD tokens (SPC-4 5.17.6): 512 bytes that stand for data of a logical unit. They are of the type "point in time copy,
+ * ROD tokens (SPC-4 5.17): 512 bytes that stand for data of a logical unit. They are of the type "point in time copy,
  * change vulnerable": no store here can keep data that is overwritten, so that a token is revoked by the first change of
  * what it stands for. It also ends with the nexus that it was made for, and when nobody has used it for a while.
  */
@@ -14,13 +14,13 @@ import { Sense, type SenseCode } from '../sense.js';
 import { cscdDescriptor } from './cscd.js';
 import type { CopyHost } from './copy-manager.js';
 
-/** ROD TYPE (SPC-4 table 108). */
+/** ROD TYPE. */
 export const RodType = {
   /** The copy manager chooses among the points in time. */
   POINT_IN_TIME_DEFAULT: 0x0080_0000,
   POINT_IN_TIME_CHANGE_VULNERABLE: 0x0080_0001,
   POINT_IN_TIME_ANY: 0x0080_ffff,
-  /** Well known: stands for as many zeroes as anybody wants (SBC-3 4.28.4). */
+  /** Well known: stands for as many zeroes as anybody wants (SBC-3). */
   BLOCK_DEVICE_ZERO: 0xffff_0001,
 } as const;
 
@@ -183,7 +183,7 @@ function identifierOf({ bytes }: RodToken): number {
   return Number(bytes.readBigUInt64BE(8));
 }
 
-/** The token itself (SPC-4 tables 109 and 110, SBC-3 4.28.3). */
+/** The token itself: SPC-4 has its fields, and SBC-3 those of block devices. */
 function tokenBytes(unit: LogicalUnit, length: number, identifier: number): Buffer {
   const bytes = Buffer.alloc(ROD_TOKEN_LENGTH);
   putU32(bytes, 0, RodType.POINT_IN_TIME_CHANGE_VULNERABLE);

@@ -1,13 +1,13 @@
 /** The third-party copies that a logical unit was asked for, by nexus and list identifier, and the ROD tokens that stand for its data. */
 
-import type { BlockIo } from '../../block/device.js';
+import { type BlockIo, BlockOp } from '../../block/device.js';
 import type { Nexus } from '../nexus.js';
 import { Sense } from '../sense.js';
 import { type CopyRecord, CopyState } from './copy-record.js';
 import type { RodToken } from './rod-tokens.js';
 
 /** How many copies of a nexus that are over are remembered; then the oldest is forgotten. */
-const MAXIMUM_FINISHED = 32;
+const MAXIMUM_FINISHED = 256;
 
 export class UnitCopies {
   readonly #records = new Map<Nexus, Map<number, CopyRecord>>();
@@ -64,8 +64,9 @@ export class UnitCopies {
     this.watches = this.#tokens.size > 0;
   }
 
-  /** The bytes that `io` is for change, or have changed: what stands for them as they were is no good any more. */
-  changing({ offset, length }: BlockIo): void {
+  /** If `io` changes the bytes that it is for, or has changed them, what stands for them as they were is no good any more. */
+  changing({ op, offset, length }: BlockIo): void {
+    if (op !== BlockOp.WRITE && op !== BlockOp.UNMAP && op !== BlockOp.WRITE_ZEROES) return;
     for (const token of this.#tokens)
       if (token.hasExpired() || token.covers(offset, length)) this.#end(token);
   }
