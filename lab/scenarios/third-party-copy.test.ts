@@ -49,7 +49,7 @@ scenario('third-party-copy', {}, (lab) => {
   test('the disks tell what they can copy', async () => {
     const parameters = await lab.guest.sh(`sg_copy_results --params ${a}`);
     assert.match(parameters, /Maximum target descriptor count: 16/i);
-    assert.match(parameters, /Copy Block to Block device/i);
+    assert.match(parameters, /Copy from block device to block device/);
     assert.match(await lab.guest.sh(`sg_inq ${a}`), /3PC=1/);
   });
 
@@ -62,7 +62,8 @@ scenario('third-party-copy', {}, (lab) => {
       await lab.guest.sh(
         `sg_xcopy --on_${side} if=${a} of=${b} bs=512 bpt=4096 skip=${BLOCKS} seek=${at * BLOCKS} count=${8 * BLOCKS}`,
       );
-      assert.ok((await travelled()) - before < MIB);
+      // An ordinary copy moves 16 MiB. udev reads a little of disks that somebody had open for writing.
+      assert.ok((await travelled()) - before < 4 * MIB);
       assert.ok(stored('b.img', at * MIB, 8 * MIB).equals(stored('a.img', MIB, 8 * MIB)));
       assert.ok(isZero(stored('b.img', (at - 1) * MIB, MIB)));
       assert.ok(isZero(stored('b.img', (at + 8) * MIB, MIB)));
