@@ -167,6 +167,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ writes follow the active group, there and back/,
   },
   {
+    scenario: 'third-party-copy',
+    what: 'a copy begins a block too late',
+    file: 'scsi/third-party-copy/copy-operation.js',
+    from: 'move.destinationOffset);',
+    to: 'move.destinationOffset + 512);',
+    says: /✖ sg_xcopy --on_src/,
+  },
+  {
     scenario: 'doctor',
     what: 'every device is taken for an adapter',
     file: 'cli/doctor/rdma-ports.js',

@@ -3,6 +3,7 @@
 import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
 import { SYMMETRIC_ACCESS, type TargetPortGroups } from './target-port-groups.js';
+import type { CopyManager } from './third-party-copy/copy-manager.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -29,6 +30,8 @@ export interface LogicalUnitConfiguration {
   readonly reservationStore: ReservationStore | null;
   /** Asymmetric access, the same object for all logical units of a target; by default there is none. */
   readonly targetPortGroups: TargetPortGroups;
+  /** Carries out EXTENDED COPY and the commands of ROD tokens; null: there are none of them. */
+  readonly copyManager: CopyManager | null;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -47,4 +50,5 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   taskSetLimit: 4096,
   reservationStore: null,
   targetPortGroups: SYMMETRIC_ACCESS,
+  copyManager: null,
 };

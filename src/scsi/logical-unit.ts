@@ -8,7 +8,7 @@
  * transport and the device; nothing here allocates for a READ or WRITE.
  */
 
-import { BlockOp, BlockStatus, type BlockDevice } from '../block/device.js';
+import { BlockOp, BlockStatus, type BlockDevice, type BlockIo } from '../block/device.js';
 import {
   DEFAULT_CONFIGURATION,
   type LogicalUnitConfiguration,
@@ -17,6 +17,7 @@ import {
 import { AbortWatches } from './abort-watches.js';
 import { findUnusedBit, SERVICE_ACTION_BIT } from './cdb.js';
 import { operationsFor } from './commands/index.js';
+import { senseOfDevice } from './device-sense.js';
 import type { LogicalUnitInventory } from './inventory.js';
 import { ModePages } from './mode-pages.js';
 import type { Nexus } from './nexus.js';
@@ -25,17 +26,18 @@ import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
-import { Sense, type SenseCode } from './sense.js';
+import { Sense, type SenseCode, type SenseData } from './sense.js';
 import { Status } from './status.js';
 import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
 import { TaskState, type Task } from './task.js';
+import { UnitCopies } from './third-party-copy/unit-copies.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
 
 /** What the owner of a logical unit may want to write into a log. */
 export interface LogicalUnitEvents {
-  /** The device failed `task`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
-  deviceFailed(unit: LogicalUnit, task: Task): void;
+  /** The device failed `io`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
+  deviceFailed(unit: LogicalUnit, io: BlockIo): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
   /** An initiator has brought target port groups into other states. */
@@ -54,6 +56,7 @@ export class LogicalUnit {
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
   readonly targetPortGroups: TargetPortGroups;
+  readonly copies = new UnitCopies();
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -120,6 +123,7 @@ export class LogicalUnit {
     this.abortTasks((task) => task.nexus === nexus, null, ignoreCompletion);
     this.reservations.lost(nexus);
     this.medium.allow(nexus);
+    this.copies.lost(nexus);
     this.unitAttentions.removeNexus(nexus);
     this.nexuses.delete(nexus);
   }
@@ -189,6 +193,7 @@ export class LogicalUnit {
     if (!this.modePages.writeCacheEnabled && task.op !== BlockOp.READ && task.op !== BlockOp.FLUSH) {
       task.fua = true;
     }
+    if (this.copies.watches) this.copies.changing(task);
     task.state = TaskState.AWAITING_DEVICE;
     if (this.#driven === task) {
       this.#requests++;
@@ -232,6 +237,12 @@ export class LogicalUnit {
   fail(task: Task, sense: SenseCode, information = -1): void {
     task.sense.set(sense, this.modePages.descriptorSense);
     if (information >= 0) task.sense.setInformation(information);
+    this.#end(task, Status.CHECK_CONDITION);
+  }
+
+  /** End with CHECK CONDITION and `sense`. */
+  failWith(task: Task, sense: SenseData): void {
+    task.sense.copyFrom(sense);
     this.#end(task, Status.CHECK_CONDITION);
   }
 
@@ -318,6 +329,7 @@ export class LogicalUnit {
     this.reservations.clear();
     this.medium.allowAll();
     this.modePages.reset();
+    this.copies.reset();
   }
 
   // ---- the way of a task ----
@@ -416,27 +428,9 @@ export class LogicalUnit {
 
   #resized(): void {
     this.#blockCount = this.device.size / this.blockSize;
+    this.copies.revokeAll();
     this.unitAttentions.establishForAll(Sense.CAPACITY_DATA_HAS_CHANGED);
   }
 }
 
 function ignoreCompletion(): void {}
-
-function senseOfDevice(task: Task): SenseCode {
-  switch (task.status) {
-    case BlockStatus.NO_SPACE:
-      return Sense.SPACE_ALLOCATION_FAILED;
-    case BlockStatus.READ_ONLY:
-      return Sense.WRITE_PROTECTED;
-    case BlockStatus.OUT_OF_RANGE:
-      return Sense.LBA_OUT_OF_RANGE;
-    case BlockStatus.NOT_READY:
-      return Sense.LOGICAL_UNIT_NOT_READY;
-    case BlockStatus.MEDIUM_ERROR:
-      return task.op === BlockOp.READ || task.op === BlockOp.EXTENTS
-        ? Sense.UNRECOVERED_READ_ERROR
-        : Sense.WRITE_ERROR;
-    default:
-      return Sense.INTERNAL_TARGET_FAILURE;
-  }
-}

@@ -13,4 +13,6 @@ export interface Nexus {
   readonly relativeTargetPort: number;
   /** The logical units that it finds, and where; absent: all of the inventory's, each at its own LUN. */
   readonly view?: LogicalUnitView;
+  /** What whoever is behind it would find at other targets by logging in there with what has been proven here; absent: nothing. */
+  readonly elsewhere?: () => Iterable<LogicalUnitView>;
 }

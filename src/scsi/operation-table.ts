@@ -31,9 +31,9 @@ export class OperationTable {
     return this.#byServiceAction[opcode]?.[cdb[1]! & SERVICE_ACTION_MASK] ?? null;
   }
 
-  /** Whether the operation that `cdb` asks for runs alone; no shared operation code has one that does. */
+  /** Whether the operation that `cdb` asks for runs alone. */
   isExclusive(cdb: Uint8Array): boolean {
-    return this.#byOpcode[cdb[0]!]?.exclusive === true;
+    return this.find(cdb)?.exclusive === true;
   }
 
   /** Whether `opcode` is there, and with service actions. */

@@ -6,6 +6,15 @@
 import { putU16, putU32, putU64 } from '../util/fields.js';
 import type { LogicalUnitConfiguration } from './configuration.js';
 import {
+  Association,
+  CodeSet,
+  designator,
+  DesignatorType,
+  nameString,
+  targetDesignator,
+  unitDesignators,
+} from './designators.js';
+import {
   MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
   MAXIMUM_UNMAP_DESCRIPTORS,
   MAXIMUM_UNMAP_LBA_COUNT,
@@ -17,6 +26,7 @@ import {
 import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
 import { MAX_SENSE_LENGTH } from './sense.js';
+import { thirdPartyCopyPage } from './third-party-copy/page.js';
 
 /** Byte 0 of all INQUIRY data: peripheral qualifier and device type. */
 const DIRECT_ACCESS = 0x00;
@@ -30,6 +40,8 @@ const RESPONSE_DATA_FORMAT = 0x02;
 /** Byte 5: who changes asymmetric access states. */
 const TPGS_IMPLICIT = 0x10;
 const TPGS_EXPLICIT = 0x20;
+/** 3PC: there are third-party copy commands. */
+const THIRD_PARTY_COPY = 0x08;
 const CMDQUE = 0x02;
 /** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
 const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
@@ -43,11 +55,12 @@ export interface InquiryNames {
 
 /** Standard INQUIRY data of a disk. */
 export function standardInquiry(configuration: LogicalUnitConfiguration): Buffer {
-  const { removable, targetPortGroups } = configuration;
+  const { removable, copyManager, targetPortGroups } = configuration;
   const data = inquiryHeader(DIRECT_ACCESS, configuration);
   if (removable) data[1] = 0x80;
   if (targetPortGroups.groups.length > 0)
     data[5] = TPGS_IMPLICIT | (targetPortGroups.explicit ? TPGS_EXPLICIT : 0);
+  if (copyManager !== null) data[5]! |= THIRD_PARTY_COPY;
   VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
   return data;
 }
@@ -79,6 +92,7 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
   { code: 0x83, body: deviceIdentification },
   { code: 0x86, body: extendedInquiryData },
+  { code: 0x8f, body: thirdPartyCopyPage, isSupported: (unit) => unit.configuration.copyManager !== null },
   { code: 0xb0, body: blockLimits },
   { code: 0xb1, body: blockDeviceCharacteristics },
   { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
@@ -104,33 +118,17 @@ function supportedPages(unit: LogicalUnit): Buffer {
 
 // ---- 83h Device Identification (SPC-4 7.8.6) ----
 
-const PROTOCOL_ISCSI = 0x5;
-const CodeSet = { BINARY: 1, ASCII: 2, UTF8: 3 } as const;
-const Association = { LOGICAL_UNIT: 0, TARGET_PORT: 1, TARGET_DEVICE: 2 } as const;
-const DesignatorType = {
-  T10_VENDOR_ID: 1,
-  NAA: 3,
-  RELATIVE_TARGET_PORT: 4,
-  TARGET_PORT_GROUP: 5,
-  LOGICAL_UNIT_GROUP: 6,
-  SCSI_NAME_STRING: 8,
-} as const;
-
 /** The one logical unit group of a target: all of its logical units are in the same access states. */
 const SAME_STATES = numberDesignator(1);
 
 function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
-  const { identity, vendor, targetPortGroups } = unit.configuration;
-  const { LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE } = Association;
+  const { identity, targetPortGroups } = unit.configuration;
+  const { LOGICAL_UNIT, TARGET_PORT } = Association;
   const port = numberDesignator(nexus.relativeTargetPort);
   const group = targetPortGroups.groupOf(nexus.relativeTargetPort);
   const portName = `${identity.targetName},t,0x${nexus.relativeTargetPort.toString(16).padStart(4, '0')}`;
-  const t10 = Buffer.from(vendor.padEnd(8).slice(0, 8) + identity.serialNumber, 'ascii');
-  const name = `naa.${identity.naa.toString('hex').toUpperCase()}`;
   return Buffer.concat([
-    designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.NAA, identity.naa),
-    designator(CodeSet.ASCII, LOGICAL_UNIT, DesignatorType.T10_VENDOR_ID, t10),
-    designator(CodeSet.UTF8, LOGICAL_UNIT, DesignatorType.SCSI_NAME_STRING, nameString(name)),
+    ...unitDesignators(unit),
     ...(group === null
       ? []
       : [designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.LOGICAL_UNIT_GROUP, SAME_STATES)]),
@@ -143,31 +141,12 @@ function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
       group === null ? port : numberDesignator(group.id),
     ),
     designator(CodeSet.UTF8, TARGET_PORT, DesignatorType.SCSI_NAME_STRING, nameString(portName)),
-    designator(CodeSet.UTF8, TARGET_DEVICE, DesignatorType.SCSI_NAME_STRING, nameString(identity.targetName)),
+    targetDesignator(identity.targetName),
   ]);
 }
 
 function numberDesignator(number: number): Buffer {
   return Buffer.from([0, 0, number >>> 8, number]);
-}
-
-function designator(codeSet: number, association: number, type: number, value: Buffer): Buffer {
-  const isOfPort = association !== Association.LOGICAL_UNIT;
-  const header = Buffer.from([
-    (isOfPort ? PROTOCOL_ISCSI << 4 : 0) | codeSet,
-    (isOfPort ? 0x80 : 0) | (association << 4) | type,
-    0,
-    value.length,
-  ]);
-  return Buffer.concat([header, value]);
-}
-
-/** Null-terminated and padded to a multiple of four bytes (SPC-4 7.8.6.11). */
-function nameString(name: string): Buffer {
-  const text = Buffer.from(name, 'utf8');
-  const padded = Buffer.alloc((text.length + 4) & ~3);
-  text.copy(padded);
-  return padded;
 }
 
 // ---- the other pages ----

@@ -231,6 +231,7 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       login,
       target: this.authenticator.target,
       view: this.authenticator.viewFor(login.user),
+      elsewhere: () => this.authenticator.viewsElsewhere(login.identity.initiatorName, login.user),
       directory: this,
       buffers: this.#options.buffers,
       log: this.log,

@@ -49,6 +49,8 @@ export interface SessionOptions {
   target: Target | null;
   /** The part of the target's logical units that the session sees; null: all. */
   view: LogicalUnitView | null;
+  /** What whoever has logged in would find at the other targets. */
+  elsewhere: () => Iterable<LogicalUnitView>;
   directory: TargetDirectory;
   buffers: BufferPool;
   log: Logger;
@@ -102,6 +104,7 @@ export class Session implements FullFeatureHost {
       initiatorName: identity.initiatorName,
       relativeTargetPort: identity.target?.portalGroupTag ?? 1,
       ...(view !== null && { view }),
+      elsewhere: options.elsewhere,
     };
     this.connectionId = identity.cid;
     this.#endSessionsOf = options.endSessionsOf;

@@ -7,6 +7,7 @@ import { MonotonicClock } from './clock.js';
 import { hugeSlabs } from './huge-slabs.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
 import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
+import { CopyManager } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
@@ -86,6 +87,7 @@ export class TargetServer {
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
   readonly #failedLogins: FailedLogins;
+  readonly #copyManager = new CopyManager({ now: () => this.#clock.now(), defer: setImmediate });
   readonly #rdma = softwareRdma();
   readonly #adapters: Adapters;
   #discoveryUsers: ChapUsers | null = null;
@@ -172,7 +174,7 @@ export class TargetServer {
         costs: 'task',
       });
     }
-    const target: Target = new Target({ ...options, name }, this.#log, (portals) => {
+    const target: Target = new Target({ ...options, name }, this.#copyManager, this.#log, (portals) => {
       this.#registry.endSessions(
         (session) => session.target === target && portals.includes(session.portalGroupTag),
       );

@@ -6,6 +6,7 @@ import {
   AccessState,
   type AccessStateName,
   AccessStatus,
+  type CopyManager,
   deriveIdentity,
   LogicalUnit,
   type LogicalUnitEvents,
@@ -94,13 +95,20 @@ export class Target {
   readonly #log: Logger;
   /** Ends the sessions that came by portals of these tags. */
   readonly #endSessions: (portals: readonly number[]) => void;
+  readonly #copyManager: CopyManager;
   #security: CompiledSecurity;
 
   /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
-  constructor(options: TargetOptions, log: Logger, endSessions: (portals: readonly number[]) => void) {
+  constructor(
+    options: TargetOptions,
+    copyManager: CopyManager,
+    log: Logger,
+    endSessions: (portals: readonly number[]) => void,
+  ) {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
+    this.#copyManager = copyManager;
     this.#log = log;
     this.#endSessions = endSessions;
     this.#security = compile(options);
@@ -192,6 +200,7 @@ export class Target {
       physicalBlockSize: options.physicalBlockSize ?? null,
       reservationStore: options.reservations ?? null,
       targetPortGroups: this.portGroups,
+      copyManager: this.#copyManager,
     });
     unit.events = this.#unitEvents(lun);
     this.inventory.add(lun, unit);
@@ -204,10 +213,10 @@ export class Target {
 
   #unitEvents(lun: number): LogicalUnitEvents {
     return {
-      deviceFailed: (unit, task) => {
+      deviceFailed: (unit, io) => {
         this.#log.error(
-          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
-            (task.cause?.message ?? 'no reason given'),
+          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${io.errorOffset}: ` +
+            (io.cause?.message ?? 'no reason given'),
         );
       },
       accessStatesSet: (unit, by) => {

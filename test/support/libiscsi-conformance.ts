@@ -34,6 +34,7 @@ const ONCE = ['thin'] as const;
 /** Which LUNs each family of tests runs on. */
 const FAMILIES: Record<string, readonly Lun[]> = {
   CompareAndWrite: WRITABLE_AND_512E,
+  ExtendedCopy: WRITABLE_AND_512E,
   GetLBAStatus: WRITABLE,
   Inquiry: ALL_KINDS,
   Mandatory: ALL_KINDS,
@@ -58,6 +59,8 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   ReadCapacity10: ALL_KINDS,
   ReadCapacity16: ALL_KINDS,
   ReadOnly: ['readOnly'],
+  // It copies onto the LUN.
+  ReceiveCopyResults: [...WRITABLE, 'removable'],
   ReportSupportedOpcodes: ALL_KINDS,
   Reserve6: ONCE,
   StartStopUnit: ['thin', 'removable'],

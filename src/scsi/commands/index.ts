@@ -4,6 +4,8 @@ import type { LogicalUnitConfiguration } from '../configuration.js';
 import type { Operation } from '../operation.js';
 import { cacheOperations } from './cache.js';
 import { compareAndWriteOperations } from './compare-and-write.js';
+import { copyResultsOperations } from './copy-results.js';
+import { extendedCopyOperations } from './extended-copy.js';
 import { inquiryOperations } from './inquiry.js';
 import { modeOperations } from './mode.js';
 import { orwriteOperations } from './orwrite.js';
@@ -13,6 +15,7 @@ import { provisioningOperations } from './provisioning.js';
 import { readWriteOperations } from './read-write.js';
 import { reportOperations } from './report.js';
 import { reserveOperations } from './reserve.js';
+import { rodTokenOperations } from './rod-tokens.js';
 import { targetPortGroupOperations } from './target-port-groups.js';
 import { unitOperations } from './unit.js';
 import { verifyOperations } from './verify.js';
@@ -21,6 +24,8 @@ import { writeSameOperations } from './write-same.js';
 const OPERATIONS: readonly Operation[] = [
   ...cacheOperations,
   ...compareAndWriteOperations,
+  ...copyResultsOperations,
+  ...extendedCopyOperations,
   ...inquiryOperations,
   ...modeOperations,
   ...orwriteOperations,
@@ -30,6 +35,7 @@ const OPERATIONS: readonly Operation[] = [
   ...readWriteOperations,
   ...reportOperations,
   ...reserveOperations,
+  ...rodTokenOperations,
   ...targetPortGroupOperations,
   ...unitOperations,
   ...verifyOperations,

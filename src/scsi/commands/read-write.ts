@@ -114,6 +114,7 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
   task.length = length;
   if (task.mayLend && length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
     task.step = RECEIVES_INTO_DEVICE;
+    if (unit.copies.watches) unit.copies.changing(task);
   } else {
     task.step = RECEIVES_INTO_BUFFERS;
   }
