@@ -15,7 +15,13 @@ import {
   type LogicalUnitOptions,
 } from './configuration.js';
 import { AbortWatches } from './abort-watches.js';
-import { findUnusedBit, SERVICE_ACTION_BIT } from './cdb.js';
+import {
+  ADDITIONAL_CDB_LENGTH,
+  findUnusedBit,
+  serviceActionBit,
+  serviceActionOffset,
+  VARIABLE_LENGTH,
+} from './cdb.js';
 import { operationsFor } from './commands/index.js';
 import type { LogicalUnitInventory } from './inventory.js';
 import { ModePages } from './mode-pages.js';
@@ -68,7 +74,7 @@ export class LogicalUnit {
     this.blockSize = device.blockSize;
     this.#blockCount = device.size / device.blockSize;
     this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
-    this.operations = new OperationTable(operationsFor(this.configuration));
+    this.operations = new OperationTable(operationsFor(this.configuration, device));
     this.modePages = new ModePages(this.configuration);
     const { reservationStore } = this.configuration;
     this.reservations = new Reservations((registration, condition) => {
@@ -312,7 +318,9 @@ export class LogicalUnit {
   #start(task: Task): void {
     const found = this.operations.find(task.cdb);
     if (found === null) {
-      if (this.operations.kind(task.cdb[0]!) === 'shared') this.failField(task, 1, SERVICE_ACTION_BIT);
+      const opcode = task.cdb[0]!;
+      if (this.operations.kind(opcode) === 'shared')
+        this.failField(task, serviceActionOffset(opcode), serviceActionBit(opcode));
       else this.fail(task, Sense.INVALID_COMMAND_OPERATION_CODE);
       return;
     }
@@ -352,6 +360,10 @@ export class LogicalUnit {
   /** CDB length and usage (SPC-4 6.35.3). Ends the task when a bit is set that the operation does not know. */
   #isWellFormed(task: Task, operation: Operation): boolean {
     const { usage } = operation;
+    if (operation.opcode === VARIABLE_LENGTH && task.cdb[ADDITIONAL_CDB_LENGTH]! !== usage.length - 8) {
+      this.failField(task, ADDITIONAL_CDB_LENGTH);
+      return false;
+    }
     if (task.cdbLength < usage.length) {
       this.fail(task, Sense.INVALID_FIELD_IN_CDB);
       return false;

@@ -8,6 +8,7 @@ import {
   MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
   MAXIMUM_UNMAP_DESCRIPTORS,
   MAXIMUM_UNMAP_LBA_COUNT,
+  maximumAtomicTransferBlocks,
   maximumTransferBlocks,
   maximumWriteSameBlocks,
   OPTIMAL_TRANSFER_BYTES,
@@ -177,6 +178,8 @@ function blockLimits(unit: LogicalUnit): Buffer {
     if (unit.device.unmapGranularity > 0) putU32(body, 28, 0x8000_0000); // UGAVALID, alignment 0
   }
   putU64(body, 32, maximumWriteSameBlocks(blockSize));
+  // Any alignment and granularity will do; there are no boundaries (SBC-4 6.6.4).
+  putU32(body, 40, maximumAtomicTransferBlocks(unit.device.atomicWriteLimit ?? 0, blockSize));
   return body;
 }
 
