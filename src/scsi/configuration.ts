@@ -2,6 +2,7 @@
 
 import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
+import type { SanitizeStore } from './sanitize-store.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -26,6 +27,10 @@ export interface LogicalUnitConfiguration {
   readonly taskSetLimit: number;
   /** Keeps persistent reservations over the loss of power; null: nothing does, and APTPL is refused. */
   readonly reservationStore: ReservationStore | null;
+  /** Keeps a sanitize operation over the loss of power; null: nothing does, and it ends with the server. */
+  readonly sanitizeStore: SanitizeStore | null;
+  /** Has a call made later, when others have had their turn: work in the background goes on by it. */
+  readonly runLater: (call: () => void) => void;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -43,4 +48,6 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   writeCache: true,
   taskSetLimit: 4096,
   reservationStore: null,
+  sanitizeStore: null,
+  runLater: (call) => call(),
 };

@@ -28,6 +28,7 @@ export { LogicalUnit, type LogicalUnitEvents } from './logical-unit.js';
 export type { Nexus } from './nexus.js';
 export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
+export type { SanitizeStore, SavedSanitize } from './sanitize-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
 export { Status } from './status.js';
 export { MAX_CDB_LENGTH, Task, TaskAttribute, TaskState } from './task.js';

@@ -31,16 +31,22 @@ import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
-import { Sense, type SenseCode } from './sense.js';
+import type { SavedSanitize } from './sanitize-store.js';
+import { Sanitizer } from './sanitizer.js';
+import { Sense, type SenseCode, type SenseData } from './sense.js';
 import { Status } from './status.js';
 import { TaskSet } from './task-set.js';
-import { TaskState, type Task } from './task.js';
+import { TaskAttribute, TaskState, type Task } from './task.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
 
 /** What the owner of a logical unit may want to write into a log. */
 export interface LogicalUnitEvents {
   /** The device failed `task`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
   deviceFailed(unit: LogicalUnit, task: Task): void;
+  /** A sanitize operation is over; `cause`: why it failed. */
+  sanitized(unit: LogicalUnit, cause: Error | null): void;
+  /** A sanitize operation cannot be kept over the loss of power, and so does not begin or end. */
+  sanitizeNotKept(unit: LogicalUnit, cause: Error): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
 }
@@ -56,6 +62,9 @@ export class LogicalUnit {
   readonly unitAttentions = new UnitAttentions();
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
+  readonly sanitizer: Sanitizer;
+  /** The task that waits for the end of the sanitize operation. */
+  #sanitizeWaiter: Task | null = null;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -82,6 +91,10 @@ export class LogicalUnit {
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
     }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
+    this.sanitizer = new Sanitizer(device, this.configuration.sanitizeStore, {
+      ended: (cause) => this.#sanitized(cause),
+      runLater: this.configuration.runLater,
+    });
     device.events = { resized: () => this.#resized() };
   }
 
@@ -140,7 +153,10 @@ export class LogicalUnit {
       task.finished();
       return;
     }
-    if (this.taskSet.enter(task, this.operations.isExclusive(task.cdb))) this.#start(task);
+    // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
+    const isSanitizing = this.sanitizer.state === 'running';
+    if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
+    if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task.cdb))) this.#start(task);
   }
 
   /** The Data-Out that was asked for is in `task.data`. */
@@ -273,6 +289,65 @@ export class LogicalUnit {
     this.good(task);
   }
 
+  // ---- the sanitize operation (SBC-3 4.11) ----
+
+  /** End with what the sanitize operation, which is not over well, has to say. */
+  failSanitize(task: Task): void {
+    this.setSanitizeSense(task.sense, this.modePages.descriptorSense);
+    this.#end(task, Status.CHECK_CONDITION);
+  }
+
+  /** The sense data of a unit that is being sanitized, or whose sanitize operation has failed. */
+  setSanitizeSense(sense: SenseData, isDescriptor: boolean): void {
+    const isRunning = this.sanitizer.state === 'running';
+    sense.set(isRunning ? Sense.SANITIZE_IN_PROGRESS : Sense.SANITIZE_COMMAND_FAILED, isDescriptor);
+    if (isRunning) sense.setProgress(this.sanitizer.progress);
+  }
+
+  /** Sanitize as `wanted`; `task`, an exclusive one, ends when that has begun, or unless `isImmediate` when it is over. */
+  startSanitize(task: Task, wanted: SavedSanitize, isImmediate: boolean): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.start(wanted, (cause) => {
+      const waiter = this.#sanitizeWaiter;
+      if (cause !== null) {
+        this.events?.sanitizeNotKept(this, cause);
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.fail(waiter, Sense.WRITE_ERROR);
+      } else if (isImmediate) {
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.good(waiter);
+      }
+    });
+    if (this.#sanitizeWaiter !== task) return;
+    // Others are answered from now on, mostly with SANITIZE IN PROGRESS.
+    this.taskSet.share(task);
+    this.#startEnabled();
+  }
+
+  /** EXIT FAILURE MODE for `task`. */
+  exitSanitizeFailure(task: Task): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.exitFailure((cause) => {
+      const waiter = this.#sanitizeWaiter;
+      this.#sanitizeWaiter = null;
+      if (cause !== null) this.events?.sanitizeNotKept(this, cause);
+      if (waiter === null) return;
+      if (cause === null) this.good(waiter);
+      else this.fail(waiter, Sense.WRITE_ERROR);
+    });
+  }
+
+  #sanitized(cause: Error | null): void {
+    const waiter = this.#sanitizeWaiter;
+    this.#sanitizeWaiter = null;
+    this.events?.sanitized(this, cause);
+    if (waiter === null) return;
+    if (cause === null) this.good(waiter);
+    else this.failSanitize(waiter);
+  }
+
   // ---- called by task management ----
 
   /**
@@ -333,6 +408,10 @@ export class LogicalUnit {
       return;
     }
     if (!this.#isWellFormed(task, found)) return;
+    if (this.sanitizer.state !== 'idle' && found.ignoresSanitize !== true) {
+      this.failSanitize(task);
+      return;
+    }
     if (found.writesMedium === true && this.isWriteProtected) {
       this.fail(
         task,
@@ -383,6 +462,7 @@ export class LogicalUnit {
   }
 
   #endAborted(task: Task): void {
+    if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
     const completed = this.#abortWatches.takeCompleted(task);

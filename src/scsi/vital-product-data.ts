@@ -184,9 +184,10 @@ function blockLimits(unit: LogicalUnit): Buffer {
 }
 
 /** B1h Block Device Characteristics (SBC-3 6.5.2). */
-function blockDeviceCharacteristics(): Buffer {
+function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   putU16(body, 0, 1); // MEDIUM ROTATION RATE: does not rotate
+  if (isThin(unit)) body[3] = 0x40; // WABEREQ 01b: what SANITIZE has erased is read without an error
   return body;
 }
 

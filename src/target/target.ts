@@ -8,6 +8,7 @@ import {
   LogicalUnitInventory,
   MAX_LUN,
   type ReservationStore,
+  type SanitizeStore,
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -42,6 +43,8 @@ export interface LunOptions {
   serial?: string;
   /** Keeps persistent reservations over restarts and the loss of power; default: nothing does. */
   reservations?: ReservationStore;
+  /** Keeps a sanitize operation over restarts and the loss of power; default: nothing does. */
+  sanitize?: SanitizeStore;
 }
 
 /** {@link TargetSecurity}, checked. */
@@ -128,8 +131,13 @@ export class Target {
       removable: options.removable ?? false,
       physicalBlockSize: options.physicalBlockSize ?? null,
       reservationStore: options.reservations ?? null,
+      sanitizeStore: options.sanitize ?? null,
+      runLater: (call) => void setImmediate(call),
     });
     unit.events = this.#unitEvents(lun);
+    if (unit.sanitizer.state === 'running')
+      this.#log.warn(`${this.name} LUN ${lun}: sanitizing ${device.description} begins anew after a restart`);
+    unit.sanitizer.carryOn();
     this.inventory.add(lun, unit);
   }
 
@@ -144,6 +152,16 @@ export class Target {
         this.#log.error(
           `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
             (task.cause?.message ?? 'no reason given'),
+        );
+      },
+      sanitized: (unit, cause) => {
+        const what = `${this.name} LUN ${lun}: sanitizing ${unit.device.description}`;
+        if (cause === null) this.#log.info(`${what} is done`);
+        else this.#log.error(`${what} failed: ${cause.message}`);
+      },
+      sanitizeNotKept: (unit, cause) => {
+        this.#log.error(
+          `${this.name} LUN ${lun}: the sanitize operation of ${unit.device.description} is not kept: ${cause.message}`,
         );
       },
       reservationsNotKept: (unit, cause) => {

@@ -21,6 +21,7 @@ const BLOCKS = SIZE / BLOCK;
 const MEMORY_LIMIT = MAXIMUM_TRANSFER_BYTES + (1 << 20);
 const OPCODES = fakeUnit().operations.operations.map((operation) => operation.opcode);
 const UNMAP = 0x42;
+const SANITIZE = 0x48;
 const COMPARE_AND_WRITE = 0x89;
 const WRITE_SAME = [0x41, 0x93];
 
@@ -89,7 +90,7 @@ const dataOuts = fc.oneof(
 
 /** The blocks that a command which writes may change: [first, one behind the last]. */
 function writableRange(cdb: Buffer): [number, number] {
-  if (cdb[0] === UNMAP) return [0, BLOCKS];
+  if (cdb[0] === UNMAP || cdb[0] === SANITIZE) return [0, BLOCKS];
   const lba = logicalBlockAddress(cdb);
   if (cdb[0] === COMPARE_AND_WRITE) return [lba, lba + cdb[13]!];
   const blocks = blockCountField(cdb);

@@ -15,6 +15,7 @@ import { readDefectDataOperations } from './read-defect-data.js';
 import { readWriteOperations } from './read-write.js';
 import { reportOperations } from './report.js';
 import { reserveOperations } from './reserve.js';
+import { sanitizeOperations } from './sanitize.js';
 import { unitOperations } from './unit.js';
 import { verifyOperations } from './verify.js';
 import { writeAtomicOperations } from './write-atomic.js';
@@ -33,6 +34,7 @@ const OPERATIONS: readonly Operation[] = [
   ...readWriteOperations,
   ...reportOperations,
   ...reserveOperations,
+  ...sanitizeOperations,
   ...unitOperations,
   ...verifyOperations,
   ...writeAtomicOperations,

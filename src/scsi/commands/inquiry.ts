@@ -14,6 +14,7 @@ export const inquiryOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    ignoresSanitize: true,
     start(task, unit) {
       const { cdb } = task;
       const pageCode = cdb[2]!;

@@ -18,6 +18,7 @@ export const reportOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    ignoresSanitize: true,
     start: startReportLuns,
   },
   {
@@ -27,6 +28,7 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    ignoresSanitize: true,
     start: startReportOperationCodes,
   },
   {
@@ -36,6 +38,7 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x80, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    ignoresSanitize: true,
     start: startReportTaskManagementFunctions,
   },
 ];

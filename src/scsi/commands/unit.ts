@@ -22,6 +22,7 @@ export const unitOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    ignoresSanitize: true,
     start: startRequestSense,
   },
   {
@@ -65,7 +66,10 @@ function startRequestSense(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
   const state: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
   const sense = new SenseData();
-  sense.set(unit.unitAttentions.take(nexus) ?? state, (cdb[1]! & 0x01) !== 0);
+  const isDescriptor = (cdb[1]! & 0x01) !== 0;
+  const condition = unit.unitAttentions.take(nexus);
+  if (condition === null && unit.sanitizer.state !== 'idle') unit.setSanitizeSense(sense, isDescriptor);
+  else sense.set(condition ?? state, isDescriptor);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
 }
 
