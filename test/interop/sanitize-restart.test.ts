@@ -66,6 +66,7 @@ describe('a sanitize operation and the loss of power', { skip: process.platform 
     writeFileSync(`${image}.sanitize`, '{"format":"riser-sanitize-1"');
     const riser = serve(image);
     await assert.rejects(riser.port());
-    await riser.stop();
+    const { stdout, stderr } = await riser.stop();
+    assert.match(stdout + stderr, /torn\.img\.sanitize is damaged/);
   });
 });
