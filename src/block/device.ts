@@ -132,6 +132,11 @@ export interface BlockDevice {
   readonly readOnly: boolean;
   /** Smallest unit that UNMAP gives back, in bytes, a multiple of `blockSize`; 0 when it can only write zeroes. */
   readonly unmapGranularity: number;
+  /**
+   * The most bytes, a multiple of `blockSize`, that one WRITE changes altogether or not at all, even when power is lost
+   * under it. Left out: it promises this of no WRITE.
+   */
+  readonly atomicWriteLimit?: number;
   /** Set by the owner of the device, at most one; null when nobody listens. */
   events: BlockDeviceEvents | null;
 

@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { createImage, FileDevice, MemoryDevice, type BlockDevice } from '../block/index.js';
-import { ReservationFile } from '../target/index.js';
+import { ReservationFile, SanitizeFile } from '../target/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import type { LunConfiguration, Medium } from './configuration.js';
@@ -16,6 +16,8 @@ export interface OpenMedium {
    * another server has, and what is only read.
    */
   readonly reservations: ReservationFile | null;
+  /** The same of a sanitize operation. */
+  readonly sanitize: SanitizeFile | null;
 }
 
 /**
@@ -29,7 +31,8 @@ export async function openMedium(configuration: LunConfiguration, log: Logger): 
   try {
     const isKept = 'image' in medium && !readOnly && statSync(medium.image).isFile();
     const reservations = isKept ? await ReservationFile.open(`${medium.image}.reservations`) : null;
-    return { device, reservations };
+    const sanitize = isKept ? await SanitizeFile.open(`${medium.image}.sanitize`) : null;
+    return { device, reservations, sanitize };
   } catch (error) {
     await device.close();
     throw error;

@@ -252,7 +252,7 @@ export class Service {
   #addLun(served: ServedTarget, lun: LunConfiguration, media: Map<LunConfiguration, OpenMedium>): void {
     const medium = media.get(lun);
     if (medium === undefined) return;
-    const { device, reservations } = medium;
+    const { device, reservations, sanitize } = medium;
     served.target.addLun(lun.lun, {
       device,
       provisioning: lun.provisioning,
@@ -260,6 +260,7 @@ export class Service {
       ...(lun.physicalBlockSize !== undefined && { physicalBlockSize: lun.physicalBlockSize }),
       ...(lun.serial !== undefined && { serial: lun.serial }),
       ...(reservations !== null && { reservations }),
+      ...(sanitize !== null && { sanitize }),
     });
     served.luns.set(lun.lun, { configuration: lun, ...medium });
     this.#logLun(served, lun.lun, describeLun(lun, device.size));
@@ -315,9 +316,10 @@ export class Service {
 
 /** What closes `media`. */
 function closing(media: readonly OpenMedium[]): (() => Promise<void>)[] {
-  return media.flatMap(({ device, reservations }) => [
+  return media.flatMap(({ device, reservations, sanitize }) => [
     () => device.close(),
     async () => reservations?.close(),
+    async () => sanitize?.close(),
   ]);
 }
 

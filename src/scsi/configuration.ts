@@ -4,6 +4,7 @@ import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
 import { SYMMETRIC_ACCESS, type TargetPortGroups } from './target-port-groups.js';
 import type { CopyManager } from './third-party-copy/copy-manager.js';
+import type { SanitizeStore } from './sanitize-store.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
@@ -32,6 +33,10 @@ export interface LogicalUnitConfiguration {
   readonly targetPortGroups: TargetPortGroups;
   /** Carries out EXTENDED COPY and the commands of ROD tokens; null: there are none of them. */
   readonly copyManager: CopyManager | null;
+  /** Keeps a sanitize operation over the loss of power; null: nothing does, and it ends with the server. */
+  readonly sanitizeStore: SanitizeStore | null;
+  /** Has a call made later, when others have had their turn: work in the background goes on by it. */
+  readonly runLater: (call: () => void) => void;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -51,4 +56,6 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   reservationStore: null,
   targetPortGroups: SYMMETRIC_ACCESS,
   copyManager: null,
+  sanitizeStore: null,
+  runLater: (call) => call(),
 };

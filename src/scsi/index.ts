@@ -29,6 +29,7 @@ export type { Nexus } from './nexus.js';
 export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
 export { CopyManager, type CopyHost } from './third-party-copy/copy-manager.js';
+export type { SanitizeStore, SavedSanitize } from './sanitize-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
 export { Status } from './status.js';
 export {

@@ -161,6 +161,8 @@ describe('the device', () => {
       const told: string[] = [];
       target.unit.events = {
         deviceFailed: (_unit, task) => told.push(`${task.op} at ${task.errorOffset}`),
+        sanitized: () => undefined,
+        sanitizeNotKept: () => undefined,
         reservationsNotKept: () => undefined,
         accessStatesSet: () => undefined,
       };

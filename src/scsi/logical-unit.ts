@@ -15,7 +15,13 @@ import {
   type LogicalUnitOptions,
 } from './configuration.js';
 import { AbortWatches } from './abort-watches.js';
-import { findUnusedBit, SERVICE_ACTION_BIT } from './cdb.js';
+import {
+  ADDITIONAL_CDB_LENGTH,
+  findUnusedBit,
+  serviceActionBit,
+  serviceActionOffset,
+  VARIABLE_LENGTH,
+} from './cdb.js';
 import { operationsFor } from './commands/index.js';
 import { senseOfDevice } from './device-sense.js';
 import type { LogicalUnitInventory } from './inventory.js';
@@ -26,11 +32,13 @@ import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
+import type { SavedSanitize } from './sanitize-store.js';
+import { Sanitizer } from './sanitizer.js';
 import { Sense, type SenseCode, type SenseData } from './sense.js';
 import { Status } from './status.js';
 import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
-import { TaskState, type Task } from './task.js';
+import { TaskAttribute, TaskState, type Task } from './task.js';
 import { UnitCopies } from './third-party-copy/unit-copies.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
 
@@ -38,6 +46,10 @@ import { outranksReservation, UnitAttentions } from './unit-attention.js';
 export interface LogicalUnitEvents {
   /** The device failed `io`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
   deviceFailed(unit: LogicalUnit, io: BlockIo): void;
+  /** A sanitize operation is over; `cause`: why it failed. */
+  sanitized(unit: LogicalUnit, cause: Error | null): void;
+  /** A sanitize operation cannot be kept over the loss of power, and so does not begin or end. */
+  sanitizeNotKept(unit: LogicalUnit, cause: Error): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
   /** An initiator has brought target port groups into other states. */
@@ -57,6 +69,9 @@ export class LogicalUnit {
   readonly medium: RemovableMedium;
   readonly targetPortGroups: TargetPortGroups;
   readonly copies = new UnitCopies();
+  readonly sanitizer: Sanitizer;
+  /** The task that waits for the end of the sanitize operation. */
+  #sanitizeWaiter: Task | null = null;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -75,7 +90,7 @@ export class LogicalUnit {
     this.blockSize = device.blockSize;
     this.#blockCount = device.size / device.blockSize;
     this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
-    this.operations = new OperationTable(operationsFor(this.configuration));
+    this.operations = new OperationTable(operationsFor(this.configuration, device));
     this.modePages = new ModePages(this.configuration);
     const { reservationStore, targetPortGroups } = this.configuration;
     this.targetPortGroups = targetPortGroups;
@@ -84,6 +99,10 @@ export class LogicalUnit {
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
     }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
+    this.sanitizer = new Sanitizer(device, this.configuration.sanitizeStore, {
+      ended: (cause) => this.#sanitized(cause),
+      runLater: this.configuration.runLater,
+    });
     device.events = { resized: () => this.#resized() };
   }
 
@@ -143,7 +162,10 @@ export class LogicalUnit {
       task.finished();
       return;
     }
-    if (this.taskSet.enter(task, this.operations.isExclusive(task.cdb))) this.#start(task);
+    // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
+    const isSanitizing = this.sanitizer.state === 'running';
+    if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
+    if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task.cdb))) this.#start(task);
   }
 
   /** The Data-Out that was asked for is in `task.data`. */
@@ -291,6 +313,68 @@ export class LogicalUnit {
       unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
   }
 
+  // ---- the sanitize operation (SBC-3 4.11) ----
+
+  /** End with what the sanitize operation, which is not over well, has to say. */
+  failSanitize(task: Task): void {
+    this.setSanitizeSense(task.sense, this.modePages.descriptorSense);
+    this.#end(task, Status.CHECK_CONDITION);
+  }
+
+  /** The sense data of a unit that is being sanitized, or whose sanitize operation has failed. */
+  setSanitizeSense(sense: SenseData, isDescriptor: boolean): void {
+    const isRunning = this.sanitizer.state === 'running';
+    sense.set(isRunning ? Sense.SANITIZE_IN_PROGRESS : Sense.SANITIZE_COMMAND_FAILED, isDescriptor);
+    if (isRunning) sense.setProgress(this.sanitizer.progress);
+  }
+
+  /** Sanitize as `wanted`; `task`, an exclusive one, ends when that has begun, or unless `isImmediate` when it is over. */
+  startSanitize(task: Task, wanted: SavedSanitize, isImmediate: boolean): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.start(wanted, (cause) => {
+      const waiter = this.#sanitizeWaiter;
+      if (cause !== null) {
+        this.events?.sanitizeNotKept(this, cause);
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.fail(waiter, Sense.WRITE_ERROR);
+        return;
+      }
+      this.copies.revokeAll();
+      if (isImmediate) {
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.good(waiter);
+      }
+    });
+    if (this.#sanitizeWaiter !== task) return;
+    // Others are answered from now on, mostly with SANITIZE IN PROGRESS.
+    this.taskSet.share(task);
+    this.#startEnabled();
+  }
+
+  /** EXIT FAILURE MODE for `task`. */
+  exitSanitizeFailure(task: Task): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.exitFailure((cause) => {
+      const waiter = this.#sanitizeWaiter;
+      this.#sanitizeWaiter = null;
+      if (cause !== null) this.events?.sanitizeNotKept(this, cause);
+      if (waiter === null) return;
+      if (cause === null) this.good(waiter);
+      else this.fail(waiter, Sense.WRITE_ERROR);
+    });
+  }
+
+  #sanitized(cause: Error | null): void {
+    const waiter = this.#sanitizeWaiter;
+    this.#sanitizeWaiter = null;
+    this.events?.sanitized(this, cause);
+    if (waiter === null) return;
+    if (cause === null) this.good(waiter);
+    else this.failSanitize(waiter);
+  }
+
   // ---- called by task management ----
 
   /**
@@ -337,7 +421,9 @@ export class LogicalUnit {
   #start(task: Task): void {
     const found = this.operations.find(task.cdb);
     if (found === null) {
-      if (this.operations.kind(task.cdb[0]!) === 'shared') this.failField(task, 1, SERVICE_ACTION_BIT);
+      const opcode = task.cdb[0]!;
+      if (this.operations.kind(opcode) === 'shared')
+        this.failField(task, serviceActionOffset(opcode), serviceActionBit(opcode));
       else this.fail(task, Sense.INVALID_COMMAND_OPERATION_CODE);
       return;
     }
@@ -357,6 +443,10 @@ export class LogicalUnit {
       return;
     }
     if (!this.#isWellFormed(task, found)) return;
+    if (this.sanitizer.state !== 'idle' && found.ignoresSanitize !== true) {
+      this.failSanitize(task);
+      return;
+    }
     if (found.writesMedium === true && this.isWriteProtected) {
       this.fail(
         task,
@@ -384,6 +474,10 @@ export class LogicalUnit {
   /** CDB length and usage (SPC-4 6.35.3). Ends the task when a bit is set that the operation does not know. */
   #isWellFormed(task: Task, operation: Operation): boolean {
     const { usage } = operation;
+    if (operation.opcode === VARIABLE_LENGTH && task.cdb[ADDITIONAL_CDB_LENGTH]! !== usage.length - 8) {
+      this.failField(task, ADDITIONAL_CDB_LENGTH);
+      return false;
+    }
     if (task.cdbLength < usage.length) {
       this.fail(task, Sense.INVALID_FIELD_IN_CDB);
       return false;
@@ -403,6 +497,7 @@ export class LogicalUnit {
   }
 
   #endAborted(task: Task): void {
+    if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
     const completed = this.#abortWatches.takeCompleted(task);

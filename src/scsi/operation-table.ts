@@ -1,6 +1,6 @@
 /** The device server's dispatch: from a CDB's operation code, and service action where it has one, to the operation. */
 
-import { SERVICE_ACTION_MASK } from './cdb.js';
+import { SERVICE_ACTION_MASK, serviceActionOf } from './cdb.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Operation } from './operation.js';
 import { Sense } from './sense.js';
@@ -28,7 +28,8 @@ export class OperationTable {
     const opcode = cdb[0]!;
     const operation = this.#byOpcode[opcode] ?? null;
     if (operation !== null) return operation;
-    return this.#byServiceAction[opcode]?.[cdb[1]! & SERVICE_ACTION_MASK] ?? null;
+    const shared = this.#byServiceAction[opcode] ?? null;
+    return shared === null ? null : (shared[serviceActionOf(cdb)] ?? null);
   }
 
   /** Whether the operation that `cdb` asks for runs alone. */
@@ -75,6 +76,7 @@ function uniform(operation: Operation): Operation {
     readsMedium: operation.readsMedium ?? false,
     runsUpTo: operation.runsUpTo ?? AccessState.ACTIVE_NON_OPTIMIZED,
     ignoresMedium: operation.ignoresMedium ?? false,
+    ignoresSanitize: operation.ignoresSanitize ?? false,
     writesMedium: operation.writesMedium ?? false,
     exclusive: operation.exclusive ?? false,
     start: operation.start,

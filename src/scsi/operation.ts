@@ -3,6 +3,7 @@
  * functions that carry it out. The rows of all families together are the device server's dispatch.
  */
 
+import type { BlockDevice } from '../block/device.js';
 import type { LogicalUnitConfiguration } from './configuration.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { AccessState } from './target-port-groups.js';
@@ -22,6 +23,8 @@ export interface OperationTraits {
   ignoresMedium?: boolean;
   /** Only reads the medium: runs although another nexus has reserved it persistently for writing. */
   readsMedium?: boolean;
+  /** Runs while the medium is sanitized, and after that has failed (SBC-3 4.11). */
+  ignoresSanitize?: boolean;
   /** Changes the medium: refused with DATA PROTECT when write protected. */
   writesMedium?: boolean;
   /**
@@ -44,8 +47,8 @@ export interface Operation extends OperationTraits {
    * is refused with INVALID FIELD IN CDB and a field pointer.
    */
   usage: readonly number[];
-  /** Whether a logical unit of this configuration has the command; left out, every one has. */
-  isSupported?: (configuration: LogicalUnitConfiguration) => boolean;
+  /** Whether a logical unit of this configuration, on this device, has the command; left out, every one has. */
+  isSupported?: (configuration: LogicalUnitConfiguration, device: BlockDevice) => boolean;
   /** The command's turn has come. Ends, asks for data, or starts the device. */
   start: (task: Task, unit: LogicalUnit) => void;
   /** The Data-Out that `start` asked for is in `task.data`. */

@@ -330,6 +330,8 @@ describe('persistent reservations (SPC-4 5.13)', () => {
       const told: string[] = [];
       target.unit.events = {
         deviceFailed: () => undefined,
+        sanitized: () => undefined,
+        sanitizeNotKept: () => undefined,
         reservationsNotKept: (_unit, cause) => told.push(cause.message),
         accessStatesSet: () => undefined,
       };

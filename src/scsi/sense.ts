@@ -70,10 +70,12 @@ export const Sense = {
     0x0c,
     'logical unit not accessible, target port in unavailable state',
   ),
+  SANITIZE_IN_PROGRESS: code(K.NOT_READY, 0x04, 0x1b, 'logical unit not ready, sanitize in progress'),
   MEDIUM_NOT_PRESENT: code(K.NOT_READY, 0x3a, 0x00, 'medium not present'),
 
   WRITE_ERROR: code(K.MEDIUM_ERROR, 0x0c, 0x00, 'write error'),
   UNRECOVERED_READ_ERROR: code(K.MEDIUM_ERROR, 0x11, 0x00, 'unrecovered read error'),
+  SANITIZE_COMMAND_FAILED: code(K.MEDIUM_ERROR, 0x31, 0x03, 'sanitize command failed'),
   INTERNAL_TARGET_FAILURE: code(K.HARDWARE_ERROR, 0x44, 0x00, 'internal target failure'),
 
   PARAMETER_LIST_LENGTH_ERROR: code(K.ILLEGAL_REQUEST, 0x1a, 0x00, 'parameter list length error'),
@@ -299,6 +301,14 @@ export class SenseData {
   copyFrom(other: SenseData): void {
     other.bytes.copy(this.bytes);
     this.length = other.length;
+  }
+
+  /** Progress indication of NOT READY and NO SENSE, in 65536ths (SPC-4 4.5.2.4.4). */
+  setProgress(progress: number): void {
+    let at = 15;
+    if (this.#isDescriptor) at = this.#addDescriptor(0x02, KEY_SPECIFIC_DESCRIPTOR_LENGTH) + 4;
+    this.bytes[at] = SKSV;
+    putU16(this.bytes, at + 1, progress);
   }
 
   toString(): string {

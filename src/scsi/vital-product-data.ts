@@ -18,6 +18,7 @@ import {
   MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
   MAXIMUM_UNMAP_DESCRIPTORS,
   MAXIMUM_UNMAP_LBA_COUNT,
+  maximumAtomicTransferBlocks,
   maximumTransferBlocks,
   maximumWriteSameBlocks,
   OPTIMAL_TRANSFER_BYTES,
@@ -92,6 +93,7 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
   { code: 0x83, body: deviceIdentification },
   { code: 0x86, body: extendedInquiryData },
+  { code: 0x87, body: modePagePolicy },
   { code: 0x8f, body: thirdPartyCopyPage, isSupported: (unit) => unit.configuration.copyManager !== null },
   { code: 0xb0, body: blockLimits },
   { code: 0xb1, body: blockDeviceCharacteristics },
@@ -164,6 +166,11 @@ function extendedInquiryData(): Buffer {
   return body;
 }
 
+/** 87h Mode Page Policy (SPC-4 7.8.8): one descriptor for all pages and subpages. */
+function modePagePolicy(): Buffer {
+  return Buffer.from([0x3f, 0xff, 0x00 /* shared by all nexuses, and by no other unit */, 0x00]);
+}
+
 /** B0h Block Limits (SBC-3 6.5.3). */
 function blockLimits(unit: LogicalUnit): Buffer {
   const { blockSize } = unit;
@@ -180,13 +187,16 @@ function blockLimits(unit: LogicalUnit): Buffer {
     if (unit.device.unmapGranularity > 0) putU32(body, 28, 0x8000_0000); // UGAVALID, alignment 0
   }
   putU64(body, 32, maximumWriteSameBlocks(blockSize));
+  // Any alignment and granularity will do; there are no boundaries (SBC-4 6.6.4).
+  putU32(body, 40, maximumAtomicTransferBlocks(unit.device.atomicWriteLimit ?? 0, blockSize));
   return body;
 }
 
 /** B1h Block Device Characteristics (SBC-3 6.5.2). */
-function blockDeviceCharacteristics(): Buffer {
+function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   putU16(body, 0, 1); // MEDIUM ROTATION RATE: does not rotate
+  if (isThin(unit)) body[3] = 0x40; // WABEREQ 01b: what SANITIZE has erased is read without an error
   return body;
 }
 

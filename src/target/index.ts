@@ -17,6 +17,7 @@ export type { Authentication, Credentials } from './authentication.js';
 export type { FailedLoginLimits } from './failed-logins.js';
 export type { Address } from './portal.js';
 export { ReservationFile } from './reservation-file.js';
+export { SanitizeFile } from './sanitize-file.js';
 export type { SessionInfo } from './session.js';
 export { ACCESS_STATES, type AccessStateName } from '../scsi/index.js';
 export {

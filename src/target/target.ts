@@ -15,6 +15,7 @@ import {
   type ReservationStore,
   Sense,
   TargetPortGroups,
+  type SanitizeStore,
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -71,6 +72,8 @@ export interface LunOptions {
   serial?: string;
   /** Keeps persistent reservations over restarts and the loss of power; default: nothing does. */
   reservations?: ReservationStore;
+  /** Keeps a sanitize operation over restarts and the loss of power; default: nothing does. */
+  sanitize?: SanitizeStore;
 }
 
 /** {@link TargetSecurity}, checked. */
@@ -201,8 +204,13 @@ export class Target {
       reservationStore: options.reservations ?? null,
       targetPortGroups: this.portGroups,
       copyManager: this.#copyManager,
+      sanitizeStore: options.sanitize ?? null,
+      runLater: (call) => void setImmediate(call),
     });
     unit.events = this.#unitEvents(lun);
+    if (unit.sanitizer.state === 'running')
+      this.#log.warn(`${this.name} LUN ${lun}: sanitizing ${device.description} begins anew after a restart`);
+    unit.sanitizer.carryOn();
     this.inventory.add(lun, unit);
   }
 
@@ -222,6 +230,16 @@ export class Target {
       accessStatesSet: (unit, by) => {
         this.#log.info(
           `${this.name} LUN ${lun}: ${by.initiatorName} has set the target port groups: ${String(unit.targetPortGroups)}`,
+        );
+      },
+      sanitized: (unit, cause) => {
+        const what = `${this.name} LUN ${lun}: sanitizing ${unit.device.description}`;
+        if (cause === null) this.#log.info(`${what} is done`);
+        else this.#log.error(`${what} failed: ${cause.message}`);
+      },
+      sanitizeNotKept: (unit, cause) => {
+        this.#log.error(
+          `${this.name} LUN ${lun}: the sanitize operation of ${unit.device.description} is not kept: ${cause.message}`,
         );
       },
       reservationsNotKept: (unit, cause) => {

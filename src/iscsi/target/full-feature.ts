@@ -48,6 +48,7 @@ import {
   ScsiResponse,
   type TaskManagementResponse,
 } from '../wire/opcodes.js';
+import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
@@ -229,7 +230,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = pdu.header;
     const tag = Bhs.initiatorTaskTag.get(header);
     const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
-    if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
+    if (
+      tag === RESERVED_TAG ||
+      attribute > CommandAttribute.HEAD_OF_QUEUE ||
+      (pdu.ahsLength > 0 && !areAdditionalSegmentsSound(pdu))
+    ) {
       this.reject(header, RejectReason.INVALID_PDU_FIELD);
     } else if (this.commands.find(tag) !== null) {
       this.reject(header, RejectReason.TASK_IN_PROGRESS);

@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { BlockOp } from '../../block/device.js';
 import { MAXIMUM_TRANSFER_BYTES, MAXIMUM_WRITE_SAME_BYTES } from '../limits.js';
 import { Status } from '../status.js';
+import { cdb32 } from '../testing/cdb.js';
 import { FakeTask, FakeTarget, fakeUnit } from '../testing/fake-task.js';
 import { slowTarget, type SlowDevice } from '../testing/slow-device.js';
 import { blockCountField, logicalBlockAddress } from './block-range.js';
@@ -20,6 +21,7 @@ const BLOCKS = SIZE / BLOCK;
 const MEMORY_LIMIT = MAXIMUM_TRANSFER_BYTES + (1 << 20);
 const OPCODES = fakeUnit().operations.operations.map((operation) => operation.opcode);
 const UNMAP = 0x42;
+const SANITIZE = 0x48;
 const COMPARE_AND_WRITE = 0x89;
 const WRITE_SAME = [0x41, 0x93];
 
@@ -56,6 +58,29 @@ const cdbs = fc
   )
   .map(([opcode, flags, rest]) => Buffer.from([opcode, flags, ...rest]));
 
+/** Any 32-byte CDB, with an emphasis on service actions that exist. */
+const cdbs32 = fc
+  .tuple(
+    fc.nat({ max: 0x12 }),
+    fc.constantFrom(0, 0x02, 0x08, 0x10, 0x80, 0x01),
+    fc.nat(2 * BLOCKS),
+    fc.nat(2 * BLOCKS),
+  )
+  .chain(([serviceAction, flags, lba, blocks]) => {
+    const cdb = Buffer.from(cdb32(serviceAction, flags, lba, blocks));
+    return fc.oneof(
+      { weight: 3, arbitrary: fc.constant(cdb) },
+      {
+        weight: 1,
+        arbitrary: fc.tuple(fc.integer({ min: 1, max: 31 }), fc.nat(255)).map(([at, byte]) => {
+          const other = Buffer.from(cdb);
+          other[at] = byte;
+          return other;
+        }),
+      },
+    );
+  });
+
 const dataOuts = fc.oneof(
   fc
     .constantFrom(0, 1, 24, 200, BLOCK, 2 * BLOCK, 8 * BLOCK, SIZE)
@@ -65,12 +90,12 @@ const dataOuts = fc.oneof(
 
 /** The blocks that a command which writes may change: [first, one behind the last]. */
 function writableRange(cdb: Buffer): [number, number] {
-  if (cdb[0] === UNMAP) return [0, BLOCKS];
+  if (cdb[0] === UNMAP || cdb[0] === SANITIZE) return [0, BLOCKS];
   const lba = logicalBlockAddress(cdb);
   if (cdb[0] === COMPARE_AND_WRITE) return [lba, lba + cdb[13]!];
   const blocks = blockCountField(cdb);
   if (blocks > 0) return [lba, lba + blocks];
-  if (WRITE_SAME.includes(cdb[0]!)) return [lba, BLOCKS];
+  if (WRITE_SAME.includes(cdb[0]!) || (cdb[0] === 0x7f && cdb[9] === 0x0d)) return [lba, BLOCKS];
   return [lba, lba + (cdb[0]! < 0x20 ? 256 : 0)];
 }
 
@@ -108,10 +133,15 @@ function check(
 for (const defers of [false, true]) {
   test(`any CDB has one outcome, on a device that answers ${defers ? 'later' : 'at once'}`, () => {
     fc.assert(
-      fc.property(cdbs, dataOuts, fc.nat({ max: SIZE }), (cdb, dataOut, dataInLimit) => {
-        const { target, device } = slowTarget({ size: SIZE }, defers);
-        check(target, device, cdb, dataOut, dataInLimit);
-      }),
+      fc.property(
+        fc.oneof({ weight: 3, arbitrary: cdbs }, { weight: 1, arbitrary: cdbs32 }),
+        dataOuts,
+        fc.nat({ max: SIZE }),
+        (cdb, dataOut, dataInLimit) => {
+          const { target, device } = slowTarget({ size: SIZE }, defers);
+          check(target, device, cdb, dataOut, dataInLimit);
+        },
+      ),
       { numRuns: 2000 },
     );
   });

@@ -226,6 +226,8 @@ describe('EXTENDED COPY', () => {
       deviceFailed: (_unit, io) => told.push(io.errorOffset),
       reservationsNotKept: () => undefined,
       accessStatesSet: () => undefined,
+      sanitized: () => undefined,
+      sanitizeNotKept: () => undefined,
     };
     slow.fault = () => BlockStatus.MEDIUM_ERROR;
     const task = a.extendedCopy(copyList([a.unit, b.unit], [{ blocks: 1, to: 5 }]));

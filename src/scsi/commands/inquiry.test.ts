@@ -58,7 +58,7 @@ describe('vital product data (SPC-4 7.8, SBC-3 6.5)', () => {
       }
     }
   });
-  const PAGES = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
+  const PAGES = [0x00, 0x80, 0x83, 0x86, 0x87, 0xb0, 0xb1, 0xb2];
 
   test('a page that is not there is refused', () => {
     const target = new FakeTarget(fakeUnit({ provisioning: 'full' }));

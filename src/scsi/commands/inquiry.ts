@@ -16,6 +16,7 @@ export const inquiryOperations: readonly Operation[] = [
     ignoresReservation: true,
     ignoresMedium: true,
     runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start(task, unit) {
       const { cdb } = task;
       const pageCode = cdb[2]!;

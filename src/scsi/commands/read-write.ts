@@ -1,6 +1,8 @@
 /**
  * READ and WRITE of SBC-3: the I/O path. Nothing here allocates.
  *
+ * Those of 32 bytes are there whatever the protection, as in other targets; SBC-3 has them for type 2 protection.
+ *
  * Where the device lends its memory, a READ is answered from there and a WRITE received into it, and
  * neither is submitted to the device. RDPROTECT and WRPROTECT are not evaluated and therefore refused
  * when set: there is no protection information.
@@ -16,9 +18,11 @@ import {
   blockCountField,
   blockCountOffset,
   DPO,
+  flagsOf,
   FUA,
   FUA_NV,
   isInRange,
+  layout32,
   logicalBlockAddress,
   usage10,
   usage12,
@@ -33,7 +37,7 @@ const RECEIVES_INTO_BUFFERS = 0;
 const RECEIVES_INTO_DEVICE = 1;
 
 function startRead(task: Task, unit: LogicalUnit): void {
-  task.fua = (task.cdb[1]! & FUA) !== 0;
+  task.fua = (flagsOf(task.cdb) & FUA) !== 0;
   read(task, unit, blockCountField(task.cdb));
 }
 
@@ -90,7 +94,7 @@ function readDone(task: Task, unit: LogicalUnit): void {
 }
 
 function startWrite(task: Task, unit: LogicalUnit): void {
-  task.fua = (task.cdb[1]! & FUA) !== 0;
+  task.fua = (flagsOf(task.cdb) & FUA) !== 0;
   write(task, unit, blockCountField(task.cdb));
 }
 
@@ -190,4 +194,6 @@ export const readWriteOperations: readonly Operation[] = [
   { name: 'WRITE(16)', opcode: 0x8a, usage: usage16(0x8a, FLAGS), ...writing },
   { name: 'READ(12)', opcode: 0xa8, usage: usage12(0xa8, FLAGS), ...reading },
   { name: 'WRITE(12)', opcode: 0xaa, usage: usage12(0xaa, FLAGS), ...writing },
+  { name: 'READ(32)', ...layout32(0x09, FLAGS), ...reading },
+  { name: 'WRITE(32)', ...layout32(0x0b, FLAGS), ...writing },
 ];

@@ -1,7 +1,7 @@
 /** Commands that report what there is: REPORT LUNS, REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS. */
 
 import { getU16, getU32, putU16, putU32 } from '../../util/fields.js';
-import { SERVICE_ACTION_MASK } from '../cdb.js';
+import { SERVICE_ACTION_MASK, VARIABLE_LENGTH } from '../cdb.js';
 import { reportLuns } from '../inventory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
@@ -20,6 +20,7 @@ export const reportOperations: readonly Operation[] = [
     ignoresReservation: true,
     ignoresMedium: true,
     runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start: startReportLuns,
   },
   {
@@ -30,6 +31,7 @@ export const reportOperations: readonly Operation[] = [
     ignoresReservation: true,
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReportOperationCodes,
   },
   {
@@ -40,6 +42,7 @@ export const reportOperations: readonly Operation[] = [
     ignoresReservation: true,
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReportTaskManagementFunctions,
   },
 ];
@@ -126,7 +129,9 @@ function oneCommand(operation: Operation | null, withTimeouts: boolean): Buffer 
   const usage = Buffer.from(operation.usage);
   // Usage data has the values of operation code and service action, and masks for all else (SPC-4 6.35.3).
   usage[0] = operation.opcode;
-  if (operation.serviceAction !== undefined) {
+  if (operation.opcode === VARIABLE_LENGTH) {
+    putU16(usage, 8, operation.serviceAction!);
+  } else if (operation.serviceAction !== undefined) {
     usage[1] = (usage[1]! & ~SERVICE_ACTION_MASK) | operation.serviceAction;
   }
   const header = Buffer.from([0, SUPPORTED | (withTimeouts ? CTDP_OF_ONE : 0), 0, usage.length]);

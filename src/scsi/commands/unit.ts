@@ -24,6 +24,7 @@ export const unitOperations: readonly Operation[] = [
     ignoresReservation: true,
     ignoresMedium: true,
     runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start: startRequestSense,
   },
   {
@@ -70,7 +71,10 @@ function startRequestSense(task: Task, unit: LogicalUnit): void {
   const medium: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
   const state = unit.targetPortGroups.refusal(nexus, AccessState.ACTIVE_NON_OPTIMIZED) ?? medium;
   const sense = new SenseData();
-  sense.set(unit.unitAttentions.take(nexus) ?? state, (cdb[1]! & 0x01) !== 0);
+  const isDescriptor = (cdb[1]! & 0x01) !== 0;
+  const condition = unit.unitAttentions.take(nexus);
+  if (condition === null && unit.sanitizer.state !== 'idle') unit.setSanitizeSense(sense, isDescriptor);
+  else sense.set(condition ?? state, isDescriptor);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
 }
 

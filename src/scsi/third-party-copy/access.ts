@@ -35,6 +35,7 @@ export function hindrance(
   if (unit.reservations.isReserved && unit.reservations.conflicts(nexus, isWrite ? WRITING : READING)) {
     return Sense.THIRD_PARTY_DEVICE_FAILURE;
   }
+  if (unit.sanitizer.state !== 'idle') return Sense.SANITIZE_IN_PROGRESS;
   if (!unit.medium.isPresent) return Sense.MEDIUM_NOT_PRESENT;
   if (isWrite && unit.isWriteProtected) return Sense.WRITE_PROTECTED;
   return offset + length > unit.blockCount * unit.blockSize ? Sense.LBA_OUT_OF_RANGE : null;
