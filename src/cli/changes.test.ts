@@ -6,6 +6,7 @@ import type { Configuration, LunConfiguration, TargetConfiguration } from './con
 
 const lun = (number: number, image: string, more: Partial<LunConfiguration> = {}): LunConfiguration => ({
   lun: number,
+  type: 'disk',
   medium: { image },
   readOnly: false,
   removable: false,

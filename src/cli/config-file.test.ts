@@ -38,7 +38,13 @@ targets:
     luns:
       - { lun: 0, memory: 1048576 }
 `);
-    const defaults = { readOnly: false, removable: false, provisioning: 'thin', blockSize: 512 };
+    const defaults = {
+      type: 'disk',
+      readOnly: false,
+      removable: false,
+      provisioning: 'thin',
+      blockSize: 512,
+    };
     assert.deepEqual(log, { level: 'debug', json: true });
     assert.deepEqual(configuration, {
       portals: [
@@ -58,6 +64,7 @@ targets:
             },
             {
               lun: 7,
+              type: 'disk',
               readOnly: true,
               removable: true,
               provisioning: 'full',

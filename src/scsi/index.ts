@@ -29,6 +29,7 @@ export type { Nexus } from './nexus.js';
 export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
+export { DISC_BLOCK_SIZE } from './optical-disc.js';
 export { Status } from './status.js';
 export { MAX_CDB_LENGTH, Task, TaskAttribute, TaskState } from './task.js';
 export {

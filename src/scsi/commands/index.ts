@@ -6,6 +6,7 @@ import { cacheOperations } from './cache.js';
 import { compareAndWriteOperations } from './compare-and-write.js';
 import { inquiryOperations } from './inquiry.js';
 import { modeOperations } from './mode.js';
+import { multimediaOperations } from './multimedia.js';
 import { orwriteOperations } from './orwrite.js';
 import { persistentReserveInOperations } from './persistent-reserve-in.js';
 import { persistentReserveOutOperations } from './persistent-reserve-out.js';
@@ -36,5 +37,6 @@ const OPERATIONS: readonly Operation[] = [
 
 /** The operations that a logical unit of this configuration has. */
 export function operationsFor(configuration: LogicalUnitConfiguration): Operation[] {
-  return OPERATIONS.filter((operation) => operation.isSupported?.(configuration) ?? true);
+  const operations = configuration.type === 'cdrom' ? multimediaOperations : OPERATIONS;
+  return operations.filter((operation) => operation.isSupported?.(configuration) ?? true);
 }

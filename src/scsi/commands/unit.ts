@@ -36,6 +36,7 @@ export const unitOperations: readonly Operation[] = [
     name: 'READ CAPACITY(16)',
     opcode: 0x9e,
     serviceAction: 0x10,
+    isSupported: ({ type }) => type === 'disk',
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     start: startReadCapacity16,
@@ -63,7 +64,7 @@ export const unitOperations: readonly Operation[] = [
 /** REQUEST SENSE (SPC-4 6.39): the pending unit attention, else the state of the unit. */
 function startRequestSense(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
-  const state: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
+  const state: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : unit.senseWithoutMedium;
   const sense = new SenseData();
   sense.set(unit.unitAttentions.take(nexus) ?? state, (cdb[1]! & 0x01) !== 0);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
@@ -120,7 +121,9 @@ function startStartStopUnit(task: Task, unit: LogicalUnit): void {
       unit.failField(task, 4, 1);
       return;
     }
-    if (unit.medium.isRemovalPrevented) {
+    // A tray that somebody has locked may be closed, not opened.
+    const isPreventable = (flags & START) === 0 || unit.configuration.type === 'disk';
+    if (isPreventable && unit.medium.isRemovalPrevented) {
       unit.fail(task, Sense.MEDIUM_REMOVAL_PREVENTED);
       return;
     }
@@ -143,27 +146,33 @@ function startStopFlushed(task: Task, unit: LogicalUnit): void {
 function startStop(task: Task, unit: LogicalUnit): void {
   const flags = task.cdb[4]!;
   if ((flags & LOEJ) !== 0) {
-    const loads = (flags & START) !== 0;
-    if (loads && !unit.medium.isPresent) {
-      unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, task.nexus);
+    if ((flags & START) === 0) unit.medium.eject(unit.nexuses);
+    else if (!unit.medium.isPresent) {
+      // A drive tells even the one who closed the tray, as it cannot know what disc there is (MMC-6).
+      const except = unit.configuration.type === 'disk' ? task.nexus : null;
+      unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, except);
+      unit.medium.load(unit.nexuses);
     }
-    unit.medium.isPresent = loads;
   }
   unit.good(task);
 }
 
-/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; the values 10b and 11b are obsolete. */
+const PREVENT = 0x01;
+const PERSISTENT = 0x02;
+
+/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; 10b and 11b are obsolete for disks, and persistent for drives (MMC-6). */
 function startPreventAllow(task: Task, unit: LogicalUnit): void {
-  const prevent = task.cdb[4]! & 0x03;
-  if (prevent > 1) {
+  const prevents = (task.cdb[4]! & PREVENT) !== 0;
+  const persistently = (task.cdb[4]! & PERSISTENT) !== 0;
+  if (persistently && unit.configuration.type === 'disk') {
     unit.failField(task, 4, 1);
     return;
   }
-  if (prevent === 1 && unit.reservations.persistent.excludes(task.nexus, false)) {
+  if (prevents && unit.reservations.persistent.excludes(task.nexus, false)) {
     unit.reservationConflict(task);
     return;
   }
-  if (prevent === 1) unit.medium.prevent(task.nexus);
-  else unit.medium.allow(task.nexus);
+  if (prevents) unit.medium.prevent(task.nexus, persistently);
+  else unit.medium.allow(task.nexus, persistently);
   unit.good(task);
 }
