@@ -148,9 +148,7 @@ function startStop(task: Task, unit: LogicalUnit): void {
   if ((flags & LOEJ) !== 0) {
     if ((flags & START) === 0) unit.medium.eject(unit.nexuses);
     else if (!unit.medium.isPresent) {
-      // A drive tells even the one who closed the tray, as it cannot know what disc there is (MMC-6).
-      const except = unit.configuration.type === 'disk' ? task.nexus : null;
-      unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, except);
+      unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, task.nexus);
       unit.medium.load(unit.nexuses);
     }
   }
