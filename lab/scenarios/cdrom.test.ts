@@ -13,10 +13,7 @@ import { makeIso } from '../../test/support/iso.js';
 import { discover, login } from '../harness/open-iscsi.js';
 import { scenario } from '../harness/scenario.js';
 
-/** What the kernel says of a disc that was taken out while it looked. */
-const NO_MEDIUM = /sr0.*(Medium not present|tray)|I\/O error, dev sr0/i;
-
-scenario('cdrom', { capture: true, expected: NO_MEDIUM }, (lab) => {
+scenario('cdrom', { capture: true }, (lab) => {
   let drive: string;
   const sh = (script: string) => lab.guest.sh(script);
 
@@ -60,7 +57,6 @@ scenario('cdrom', { capture: true, expected: NO_MEDIUM }, (lab) => {
       'ID_CDROM_DVD=1',
       'ID_CDROM_MEDIA=1',
       'ID_CDROM_MEDIA_CD=1',
-      'ID_CDROM_MEDIA_STATE=complete',
       'ID_CDROM_MEDIA_TRACK_COUNT_DATA=1',
       'ID_FS_TYPE=iso9660',
       'ID_FS_LABEL=FIRST',
@@ -79,30 +75,29 @@ scenario('cdrom', { capture: true, expected: NO_MEDIUM }, (lab) => {
   test('cd-info and the sg3_utils agree with the image', async () => {
     const blocks = lab.read('FIRST.iso').length / 2048;
     const info = await sh(`cd-info --no-device-info --no-cddb ${drive}`);
-    assert.match(info, /Disc mode is listed as: (CD-ROM|CD DATA \(Mode 1\))/i);
+    assert.match(info, /Disc mode is listed as: CD-DATA \(Mode 1\)/);
     assert.match(info, new RegExp(`170:.*\\s0*${blocks} leadout`), info);
     const configuration = await sh(`sg_get_config ${drive}`);
     assert.match(configuration, /Current profile: CD-ROM/);
     assert.match(configuration, /Random readable[^]*CD read[^]*Power management/i);
     assert.match(await sh(`sg_readcap ${drive}`), new RegExp(`Number of logical blocks=${blocks}`));
-    await sh(`sg_rdac ${drive} >/dev/null 2>&1 || true; sg_modes --page=0x2a ${drive}`);
+    await sh(`sg_modes --page=0x2a ${drive}`);
   });
 
   test('a mounted disc is locked', async () => {
     await sh(`
       mount -o ro ${drive} /mnt
-      if sg_start --eject ${drive}; then echo 'it was ejected'; exit 1; fi
-      sg_modes --page=0x2a --hex ${drive}
+      sg_start --eject -v ${drive} 2>&1 | grep --ignore-case 'removal prevented'
       umount /mnt`);
   });
 
   test('eject, and eject -t', async () => {
     await sh(`eject ${drive}`);
-    assert.match(await sh(`sg_get_config --current ${drive}`), /Current profile: (0x0|No current profile)/i);
-    await sh(`if mount -o ro,nofail ${drive} /mnt 2>/tmp/why && mountpoint -q /mnt; then
-        # The kernel closes the tray when it opens the drive.
-        umount /mnt; fi
-      eject ${drive}; eject -t ${drive}
+    assert.match(await sh(`set +e; sg_turs -v ${drive} 2>&1; true`), /tray open/i);
+    assert.doesNotMatch(await sh(`sg_get_config ${drive}`), /Current profile: CD-ROM|currentP=1/);
+    assert.equal(await sh('cat /sys/block/sr0/size'), '0');
+    await sh(`
+      eject -t ${drive}
       udevadm settle
       mount -o ro ${drive} /mnt
       cmp /mnt/label.txt /lab/tree-FIRST/label.txt
