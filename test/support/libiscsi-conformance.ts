@@ -104,7 +104,8 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
   // What these look at is a disk's alone.
   {
     luns: ['cd'],
-    tests: /^(Inquiry\.MandatoryVPDSBC|Mandatory\.MandatorySBC|ModeSense6\.Control-SWP|Read10\.Async|Read1[02]\.(ReadProtect|DpoFua))$/,
+    tests:
+      /^(Inquiry\.(BlockLimits|MandatoryVPDSBC)|Mandatory\.MandatorySBC|ModeSense6\.Control-SWP|Read10\.Async|Read1[02]\.(ReadProtect|DpoFua))$/,
     reason: /Not SBC device/,
   },
   // It provokes its sense data by a READ(16), which no drive has.
