@@ -53,6 +53,20 @@ describe('changes between configurations', () => {
     assert.deepEqual(changes.addedLuns, [{ target: 'a', lun: lun(2, '/c') }]);
   });
 
+  test('a CD drive stays, and gets another disc', () => {
+    const drive = (image: string, serial: string) => lun(0, image, { type: 'cdrom', serial });
+    const before = serving(target('a', drive('/a.iso', '1')));
+    const changes = changesBetween(before, serving(target('a', drive('/b.iso', '1'))));
+    assert.deepEqual(changes.changedDiscs, [{ target: 'a', lun: drive('/b.iso', '1') }]);
+    assert.deepEqual([changes.removedLuns, changes.addedLuns], [[], []]);
+    assert.ok(!isEmpty(changes));
+    const other = changesBetween(before, serving(target('a', drive('/b.iso', '2'))));
+    assert.deepEqual(
+      [other.changedDiscs.length, other.removedLuns.length, other.addedLuns.length],
+      [0, 1, 1],
+    );
+  });
+
   test('a logical unit with another setting is replaced', () => {
     const changes = changesBetween(
       serving(target('a', lun(0, '/a'))),
