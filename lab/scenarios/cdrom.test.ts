@@ -87,7 +87,7 @@ scenario('cdrom', { capture: true }, (lab) => {
   test('a mounted disc is locked', async () => {
     await sh(`
       mount -o ro ${drive} /mnt
-      sg_start --eject -v ${drive} 2>&1 | grep --ignore-case 'removal prevented'
+      (sg_start --eject -v ${drive} 2>&1 || true) | grep --ignore-case 'removal prevented'
       umount /mnt`);
   });
 
@@ -95,7 +95,6 @@ scenario('cdrom', { capture: true }, (lab) => {
     await sh(`eject ${drive}`);
     assert.match(await sh(`set +e; sg_turs -v ${drive} 2>&1; true`), /tray open/i);
     assert.doesNotMatch(await sh(`sg_get_config ${drive}`), /Current profile: CD-ROM|currentP=1/);
-    assert.equal(await sh('cat /sys/block/sr0/size'), '0');
     await sh(`
       eject -t ${drive}
       udevadm settle
