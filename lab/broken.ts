@@ -175,6 +175,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ sg_xcopy --on_src/,
   },
   {
+    scenario: 'cdrom',
+    what: 'a locked tray opens',
+    file: 'scsi/removable-medium.js',
+    from: 'this.#preventing.size > 0 ||',
+    to: '',
+    says: /✖ a mounted disc is locked/,
+  },
+  {
     scenario: 'doctor',
     what: 'every device is taken for an adapter',
     file: 'cli/doctor/rdma-ports.js',

@@ -34,6 +34,11 @@ export const RDMA_HOST = '10.0.2.2';
 
 export const TARGET = 'iqn.2026-11.lab:riser';
 
+/** LUN 0 first. */
+function numbered(luns: readonly LunSettings[]): LunSettings[] {
+  return luns.map((settings, lun) => ({ lun, ...settings }));
+}
+
 export class HostRiser {
   readonly #folder: string;
   readonly #configuration: string;
@@ -73,9 +78,8 @@ export class HostRiser {
     const port = await freePort(rdma ? '127.0.0.1' : '127.0.0.2');
     const first = rdma ? 1 : 2;
     const portals = Array.from({ length: links }, (_, link) => `127.0.0.${first + link}:${port}`);
-    const numbered = luns.map((settings, lun) => ({ lun, ...settings }));
     const more = typeof target === 'function' ? target(portals) : target;
-    const targets = [{ name: TARGET, luns: numbered, ...more }];
+    const targets = [{ name: TARGET, luns: numbered(luns), ...more }];
     const configuration = join(folder, 'riser.yaml');
     writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
     const riser = new HostRiser(folder, configuration, port, rdma, measured);
@@ -125,6 +129,17 @@ export class HostRiser {
     this.#rereads = 0;
     this.#process = this.#spawn();
     await this.#process.logged('ready');
+  }
+
+  /** Serve `luns` instead, while it runs; once only. */
+  async reload(...luns: readonly LunSettings[]): Promise<void> {
+    const settings = JSON.parse(readFileSync(this.#configuration, 'utf8')) as {
+      targets: { luns: unknown }[];
+    };
+    settings.targets[0]!.luns = numbered(luns);
+    writeFileSync(this.#configuration, JSON.stringify(settings));
+    this.#process.child.kill('SIGHUP');
+    await this.#process.logged('configuration re-read');
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -125,7 +125,7 @@ export interface BlockDeviceEvents {
 export interface BlockDevice {
   /** What it is, for people: a path, `memory`. */
   readonly description: string;
-  /** 512 or 4096 bytes. */
+  /** 512 or 4096 bytes; 2048 for the disc of a CD drive. */
   readonly blockSize: number;
   /** Bytes, a multiple of `blockSize`. Changes with the `resized` event. */
   readonly size: number;

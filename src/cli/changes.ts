@@ -27,6 +27,8 @@ export interface Changes {
   removedLuns: LunChange[];
   addedTargets: TargetConfiguration[];
   addedLuns: LunChange[];
+  /** Drives that stay and get another disc. */
+  changedDiscs: LunChange[];
   /** Targets that stay, and admit others from now on. */
   securedTargets: TargetConfiguration[];
   changedGroups: PortGroupChange[];
@@ -39,7 +41,7 @@ export interface Changes {
 /**
  * The changes that lead from `before` to `after`.
  *
- * A logical unit with any other setting is removed and added; a target with another alias too, because
+ * A logical unit with any other setting is removed and added, but a CD drive gets its other disc; a target with another alias too, because
  * initiators learn the alias when they log in, and one with other target port groups. Other states of those, other rules or
  * secrets leave sessions alone.
  */
@@ -49,6 +51,7 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     removedLuns: [],
     addedTargets: [],
     addedLuns: [],
+    changedDiscs: [],
     securedTargets: [],
     changedGroups: [],
     securesServer: !isSame(serverSecurity(before), serverSecurity(after)),
@@ -71,13 +74,21 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     const isIn = (luns: LunConfiguration[], lun: LunConfiguration) =>
       luns.some((other) => isSame(other, lun));
     for (const lun of old.luns) {
-      if (!isIn(target.luns, lun)) changes.removedLuns.push({ target: target.name, lun });
+      if (!isIn(target.luns, lun) && !target.luns.some((other) => isSameDrive(lun, other)))
+        changes.removedLuns.push({ target: target.name, lun });
     }
     for (const lun of target.luns) {
-      if (!isIn(old.luns, lun)) changes.addedLuns.push({ target: target.name, lun });
+      if (isIn(old.luns, lun)) continue;
+      const isDrive = old.luns.some((other) => isSameDrive(lun, other));
+      (isDrive ? changes.changedDiscs : changes.addedLuns).push({ target: target.name, lun });
     }
   }
   return changes;
+}
+
+/** Whether two logical units are one CD drive, if maybe with different discs. */
+function isSameDrive(a: LunConfiguration, b: LunConfiguration): boolean {
+  return a.type === 'cdrom' && isSame({ ...a, medium: null }, { ...b, medium: null });
 }
 
 export function isEmpty(changes: Changes): boolean {

@@ -24,14 +24,16 @@ export type Medium =
     };
 
 export interface LunConfiguration {
+  /** `cdrom`: a CD or DVD drive with the medium as its disc, which is read-only and removable. */
+  type: 'disk' | 'cdrom';
   /** 0 to 255. */
   lun: number;
   medium: Medium;
   readOnly: boolean;
   removable: boolean;
   provisioning: Provisioning;
-  /** Bytes. */
-  blockSize: 512 | 4096;
+  /** Bytes; 2048 for a `cdrom` alone. */
+  blockSize: 512 | 2048 | 4096;
   /** Bytes, at least blockSize; the block's own when absent. */
   physicalBlockSize?: number;
   /** Unit serial number; derived from the target's name and the LUN when absent. */
@@ -75,6 +77,15 @@ export interface Configuration extends ServerSecurity {
   portals: Portal[];
   targets: TargetConfiguration[];
 }
+
+/** What a drive has by its nature, whatever disc is in it. */
+export const CDROM = {
+  type: 'cdrom',
+  readOnly: true,
+  removable: true,
+  provisioning: 'full',
+  blockSize: 2048,
+} as const satisfies Partial<LunConfiguration>;
 
 /** Whether two parts of configurations say the same. */
 export function isSame(a: unknown, b: unknown): boolean {

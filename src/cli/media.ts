@@ -54,6 +54,7 @@ async function openDevice(configuration: LunConfiguration, log: Logger): Promise
     return NbdDevice.open(medium.nbd, { blockSize, readOnly, thin, log });
   }
   const { image, create } = medium;
+  if (configuration.type === 'cdrom') checkDisc(image, blockSize);
   if (!existsSync(image)) {
     if (create === undefined) throw missing(image);
     await createImage(image, create);
@@ -61,6 +62,18 @@ async function openDevice(configuration: LunConfiguration, log: Logger): Promise
   const device = await FileDevice.open(image, { blockSize, readOnly, thin });
   for (const limitation of device.limitations) log.warn(`${image}: ${limitation}`);
   return device;
+}
+
+/** A block that is not whole would be lost, and with it the end of a file in the image. */
+function checkDisc(image: string, blockSize: number): void {
+  const status = statSync(image, { throwIfNoEntry: false });
+  if (status === undefined || !status.isFile() || status.size % blockSize === 0) return;
+  const message = `${image} has ${status.size} bytes, which is no whole number of ${blockSize}-byte blocks`;
+  throw new RiserError('DISC_SIZE', message, {
+    by: 'local',
+    costs: 'process',
+    remedy: `It may be no ISO image, or not all of it. If it is whole: truncate --size=%${blockSize} ${image}`,
+  });
 }
 
 /** `/srv/disk.img`, `nbd://host/export`, or `RAM disk`. */
@@ -75,7 +88,8 @@ export function describeMedium(medium: Medium): string {
  * @param size what the medium has, bytes
  */
 export function describeLun(configuration: LunConfiguration, size: number): string {
-  const { medium, readOnly, removable, provisioning, blockSize } = configuration;
+  const { type, medium, readOnly, removable, provisioning, blockSize } = configuration;
+  if (type === 'cdrom') return `${describeMedium(medium)}, ${formatSize(size)}, CD or DVD drive`;
   const traits = [describeMedium(medium), formatSize(size), provisioning, `${blockSize}-byte blocks`];
   if (readOnly) traits.push('read-only');
   if (removable) traits.push('removable');

@@ -20,6 +20,7 @@ const NOT_WITH_CONFIG = [
   'thin',
   'full',
   'memory',
+  'cdrom',
 ];
 
 const append =
@@ -37,6 +38,7 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
     )
     .option('--create <size>', 'make images that do not exist: sparse, SIZE such as 10G', parseSize)
     .option('--memory <size>', 'add a RAM disk (repeatable)', append(parseSize))
+    .option('--cdrom <iso>', 'add a CD or DVD drive with this image as its disc (repeatable)', append(String))
     .option('--read-only', 'refuse writes')
     .option(
       '--portal <address:port>',

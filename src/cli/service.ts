@@ -96,6 +96,7 @@ export class Service {
     const added = [
       ...changes.addedTargets.flatMap((target) => target.luns),
       ...changes.addedLuns.map((change) => change.lun),
+      ...changes.changedDiscs.map((change) => change.lun),
     ];
     const opened = await this.#openMedia(added.filter((lun) => !this.#isServed(lun)));
 
@@ -117,6 +118,8 @@ export class Service {
     for (const target of changes.addedTargets) this.#addTarget(target, opened);
     for (const { target, group } of changes.changedGroups) this.#changeGroup(target, group);
     for (const { target, lun } of changes.addedLuns) this.#addLun(this.#targets.get(target)!, lun, opened);
+    for (const { target, lun } of changes.changedDiscs)
+      await this.#changeDisc(this.#targets.get(target)!, lun, opened);
     for (const portal of changes.removedPortals) {
       this.#log.warn(`portal ${formatPortal(portal)} stays open until the server is started anew`);
     }
@@ -255,6 +258,7 @@ export class Service {
     const { device, reservations, sanitize } = medium;
     served.target.addLun(lun.lun, {
       device,
+      type: lun.type,
       provisioning: lun.provisioning,
       removable: lun.removable,
       ...(lun.physicalBlockSize !== undefined && { physicalBlockSize: lun.physicalBlockSize }),
@@ -264,6 +268,20 @@ export class Service {
     });
     served.luns.set(lun.lun, { configuration: lun, ...medium });
     this.#logLun(served, lun.lun, describeLun(lun, device.size));
+  }
+
+  async #changeDisc(
+    served: ServedTarget,
+    lun: LunConfiguration,
+    media: Map<LunConfiguration, OpenMedium>,
+  ): Promise<void> {
+    const medium = media.get(lun);
+    const before = served.luns.get(lun.lun);
+    if (medium === undefined || before === undefined) return;
+    served.target.changeDisc(lun.lun, medium.device);
+    served.luns.set(lun.lun, { configuration: lun, ...medium });
+    await this.#letGo([before]);
+    this.#logLun(served, lun.lun, `another disc: ${describeLun(lun, medium.device.size)}`);
   }
 
   async #removeTarget(name: string): Promise<void> {

@@ -72,6 +72,7 @@ const WRITE_SAME_LIMIT = 65536;
 const INQUIRY_LENGTH = 255;
 const PAGE_LENGTH = 4096;
 const DISK = 0x00;
+const CD_OR_DVD = 0x05;
 
 /**
  * Ask a unit for everything. Pending unit attention conditions are passed over. `isRdma`: the way to it is, or may be, iSER.
@@ -90,10 +91,11 @@ export async function inspectMedium(
   signal?: AbortSignal,
 ): Promise<UnitTraits> {
   const ask = asking(send, signal);
-  if (description.inquiry.deviceType !== DISK) {
+  const isDisc = description.inquiry.deviceType === CD_OR_DVD;
+  if (description.inquiry.deviceType !== DISK && !isDisc) {
     throw new RiserError(
       'NOT_A_DISK',
-      `the LUN is a device of type ${description.inquiry.deviceType}, no disk`,
+      `the LUN is a device of type ${description.inquiry.deviceType}, neither disk nor CD`,
       {
         by: 'device',
         costs: 'session',
@@ -116,7 +118,8 @@ export async function inspectMedium(
     capacity,
     longCommands,
     extents,
-    readOnly: (mode & 0x80) !== 0,
+    // A disc tells no WP (MMC-6); what can be written is not written here.
+    readOnly: isDisc || (mode & 0x80) !== 0,
     fua: (mode & 0x10) !== 0,
     unmap: capacity.isThin && provisioning.unmap,
     writeSame: longCommands && (await knowsWriteSame(ask, provisioning)),

@@ -8,6 +8,8 @@ import type { SanitizeStore } from './sanitize-store.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
+  /** `disk`: a direct access block device. `cdrom`: a CD or DVD drive, with the device as the disc in it. */
+  readonly type: 'disk' | 'cdrom';
   readonly identity: Identity;
   /** `thin`: UNMAP gives space back, and initiators are told so. `full`: no command unmaps. */
   readonly provisioning: 'thin' | 'full';
@@ -44,6 +46,7 @@ export type LogicalUnitOptions = Pick<LogicalUnitConfiguration, 'identity'> &
   Partial<LogicalUnitConfiguration>;
 
 export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> = {
+  type: 'disk',
   provisioning: 'thin',
   readOnly: false,
   removable: false,
@@ -59,3 +62,17 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   sanitizeStore: null,
   runLater: (call) => call(),
 };
+
+/** What a CD or DVD drive is by its nature. */
+const CDROM: Partial<LogicalUnitConfiguration> = {
+  provisioning: 'full',
+  readOnly: true,
+  removable: true,
+  product: 'DVD-ROM',
+  writeCache: false,
+};
+
+/** `options`, with the defaults of the unit's type. */
+export function completeConfiguration(options: LogicalUnitOptions): LogicalUnitConfiguration {
+  return { ...DEFAULT_CONFIGURATION, ...(options.type === 'cdrom' ? CDROM : {}), ...options };
+}

@@ -31,6 +31,7 @@ export type { ReservationStore, SavedRegistration, SavedReservations } from './r
 export { CopyManager, type CopyHost } from './third-party-copy/copy-manager.js';
 export type { SanitizeStore, SavedSanitize } from './sanitize-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
+export { DISC_BLOCK_SIZE } from './optical-disc.js';
 export { Status } from './status.js';
 export {
   ACCESS_STATES,

@@ -1,5 +1,5 @@
 /**
- * A logical unit: one disk, its device server and its task set (SAM-5 4.6.19).
+ * A logical unit: one disk or CD drive, its device server and its task set (SAM-5 4.6.19).
  *
  * A task's way: {@link LogicalUnit.submit} puts it into the task set; when its turn has come the checks
  * common to all commands are made and `operation.start` is called; the operation asks for Data-Out
@@ -10,7 +10,7 @@
 
 import { BlockOp, BlockStatus, type BlockDevice, type BlockIo } from '../block/device.js';
 import {
-  DEFAULT_CONFIGURATION,
+  completeConfiguration,
   type LogicalUnitConfiguration,
   type LogicalUnitOptions,
 } from './configuration.js';
@@ -57,7 +57,8 @@ export interface LogicalUnitEvents {
 }
 
 export class LogicalUnit {
-  readonly device: BlockDevice;
+  /** The medium; a drive's can be changed. */
+  #device: BlockDevice;
   readonly configuration: LogicalUnitConfiguration;
   /** Bytes of a logical block. */
   readonly blockSize: number;
@@ -86,10 +87,10 @@ export class LogicalUnit {
 
   /** The unit becomes the owner of `device` as far as its events go; closing it stays with the caller. */
   constructor(device: BlockDevice, options: LogicalUnitOptions) {
-    this.device = device;
+    this.#device = device;
     this.blockSize = device.blockSize;
     this.#blockCount = device.size / device.blockSize;
-    this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
+    this.configuration = completeConfiguration(options);
     this.operations = new OperationTable(operationsFor(this.configuration, device));
     this.modePages = new ModePages(this.configuration);
     const { reservationStore, targetPortGroups } = this.configuration;
@@ -104,6 +105,20 @@ export class LogicalUnit {
       runLater: this.configuration.runLater,
     });
     device.events = { resized: () => this.#resized() };
+  }
+
+  get device(): BlockDevice {
+    return this.#device;
+  }
+
+  /** A drive gets another disc, and its tray is closed. Device operations that are under way go on with the one they began with. */
+  changeDisc(device: BlockDevice): void {
+    this.#device.events = null;
+    this.#device = device;
+    this.#blockCount = device.size / this.blockSize;
+    device.events = { resized: () => this.#resized() };
+    this.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED);
+    this.medium.load(this.nexuses);
   }
 
   /** Logical blocks of the medium. */
@@ -125,6 +140,12 @@ export class LogicalUnit {
     return this.device.readOnly || this.configuration.readOnly || this.modePages.softwareWriteProtect;
   }
 
+  /** Why there is no medium: the tray of a CD drive is open then. */
+  get senseWithoutMedium(): SenseCode {
+    const isDrive = this.configuration.type === 'cdrom';
+    return isDrive ? Sense.MEDIUM_NOT_PRESENT_TRAY_OPEN : Sense.MEDIUM_NOT_PRESENT;
+  }
+
   // ---- I_T nexuses ----
 
   /**
@@ -141,7 +162,7 @@ export class LogicalUnit {
   removeNexus(nexus: Nexus): void {
     this.abortTasks((task) => task.nexus === nexus, null, ignoreCompletion);
     this.reservations.lost(nexus);
-    this.medium.allow(nexus);
+    this.medium.removeNexus(nexus);
     this.copies.lost(nexus);
     this.unitAttentions.removeNexus(nexus);
     this.nexuses.delete(nexus);
@@ -439,7 +460,7 @@ export class LogicalUnit {
       }
     }
     if (!this.medium.isPresent && found.ignoresMedium !== true) {
-      this.fail(task, Sense.MEDIUM_NOT_PRESENT);
+      this.fail(task, this.senseWithoutMedium);
       return;
     }
     if (!this.#isWellFormed(task, found)) return;

@@ -72,6 +72,7 @@ export const Sense = {
   ),
   SANITIZE_IN_PROGRESS: code(K.NOT_READY, 0x04, 0x1b, 'logical unit not ready, sanitize in progress'),
   MEDIUM_NOT_PRESENT: code(K.NOT_READY, 0x3a, 0x00, 'medium not present'),
+  MEDIUM_NOT_PRESENT_TRAY_OPEN: code(K.NOT_READY, 0x3a, 0x02, 'medium not present, tray open'),
 
   WRITE_ERROR: code(K.MEDIUM_ERROR, 0x0c, 0x00, 'write error'),
   UNRECOVERED_READ_ERROR: code(K.MEDIUM_ERROR, 0x11, 0x00, 'unrecovered read error'),
@@ -90,8 +91,10 @@ export const Sense = {
     0x04,
     'invalid release of persistent reservation',
   ),
+  INCOMPATIBLE_FORMAT: code(K.ILLEGAL_REQUEST, 0x30, 0x02, 'cannot read medium, incompatible format'),
   SAVING_PARAMETERS_NOT_SUPPORTED: code(K.ILLEGAL_REQUEST, 0x39, 0x00, 'saving parameters not supported'),
   MEDIUM_REMOVAL_PREVENTED: code(K.ILLEGAL_REQUEST, 0x53, 0x02, 'medium removal prevented'),
+  ILLEGAL_MODE_FOR_THIS_TRACK: code(K.ILLEGAL_REQUEST, 0x64, 0x00, 'illegal mode for this track'),
   INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT: code(
     K.ILLEGAL_REQUEST,
     0x0e,

@@ -30,7 +30,7 @@ import { MAX_SENSE_LENGTH } from './sense.js';
 import { thirdPartyCopyPage } from './third-party-copy/page.js';
 
 /** Byte 0 of all INQUIRY data: peripheral qualifier and device type. */
-const DIRECT_ACCESS = 0x00;
+const PERIPHERAL = { disk: 0x00, cdrom: 0x05 } as const;
 /** No logical unit is possible here: qualifier 3h, device type 1Fh (SPC-4 table 174). */
 const ABSENT = 0x7f;
 
@@ -44,8 +44,11 @@ const TPGS_EXPLICIT = 0x20;
 /** 3PC: there are third-party copy commands. */
 const THIRD_PARTY_COPY = 0x08;
 const CMDQUE = 0x02;
-/** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
-const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
+/** No version claimed of: SAM-5, SPC-4, SBC-3 or MMC-6, iSCSI (SPC-4 annex D.7). */
+const VERSION_DESCRIPTORS = {
+  disk: [0x00a0, 0x0460, 0x04c0, 0x0960],
+  cdrom: [0x00a0, 0x0460, 0x04e0, 0x0960],
+} as const;
 
 /** The words of standard INQUIRY data. */
 export interface InquiryNames {
@@ -54,15 +57,15 @@ export interface InquiryNames {
   readonly revision: string;
 }
 
-/** Standard INQUIRY data of a disk. */
+/** Standard INQUIRY data of a logical unit. */
 export function standardInquiry(configuration: LogicalUnitConfiguration): Buffer {
-  const { removable, copyManager, targetPortGroups } = configuration;
-  const data = inquiryHeader(DIRECT_ACCESS, configuration);
+  const { type, removable, copyManager, targetPortGroups } = configuration;
+  const data = inquiryHeader(PERIPHERAL[type], configuration);
   if (removable) data[1] = 0x80;
   if (targetPortGroups.groups.length > 0)
     data[5] = TPGS_IMPLICIT | (targetPortGroups.explicit ? TPGS_EXPLICIT : 0);
   if (copyManager !== null) data[5]! |= THIRD_PARTY_COPY;
-  VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
+  VERSION_DESCRIPTORS[type].forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
   return data;
 }
 
@@ -93,10 +96,10 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
   { code: 0x83, body: deviceIdentification },
   { code: 0x86, body: extendedInquiryData },
-  { code: 0x87, body: modePagePolicy },
+  { code: 0x87, body: modePagePolicy, isSupported: isDisk },
   { code: 0x8f, body: thirdPartyCopyPage, isSupported: (unit) => unit.configuration.copyManager !== null },
-  { code: 0xb0, body: blockLimits },
-  { code: 0xb1, body: blockDeviceCharacteristics },
+  { code: 0xb0, body: blockLimits, isSupported: isDisk },
+  { code: 0xb1, body: blockDeviceCharacteristics, isSupported: isDisk },
   { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
 ];
 
@@ -105,9 +108,13 @@ export function vitalProductDataPage(code: number, unit: LogicalUnit, nexus: Nex
   const found = PAGES.find((p) => p.code === code);
   if (found === undefined || found.isSupported?.(unit) === false) return null;
   const body = found.body(unit, nexus);
-  const header = Buffer.from([DIRECT_ACCESS, code, 0, 0]);
+  const header = Buffer.from([PERIPHERAL[unit.configuration.type], code, 0, 0]);
   putU16(header, 2, body.length);
   return Buffer.concat([header, body]);
+}
+
+function isDisk(unit: LogicalUnit): boolean {
+  return unit.configuration.type === 'disk';
 }
 
 function isThin(unit: LogicalUnit): boolean {
@@ -157,10 +164,10 @@ function numberDesignator(number: number): Buffer {
 const BODY_LENGTH = 0x3c;
 
 /** 86h Extended INQUIRY Data (SPC-4 7.8.7). Offsets are those of the whole page less 4, here and below. */
-function extendedInquiryData(): Buffer {
+function extendedInquiryData(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
-  body[2] = 0x01; // V_SUP: there is a volatile cache
+  if (isDisk(unit)) body[2] = 0x01; // V_SUP: there is a volatile cache
   body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
   body[9] = MAX_SENSE_LENGTH;
   return body;

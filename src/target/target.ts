@@ -8,6 +8,7 @@ import {
   AccessStatus,
   type CopyManager,
   deriveIdentity,
+  DISC_BLOCK_SIZE,
   LogicalUnit,
   type LogicalUnitEvents,
   LogicalUnitInventory,
@@ -62,6 +63,8 @@ export interface TargetOptions extends TargetSecurity {
 export interface LunOptions {
   /** The medium. Closing it stays with the caller, after the LUN or the target has been removed. */
   device: BlockDevice;
+  /** `cdrom`: a CD or DVD drive with the device, of 2048-byte blocks, as its disc. It has no choice about the rest but `serial`. Default: disk. */
+  type?: 'disk' | 'cdrom';
   /** Default: thin, if the device can give space back. */
   provisioning?: 'thin' | 'full';
   readOnly?: boolean;
@@ -86,6 +89,11 @@ interface CompiledSecurity {
 function compile({ access, authentication }: TargetSecurity): CompiledSecurity {
   const users = authentication === undefined ? null : new ChapUsers(authentication);
   return { access: new AccessList(access ?? null, users?.names ?? null), users };
+}
+
+function notADisc({ description, blockSize }: BlockDevice): RiserError {
+  const message = `${description} has blocks of ${blockSize} bytes, and a disc has ${DISC_BLOCK_SIZE}`;
+  return new RiserError('BLOCK_SIZE_INVALID', message, { by: 'local', costs: 'task' });
 }
 
 const PHYSICAL_BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
@@ -168,7 +176,7 @@ export class Target {
    * @throws RiserError `LUN_TAKEN`, `LUN_INVALID`, `BLOCK_SIZE_INVALID`
    */
   addLun(lun: number, options: LunOptions): void {
-    const { device } = options;
+    const { device, type = 'disk' } = options;
     if (!Number.isInteger(lun) || lun < 0 || lun > MAX_LUN) {
       throw new RiserError('LUN_INVALID', `${lun} is no LUN: give a number from 0 to ${MAX_LUN}`, {
         by: 'local',
@@ -182,6 +190,7 @@ export class Target {
       });
     }
     const { physicalBlockSize = device.blockSize } = options;
+    if (type === 'cdrom' && device.blockSize !== DISC_BLOCK_SIZE) throw notADisc(device);
     if (!PHYSICAL_BLOCK_SIZES.includes(physicalBlockSize) || physicalBlockSize < device.blockSize) {
       throw new RiserError('BLOCK_SIZE_INVALID', `a physical block cannot have ${physicalBlockSize} bytes`, {
         by: 'local',
@@ -192,11 +201,11 @@ export class Target {
     const identity = deriveIdentity({
       targetName: this.name,
       lun,
-      image: device.description,
+      // A drive stays the same one with another disc.
+      image: type === 'cdrom' ? 'cdrom' : device.description,
       ...(options.serial !== undefined && { serialNumber: options.serial }),
     });
-    const unit = new LogicalUnit(device, {
-      identity,
+    const ofDisk = {
       provisioning: options.provisioning ?? (device.unmapGranularity > 0 ? 'thin' : 'full'),
       readOnly: options.readOnly ?? false,
       removable: options.removable ?? false,
@@ -205,13 +214,30 @@ export class Target {
       targetPortGroups: this.portGroups,
       copyManager: this.#copyManager,
       sanitizeStore: options.sanitize ?? null,
-      runLater: (call) => void setImmediate(call),
-    });
+      runLater: (call: () => void) => void setImmediate(call),
+    } as const;
+    const unit = new LogicalUnit(device, { identity, type, ...(type === 'disk' && ofDisk) });
     unit.events = this.#unitEvents(lun);
     if (unit.sanitizer.state === 'running')
       this.#log.warn(`${this.name} LUN ${lun}: sanitizing ${device.description} begins anew after a restart`);
     unit.sanitizer.carryOn();
     this.inventory.add(lun, unit);
+  }
+
+  /**
+   * Put another disc into the drive that is logical unit `lun`; its tray is closed then, and initiators are told. The disc that was in it
+   * is no longer used by new commands; closing it, which waits for the others, stays with the caller.
+   *
+   * @throws RiserError `LUN_INVALID` where there is no drive, `BLOCK_SIZE_INVALID`
+   */
+  changeDisc(lun: number, device: BlockDevice): void {
+    const unit = this.inventory.get(lun);
+    if (unit?.configuration.type !== 'cdrom') {
+      const message = `target ${this.name} has no CD drive as LUN ${lun}`;
+      throw new RiserError('LUN_INVALID', message, { by: 'local', costs: 'task' });
+    }
+    if (device.blockSize !== DISC_BLOCK_SIZE) throw notADisc(device);
+    unit.changeDisc(device);
   }
 
   /** Stop serving logical unit `lun`; its tasks are aborted. */

@@ -32,10 +32,12 @@ const LATE_MS = 600;
 const FAMILY_TIMEOUT_MS = 120_000;
 
 /** The LUNs in order of their numbers. */
-export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e', 'slow'] as const;
+export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e', 'slow', 'cd'] as const;
 export type Lun = (typeof LUNS)[number];
 
 const ALL_KINDS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
+/** The other families are of commands that a CD drive lacks, or skip all of their tests on what is no disk. */
+const WITH_CD = [...ALL_KINDS, 'cd'] as const;
 const WRITABLE = ['thin', 'full', 'thin4096'] as const;
 /** With some tests that need several logical blocks in a physical one. */
 const WRITABLE_AND_512E = [...WRITABLE, 'thin512e'] as const;
@@ -49,9 +51,9 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   CompareAndWrite: WRITABLE_AND_512E,
   ExtendedCopy: WRITABLE_AND_512E,
   GetLBAStatus: WRITABLE,
-  Inquiry: ALL_KINDS,
-  Mandatory: ALL_KINDS,
-  ModeSense6: ALL_KINDS,
+  Inquiry: WITH_CD,
+  Mandatory: WITH_CD,
+  ModeSense6: WITH_CD,
   NoMedia: ['removable'],
   OrWrite: WRITABLE,
   PrinReadKeys: WRITABLE,
@@ -66,17 +68,17 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   Prefetch16: ALL_KINDS,
   PreventAllow: ['thin', 'removable'],
   Read6: ALL_KINDS,
-  Read10: ALL_KINDS,
-  Read12: ALL_KINDS,
+  Read10: WITH_CD,
+  Read12: WITH_CD,
   Read16: ALL_KINDS,
-  ReadCapacity10: ALL_KINDS,
+  ReadCapacity10: WITH_CD,
   ReadCapacity16: ALL_KINDS,
   ReadDefectData10: ALL_KINDS,
   ReadDefectData12: ALL_KINDS,
   ReadOnly: ['readOnly'],
   // It copies onto the LUN.
   ReceiveCopyResults: [...WRITABLE, 'removable'],
-  ReportSupportedOpcodes: ALL_KINDS,
+  ReportSupportedOpcodes: WITH_CD,
   Reserve6: ONCE,
   'Sanitize.BlockErase': SANITIZED,
   'Sanitize.BlockEraseReserved': SANITIZED,
@@ -90,8 +92,8 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   'Sanitize.Reservations': SANITIZED,
   // It looks for an operation that is still under way after some seconds, and looks again a minute later.
   'Sanitize.Reset': ['slow'],
-  StartStopUnit: ['thin', 'removable'],
-  TestUnitReady: ALL_KINDS,
+  StartStopUnit: ['thin', 'removable', 'cd'],
+  TestUnitReady: WITH_CD,
   Unmap: WRITABLE_AND_512E,
   Verify10: WRITABLE,
   Verify12: WRITABLE,
@@ -139,6 +141,15 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
   },
   { luns: ['full'], tests: /^Unmap\.VPD$/, reason: /UNMAP is not implemented/ },
   { luns: ['thin'], tests: /^(PreventAllow|StartStopUnit)\./, reason: /not removable/ },
+  // What these look at is a disk's alone.
+  {
+    luns: ['cd'],
+    tests:
+      /^(Inquiry\.(BlockLimits|MandatoryVPDSBC)|Mandatory\.MandatorySBC|ModeSense6\.Control-SWP|Read10\.Async|Read1[02]\.(ReadProtect|DpoFua))$/,
+    reason: /Not SBC device/,
+  },
+  // It provokes its sense data by a READ(16), which no drive has.
+  { luns: ['cd'], tests: /^ModeSense6\.Control-D_SENSE$/, reason: /READ16 is not implemented/ },
   // These transfer 8000 blocks, more bytes than one command may when a block has 4096.
   { luns: ['thin4096'], tests: /^(Read10|Write10)\.Async$/, reason: /the test did nothing/ },
   // No image promises what WRITE ATOMIC does; where it is, it takes any place and any length.
@@ -229,6 +240,7 @@ export function libiscsiConformance(
         { device: new MemoryDevice({ size: SIZE, blockSize: 4096 }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), physicalBlockSize: 4096 },
         { device: new LateDevice({ size: SLOW_SIZE }) },
+        { device: new MemoryDevice({ size: SIZE, blockSize: 2048 }), type: 'cdrom' },
       ];
       target = await TestTarget.start(luns, { transport });
     });

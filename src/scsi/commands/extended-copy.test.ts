@@ -272,7 +272,7 @@ describe('what an EXTENDED COPY may touch', () => {
     assert.equal(copy(a, b), senseText(Sense.THIRD_PARTY_DEVICE_FAILURE));
     assert.equal(copy(b, a), 'GOOD');
     assert.equal(copy(a, c), 'GOOD');
-    c.unit.medium.isPresent = false;
+    c.unit.medium.eject(c.unit.nexuses);
     assert.equal(copy(a, c), senseText(Sense.THIRD_PARTY_DEVICE_FAILURE));
     assert.equal(copy(c, a), senseText(Sense.THIRD_PARTY_DEVICE_FAILURE));
   });

@@ -9,6 +9,7 @@ import { copyResultsOperations } from './copy-results.js';
 import { extendedCopyOperations } from './extended-copy.js';
 import { inquiryOperations } from './inquiry.js';
 import { modeOperations } from './mode.js';
+import { multimediaOperations } from './multimedia.js';
 import { orwriteOperations } from './orwrite.js';
 import { persistentReserveInOperations } from './persistent-reserve-in.js';
 import { persistentReserveOutOperations } from './persistent-reserve-out.js';
@@ -51,5 +52,6 @@ const OPERATIONS: readonly Operation[] = [
 
 /** The operations that a logical unit of this configuration has on `device`. */
 export function operationsFor(configuration: LogicalUnitConfiguration, device: BlockDevice): Operation[] {
-  return OPERATIONS.filter((operation) => operation.isSupported?.(configuration, device) ?? true);
+  const operations = configuration.type === 'cdrom' ? multimediaOperations : OPERATIONS;
+  return operations.filter((operation) => operation.isSupported?.(configuration, device) ?? true);
 }

@@ -90,11 +90,14 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
     return;
   }
   const isLong = headerLength === LONG_HEADER && (cdb[1]! & LLBAA) !== 0;
-  const descriptor = (cdb[1]! & DBD) !== 0 ? Buffer.alloc(0) : blockDescriptor(unit, isLong);
+  // CD drives have neither a block descriptor nor a device-specific parameter (MMC-6).
+  const isDisk = unit.configuration.type === 'disk';
+  modePages.showLock(unit.medium.isRemovalPrevented);
+  const descriptor = (cdb[1]! & DBD) !== 0 || !isDisk ? Buffer.alloc(0) : blockDescriptor(unit, isLong);
   const pages = page === null ? modePages.pages : [page];
   const header = Buffer.alloc(headerLength);
   const data = Buffer.concat([header, descriptor, ...pages.map((p) => valuesOf(p, pageControl))]);
-  const deviceSpecific = DPOFUA | (unit.isWriteProtected ? WP : 0);
+  const deviceSpecific = isDisk ? DPOFUA | (unit.isWriteProtected ? WP : 0) : 0;
   if (headerLength === SHORT_HEADER) {
     data[0] = data.length - 1;
     data[2] = deviceSpecific;

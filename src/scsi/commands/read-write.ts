@@ -45,7 +45,8 @@ function startRead6(task: Task, unit: LogicalUnit): void {
   read(task, unit, blockCountField(task.cdb) || DEFAULT_TRANSFER_LENGTH_6);
 }
 
-function read(task: Task, unit: LogicalUnit, blocks: number): void {
+/** Answer with `blocks` blocks from the CDB's logical block address on; `task.fua` is set. */
+export function read(task: Task, unit: LogicalUnit, blocks: number): void {
   const lba = logicalBlockAddress(task.cdb);
   if (!isAcceptable(task, unit, lba, blocks)) return;
   const blockSize = unit.blockSize;
@@ -82,7 +83,7 @@ function readIntoBuffer(task: Task, unit: LogicalUnit): void {
   unit.startDevice(task);
 }
 
-function readDone(task: Task, unit: LogicalUnit): void {
+export function readDone(task: Task, unit: LogicalUnit): void {
   if (task.status !== BlockStatus.GOOD) {
     unit.failMedium(task);
   } else if (task.op === BlockOp.FLUSH) {

@@ -40,6 +40,7 @@ export const unitOperations: readonly Operation[] = [
     name: 'READ CAPACITY(16)',
     opcode: 0x9e,
     serviceAction: 0x10,
+    isSupported: ({ type }) => type === 'disk',
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     runsUpTo: AccessState.STANDBY,
@@ -68,7 +69,7 @@ export const unitOperations: readonly Operation[] = [
 /** REQUEST SENSE (SPC-4 6.39): the pending unit attention, else the state of the unit. */
 function startRequestSense(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
-  const medium: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
+  const medium: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : unit.senseWithoutMedium;
   const state = unit.targetPortGroups.refusal(nexus, AccessState.ACTIVE_NON_OPTIMIZED) ?? medium;
   const sense = new SenseData();
   const isDescriptor = (cdb[1]! & 0x01) !== 0;
@@ -129,7 +130,9 @@ function startStartStopUnit(task: Task, unit: LogicalUnit): void {
       unit.failField(task, 4, 1);
       return;
     }
-    if (unit.medium.isRemovalPrevented) {
+    // A tray that somebody has locked may be closed, not opened.
+    const isPreventable = (flags & START) === 0 || unit.configuration.type === 'disk';
+    if (isPreventable && unit.medium.isRemovalPrevented) {
       unit.fail(task, Sense.MEDIUM_REMOVAL_PREVENTED);
       return;
     }
@@ -152,27 +155,31 @@ function startStopFlushed(task: Task, unit: LogicalUnit): void {
 function startStop(task: Task, unit: LogicalUnit): void {
   const flags = task.cdb[4]!;
   if ((flags & LOEJ) !== 0) {
-    const loads = (flags & START) !== 0;
-    if (loads && !unit.medium.isPresent) {
+    if ((flags & START) === 0) unit.medium.eject(unit.nexuses);
+    else if (!unit.medium.isPresent) {
       unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, task.nexus);
+      unit.medium.load(unit.nexuses);
     }
-    unit.medium.isPresent = loads;
   }
   unit.good(task);
 }
 
-/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; the values 10b and 11b are obsolete. */
+const PREVENT = 0x01;
+const PERSISTENT = 0x02;
+
+/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; 10b and 11b are obsolete for disks, and persistent for drives (MMC-6). */
 function startPreventAllow(task: Task, unit: LogicalUnit): void {
-  const prevent = task.cdb[4]! & 0x03;
-  if (prevent > 1) {
+  const prevents = (task.cdb[4]! & PREVENT) !== 0;
+  const persistently = (task.cdb[4]! & PERSISTENT) !== 0;
+  if (persistently && unit.configuration.type === 'disk') {
     unit.failField(task, 4, 1);
     return;
   }
-  if (prevent === 1 && unit.reservations.persistent.excludes(task.nexus, false)) {
+  if (prevents && unit.reservations.persistent.excludes(task.nexus, false)) {
     unit.reservationConflict(task);
     return;
   }
-  if (prevent === 1) unit.medium.prevent(task.nexus);
-  else unit.medium.allow(task.nexus);
+  if (prevents) unit.medium.prevent(task.nexus, persistently);
+  else unit.medium.allow(task.nexus, persistently);
   unit.good(task);
 }
