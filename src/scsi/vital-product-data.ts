@@ -27,8 +27,8 @@ const VERSION_SPC_4 = 0x06;
 const HISUP = 0x10;
 const RESPONSE_DATA_FORMAT = 0x02;
 const CMDQUE = 0x02;
-/** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
-const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
+/** No version claimed of: SAM-5, SPC-4, SBC-3 (SPC-4 annex D.7). The transport's comes behind them. */
+const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0];
 
 /** The words of standard INQUIRY data. */
 export interface InquiryNames {
@@ -37,11 +37,13 @@ export interface InquiryNames {
   readonly revision: string;
 }
 
-/** Standard INQUIRY data of a disk. */
-export function standardInquiry(names: InquiryNames, removable: boolean): Buffer {
+/** Standard INQUIRY data of a disk, as it tells it to `nexus`. */
+export function standardInquiry(names: InquiryNames, removable: boolean, nexus: Nexus): Buffer {
   const data = inquiryHeader(DIRECT_ACCESS, names);
   if (removable) data[1] = 0x80;
-  VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
+  [...VERSION_DESCRIPTORS, nexus.versionDescriptor ?? 0].forEach((descriptor, i) => {
+    putU16(data, 58 + 2 * i, descriptor);
+  });
   return data;
 }
 

@@ -22,7 +22,7 @@ export const inquiryOperations: readonly Operation[] = [
         if (pageCode !== 0) unit.failField(task, 2);
         else {
           const { configuration } = unit;
-          unit.reply(task, standardInquiry(configuration, configuration.removable), allocationLength);
+          unit.reply(task, standardInquiry(configuration, configuration.removable, task.nexus), allocationLength);
         }
         return;
       }
