@@ -44,10 +44,10 @@ const TPGS_EXPLICIT = 0x20;
 /** 3PC: there are third-party copy commands. */
 const THIRD_PARTY_COPY = 0x08;
 const CMDQUE = 0x02;
-/** No version claimed of: SAM-5, SPC-4, SBC-3 or MMC-6, iSCSI (SPC-4 annex D.7). */
+/** No version claimed of: SAM-5, SPC-4, SBC-3 or MMC-6 (SPC-4 annex D.7). The transport's comes behind them. */
 const VERSION_DESCRIPTORS = {
-  disk: [0x00a0, 0x0460, 0x04c0, 0x0960],
-  cdrom: [0x00a0, 0x0460, 0x04e0, 0x0960],
+  disk: [0x00a0, 0x0460, 0x04c0],
+  cdrom: [0x00a0, 0x0460, 0x04e0],
 } as const;
 
 /** The words of standard INQUIRY data. */
@@ -57,15 +57,17 @@ export interface InquiryNames {
   readonly revision: string;
 }
 
-/** Standard INQUIRY data of a logical unit. */
-export function standardInquiry(configuration: LogicalUnitConfiguration): Buffer {
+/** Standard INQUIRY data of a logical unit, as it tells it to `nexus`. */
+export function standardInquiry(configuration: LogicalUnitConfiguration, nexus: Nexus): Buffer {
   const { type, removable, copyManager, targetPortGroups } = configuration;
   const data = inquiryHeader(PERIPHERAL[type], configuration);
   if (removable) data[1] = 0x80;
   if (targetPortGroups.groups.length > 0)
     data[5] = TPGS_IMPLICIT | (targetPortGroups.explicit ? TPGS_EXPLICIT : 0);
   if (copyManager !== null) data[5]! |= THIRD_PARTY_COPY;
-  VERSION_DESCRIPTORS[type].forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
+  [...VERSION_DESCRIPTORS[type], nexus.versionDescriptor ?? 0].forEach((descriptor, i) => {
+    putU16(data, 58 + 2 * i, descriptor);
+  });
   return data;
 }
 

@@ -23,7 +23,7 @@ export const inquiryOperations: readonly Operation[] = [
       const allocationLength = getU16(cdb, 3);
       if ((cdb[1]! & EVPD) === 0) {
         if (pageCode !== 0) unit.failField(task, 2);
-        else unit.reply(task, standardInquiry(unit.configuration), allocationLength);
+        else unit.reply(task, standardInquiry(unit.configuration, task.nexus), allocationLength);
         return;
       }
       const page = vitalProductDataPage(pageCode, unit, task.nexus);

@@ -118,8 +118,8 @@ describe('REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36)', () => {
 
   test('basic and extended', () => {
     const target = new FakeTarget();
-    assert.equal(target.run(cdb(0, 255)).dataIn.toString('hex'), 'de030000');
-    assert.equal(target.run(cdb(0x80, 255)).dataIn.toString('hex'), 'de03000c' + '00'.repeat(12));
+    assert.equal(target.run(cdb(0, 255)).dataIn.toString('hex'), 'de070000');
+    assert.equal(target.run(cdb(0x80, 255)).dataIn.toString('hex'), 'de07000c' + '00'.repeat(12));
   });
 
   test('the allocation length is at least 4', () => {

@@ -143,8 +143,8 @@ function oneCommand(operation: Operation | null, withTimeouts: boolean): Buffer 
 const REPD = 0x80;
 /** ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, QUERY TASK, TARGET RESET. */
 const FUNCTIONS = 0x80 | 0x40 | 0x10 | 0x08 | 0x04 | 0x02;
-/** QUERY TASK SET, I_T NEXUS RESET. */
-const MORE_FUNCTIONS = 0x02 | 0x01;
+/** QUERY ASYNCHRONOUS EVENT, QUERY TASK SET, I_T NEXUS RESET. */
+const MORE_FUNCTIONS = 0x04 | 0x02 | 0x01;
 const BASIC_LENGTH = 4;
 const EXTENDED_LENGTH = 16;
 
