@@ -10,6 +10,7 @@ packages=(
   nbdkit            # an NBD server, as qemu-nbd of qemu-utils is
   libnbd-bin        # nbdinfo, nbdcopy
   fio               # verified load through its NBD engine
+  xorriso           # ISO images
   strace            # which system calls were made before an acknowledgement
   tgt               # tgtd, for the benchmark
 

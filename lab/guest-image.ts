@@ -22,6 +22,7 @@ const TO_RUN: readonly Need[] = [
   ['qemu-system-x86_64', 'qemu-system-x86'],
   ['tshark', 'tshark'],
   ['iscsi-test-cu', 'libiscsi-bin'],
+  ['xorriso', 'xorriso'],
 ];
 
 const TO_BUILD: readonly Need[] = [

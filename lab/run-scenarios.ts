@@ -20,11 +20,13 @@ const LONGEST_RUN = 20 * 60_000;
 
 /** Scenarios that run when they are asked for by name, and not with all tests: these are to take no more than half an hour. */
 export const ON_DEMAND: ReadonlySet<string> = new Set([
+  'alua',
   'conformance',
   'iser-io',
   'iser-peers',
   'iser-targets',
   'multipath',
+  'native-addresses',
   'native-bench',
   'native-initiator',
   'native-iwarp',

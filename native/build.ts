@@ -112,7 +112,9 @@ function build(): void {
     const output = join(folder(), 'riser-verbs.node');
     // libstdc++ is there wherever Node is; within the addon it would ask for the newest glibc.
     const strip = values.asan ? [] : ['-s'];
-    run(compiler, ['-shared', ...sanitizers, ...strip, '-o', output, ...sources.map(object), '-ldl']);
+    // A thread that connects may outlast the Node thread that loaded it: its code has to stay.
+    const linking = ['-shared', '-pthread', '-Wl,-z,nodelete', ...sanitizers, ...strip];
+    run(compiler, [...linking, '-o', output, ...sources.map(object), '-ldl']);
     console.log(output);
   } finally {
     rmSync(objects, { recursive: true, force: true });

@@ -1,7 +1,16 @@
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "connection_manager.h"
@@ -61,29 +70,84 @@ struct Parameters {
   rdma_conn_param conn{};
 };
 
-/** rdma_connect on a thread of its own: that of siw waits until TCP is connected, or has given up. */
-class Connecting : public Napi::AsyncWorker {
- public:
-  Connecting(const Napi::CallbackInfo& info, std::shared_ptr<IdCore> id)
-      : AsyncWorker(info[4].As<Napi::Function>()), id_(std::move(id)), parameters_(info) {}
-
- protected:
-  void Execute() override {
-    if (lib.rdma_connect(id_->id, &parameters_.conn) != 0) errno_ = errno;
-  }
-  std::vector<napi_value> GetResult(Napi::Env env) override { return {Napi::Number::New(env, errno_)}; }
-
- private:
-  std::shared_ptr<IdCore> id_;
-  Parameters parameters_;
-  int errno_ = 0;
-};
-
 void check(Napi::Env env, const char* call, int result) {
   if (result != 0) throw systemError(env, call, errno);
 }
 
 }  // namespace
+
+/**
+ * rdma_connect on a thread of its own, and how its end is told: that of siw waits until TCP is connected, or has given up. Nothing waits
+ * for it, not even the process's end; but siw destroys no queue pair that connects, so whoever gives up interrupts it.
+ */
+struct ConnectionId::Attempt {
+  Attempt(const Napi::CallbackInfo& info, std::shared_ptr<IdCore> core)
+      : id(std::move(core)), parameters(info), told(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (told < 0) throw systemError(info.Env(), "eventfd", errno);
+  }
+  Attempt(const Attempt&) = delete;
+  ~Attempt() { ::close(told); }
+
+  void run() {
+    letInterrupt();
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      isRunning = !isGivenUp;
+      thread = pthread_self();
+    }
+    if (isRunning && lib.rdma_connect(id->id, &parameters.conn) != 0) error = errno;
+    std::lock_guard<std::mutex> lock(mutex);
+    isRunning = false;
+    const uint64_t one = 1;
+    if (write(told, &one, sizeof one) < 0) return;
+  }
+
+  void giveUp() {
+    // The thread may be on its way into the kernel.
+    for (int i = 0; i < INTERRUPTS; i++) {
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        isGivenUp = true;
+        if (!isRunning) return;
+        pthread_kill(thread, INTERRUPT);
+      }
+      pollfd end = {told, POLLIN, 0};
+      if (poll(&end, 1, 1) > 0) return;
+    }
+  }
+
+  std::shared_ptr<IdCore> id;
+  Parameters parameters;
+  const int told;
+  std::atomic<int> error{0};
+
+ private:
+  /** Ignored unless somebody asks for it, which nobody does in practice. */
+  static constexpr int INTERRUPT = SIGURG;
+  /** A millisecond each. */
+  static constexpr int INTERRUPTS = 100;
+
+  /** A signal ends a call of the system if somebody handles it; who does already goes on to. */
+  static void letInterrupt() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+      struct sigaction action {};
+      sigaction(INTERRUPT, nullptr, &action);
+      if (action.sa_handler != SIG_DFL) return;
+      action.sa_handler = [](int) {};
+      sigaction(INTERRUPT, &action, nullptr);
+    });
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, INTERRUPT);
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  }
+
+  std::mutex mutex;
+  pthread_t thread{};
+  bool isRunning = false;
+  bool isGivenUp = false;
+};
 
 IdCore::~IdCore() {
   if (id != nullptr) lib.rdma_destroy_id(id);
@@ -99,6 +163,8 @@ Napi::Function ConnectionId::define(Napi::Env env) {
                       InstanceMethod<&ConnectionId::addresses>("addresses"),
                       InstanceMethod<&ConnectionId::transition>("transition"),
                       InstanceMethod<&ConnectionId::connect>("connect"),
+                      InstanceMethod<&ConnectionId::connectError>("connectError"),
+                      InstanceMethod<&ConnectionId::giveUp>("giveUp"),
                       InstanceMethod<&ConnectionId::establish>("establish"),
                       InstanceMethod<&ConnectionId::accept>("accept"),
                       InstanceMethod<&ConnectionId::reject>("reject"),
@@ -114,6 +180,10 @@ ConnectionId::ConnectionId(const Napi::CallbackInfo& info) : Wrap(info) {
   auto* key = reinterpret_cast<void*>(static_cast<uintptr_t>(wholeNumber(info, 1, UINT32_MAX)));
   check(info.Env(), "rdma_create_id", lib.rdma_create_id(core->channel->channel, &core->id, key, RDMA_PS_TCP));
   core_ = std::move(core);
+}
+
+ConnectionId::~ConnectionId() {
+  if (attempt_) attempt_->giveUp();
 }
 
 const std::shared_ptr<IdCore>& ConnectionId::core(Napi::Env env) const {
@@ -175,9 +245,9 @@ Napi::Value ConnectionId::addresses(const Napi::CallbackInfo& info) {
 
 /**
  * transition(queuePair, state, access, responderResources, initiatorDepth): to IBV_QPS_INIT, RTR or RTS, with what the connection
- * manager knows of the path, and `access` of ibv_access_flags for the peer.
+ * manager knows of the path, and `access` of ibv_access_flags for the peer. The path's MTU in bytes, 0 where the state has none.
  */
-void ConnectionId::transition(const Napi::CallbackInfo& info) {
+Napi::Value ConnectionId::transition(const Napi::CallbackInfo& info) {
   const auto& queuePair = QueuePair::from(info.Env(), info[0])->core(info.Env());
   ibv_qp_attr attr{};
   int mask = 0;
@@ -187,12 +257,28 @@ void ConnectionId::transition(const Napi::CallbackInfo& info) {
   if ((mask & IBV_QP_MAX_DEST_RD_ATOMIC) != 0) attr.max_dest_rd_atomic = static_cast<uint8_t>(wholeNumber(info, 3, 255));
   if ((mask & IBV_QP_MAX_QP_RD_ATOMIC) != 0) attr.max_rd_atomic = static_cast<uint8_t>(wholeNumber(info, 4, 255));
   if (int error = lib.ibv_modify_qp(queuePair->qp, &attr, mask)) throw systemError(info.Env(), "ibv_modify_qp", error);
+  return Napi::Number::New(info.Env(), (mask & IBV_QP_PATH_MTU) != 0 ? 128 << static_cast<int>(attr.path_mtu) : 0);
 }
 
-/** connect(queuePair, privateData, responderResources, initiatorDepth, done): `done` is called with an errno, or 0 */
-void ConnectionId::connect(const Napi::CallbackInfo& info) {
-  if (!info[4].IsFunction()) throw Napi::TypeError::New(info.Env(), "a function is expected");
-  (new Connecting(info, resolved(info.Env())))->Queue();
+/**
+ * connect(queuePair, privateData, responderResources, initiatorDepth): a descriptor that can be read when {@link connectError} is
+ * known.
+ */
+Napi::Value ConnectionId::connect(const Napi::CallbackInfo& info) {
+  if (attempt_) throw Napi::TypeError::New(info.Env(), "the connection's identifier connects already");
+  auto attempt = std::make_shared<Attempt>(info, resolved(info.Env()));
+  try {
+    std::thread([attempt] { attempt->run(); }).detach();
+  } catch (const std::system_error& error) {
+    throw systemError(info.Env(), "pthread_create", error.code().value());
+  }
+  attempt_ = std::move(attempt);
+  return Napi::Number::New(info.Env(), attempt_->told);
+}
+
+/** connectError(): the errno of rdma_connect, or 0 */
+Napi::Value ConnectionId::connectError(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), attempt_ ? attempt_->error.load() : 0);
 }
 
 /** establish(): InfiniBand and RoCE, when the peer has answered and the queue pair is ready */
@@ -222,4 +308,14 @@ void ConnectionId::communicationEstablished(const Napi::CallbackInfo& info) {
   lib.rdma_notify(core(info.Env())->id, IBV_EVENT_COMM_EST);
 }
 
-void ConnectionId::close(const Napi::CallbackInfo&) { core_.reset(); }
+/** giveUp(): if it connects, that fails now */
+void ConnectionId::giveUp(const Napi::CallbackInfo&) {
+  if (attempt_) attempt_->giveUp();
+}
+
+/** A thread that connects it at this moment keeps it until that is over. */
+void ConnectionId::close(const Napi::CallbackInfo&) {
+  if (attempt_) attempt_->giveUp();
+  attempt_.reset();
+  core_.reset();
+}

@@ -41,11 +41,13 @@ class ConnectionId : public Wrap<ConnectionId> {
 
   /** new ConnectionId(channel, key): `key` comes with its events */
   explicit ConnectionId(const Napi::CallbackInfo& info);
+  ~ConnectionId() override;
 
   /** For an identifier that came with a request: an object of the class without one, which {@link adopt} gives it. */
   void adopt(std::shared_ptr<IdCore> core) { core_ = std::move(core); }
 
  private:
+  struct Attempt;
   const std::shared_ptr<IdCore>& core(Napi::Env env) const;
   const std::shared_ptr<IdCore>& resolved(Napi::Env env) const;
   void setKey(const Napi::CallbackInfo& info);
@@ -55,8 +57,10 @@ class ConnectionId : public Wrap<ConnectionId> {
   void resolveRoute(const Napi::CallbackInfo& info);
   Napi::Value device(const Napi::CallbackInfo& info);
   Napi::Value addresses(const Napi::CallbackInfo& info);
-  void transition(const Napi::CallbackInfo& info);
-  void connect(const Napi::CallbackInfo& info);
+  Napi::Value transition(const Napi::CallbackInfo& info);
+  Napi::Value connect(const Napi::CallbackInfo& info);
+  Napi::Value connectError(const Napi::CallbackInfo& info);
+  void giveUp(const Napi::CallbackInfo& info);
   void establish(const Napi::CallbackInfo& info);
   void accept(const Napi::CallbackInfo& info);
   void reject(const Napi::CallbackInfo& info);
@@ -65,4 +69,5 @@ class ConnectionId : public Wrap<ConnectionId> {
   void close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<IdCore> core_;
+  std::shared_ptr<Attempt> attempt_;
 };

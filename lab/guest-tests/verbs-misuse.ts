@@ -149,7 +149,7 @@ describe('handles', () => {
     const channel = new EventChannel();
     const id = new ConnectionId(channel, 5);
     const nothing = new Uint8Array(0);
-    assert.throws(() => id.connect(handles.pair, nothing, 1, 1, () => undefined), /no device yet/);
+    assert.throws(() => id.connect(handles.pair, nothing, 1, 1), /no device yet/);
     assert.throws(() => id.accept(handles.pair, nothing, 1, 1), /no device yet/);
     assert.throws(() => id.resolveRoute(10), /no device yet/);
     assert.throws(() => id.transition(handles.pair, 1, 0, 1, 1), Error);

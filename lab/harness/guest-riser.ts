@@ -26,6 +26,8 @@ export interface GuestRiserOptions {
   readonly image?: string;
   /** A configuration file of the scenario's folder for {@link NAME}, instead. */
   readonly configuration?: string;
+  /** More of its options. */
+  readonly flags?: string;
 }
 
 export interface GuestRiser {
@@ -42,7 +44,7 @@ export interface GuestRiser {
 export async function startGuestRiser(
   guest: Guest,
   folder: string,
-  { portal, memory = '256M', image, configuration }: GuestRiserOptions,
+  { portal, memory = '256M', image, configuration, flags = '' }: GuestRiserOptions,
 ): Promise<GuestRiser> {
   const medium = image === undefined ? `--memory ${memory}` : `/dev/shm/riser.img --create ${image}`;
   const what =
@@ -52,7 +54,7 @@ export async function startGuestRiser(
   await guest.sh(
     `ulimit -l unlimited
     rm -f /lab/${LOG}
-    setsid ${GUEST_PROGRAM} serve ${what} --json-logs --log-level debug >/lab/${LOG} 2>&1 &
+    setsid ${GUEST_PROGRAM} serve ${what} ${flags} --json-logs --log-level debug >/lab/${LOG} 2>&1 &
     echo $! >${PID_FILE}
     until grep -q '"ready' /lab/${LOG}; do kill -0 $!; sleep 0.2; done`,
     { limit: COMMAND_LIMIT },

@@ -15,10 +15,12 @@ export const PROGRAM = process.env['RISER_LAB_PROGRAM'] ?? join(ROOT, 'dist/cli/
 /** A logical unit as the configuration file has it. */
 export type LunSettings = Record<string, unknown>;
 
+type Settings = Record<string, unknown>;
+
 /** What the configuration file says besides. */
 export interface MoreSettings {
-  /** Of the target. */
-  target?: Record<string, unknown>;
+  /** Of the target; it may name the portals. */
+  target?: Settings | ((portals: readonly string[]) => Settings);
   /** Of all. */
   server?: Record<string, unknown>;
   /** Be ready for {@link HostRiser.memory}. */
@@ -32,10 +34,17 @@ export const RDMA_HOST = '10.0.2.2';
 
 export const TARGET = 'iqn.2026-11.lab:riser';
 
+/** LUN 0 first. */
+function numbered(luns: readonly LunSettings[]): LunSettings[] {
+  return luns.map((settings, lun) => ({ lun, ...settings }));
+}
+
 export class HostRiser {
   readonly #folder: string;
   readonly #configuration: string;
   #process: CliProcess;
+  /** Times that it has read its configuration anew. */
+  #rereads = 0;
   readonly port: number;
   readonly #isRdma: boolean;
   readonly #isMeasured: boolean;
@@ -69,8 +78,8 @@ export class HostRiser {
     const port = await freePort(rdma ? '127.0.0.1' : '127.0.0.2');
     const first = rdma ? 1 : 2;
     const portals = Array.from({ length: links }, (_, link) => `127.0.0.${first + link}:${port}`);
-    const numbered = luns.map((settings, lun) => ({ lun, ...settings }));
-    const targets = [{ name: TARGET, luns: numbered, ...target }];
+    const more = typeof target === 'function' ? target(portals) : target;
+    const targets = [{ name: TARGET, luns: numbered(luns), ...more }];
     const configuration = join(folder, 'riser.yaml');
     writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
     const riser = new HostRiser(folder, configuration, port, rdma, measured);
@@ -103,12 +112,34 @@ export class HostRiser {
     return join(this.#folder, 'riser-memory.jsonl');
   }
 
+  /** Have other settings for the target read from the configuration file, instead of those of the same name. */
+  async reconfigure(target: Settings): Promise<void> {
+    const configuration = JSON.parse(readFileSync(this.#configuration, 'utf8')) as { targets: Settings[] };
+    configuration.targets = [{ ...configuration.targets[0], ...target }];
+    writeFileSync(this.#configuration, JSON.stringify(configuration));
+    process.kill(this.pid, 'SIGHUP');
+    this.#rereads++;
+    await this.#process.printed(new RegExp(`(?:"configuration re-read[^]*){${this.#rereads}}`));
+  }
+
   /** End it with `signal`, and start it again `pause` milliseconds later at the same place. */
   async restart(signal: NodeJS.Signals, pause = 0): Promise<void> {
     await this.stop(signal);
     await delay(pause);
+    this.#rereads = 0;
     this.#process = this.#spawn();
     await this.#process.logged('ready');
+  }
+
+  /** Serve `luns` instead, while it runs; once only. */
+  async reload(...luns: readonly LunSettings[]): Promise<void> {
+    const settings = JSON.parse(readFileSync(this.#configuration, 'utf8')) as {
+      targets: { luns: unknown }[];
+    };
+    settings.targets[0]!.luns = numbered(luns);
+    writeFileSync(this.#configuration, JSON.stringify(settings));
+    this.#process.child.kill('SIGHUP');
+    await this.#process.logged('configuration re-read');
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -33,7 +33,6 @@ const PASSED_BY_LIO = 120;
 const RESERVATIONS = 'not there yet: persistent reservations';
 /** What Riser does not pass yet: families, or single tests as `Family.Test`. */
 const NOT_YET: Record<string, string> = {
-  ExtendedCopy: 'not there yet: EXTENDED COPY',
   PrinReadKeys: RESERVATIONS,
   PrinReportCapabilities: RESERVATIONS,
   PrinServiceactionRange: RESERVATIONS,
@@ -43,7 +42,6 @@ const NOT_YET: Record<string, string> = {
   ProutReserve: RESERVATIONS,
   ReadDefectData10: 'not there yet: READ DEFECT DATA',
   ReadDefectData12: 'not there yet: READ DEFECT DATA',
-  ReceiveCopyResults: 'not there yet: RECEIVE COPY RESULTS',
   Sanitize: 'not there yet: SANITIZE',
   WriteAtomic16: 'not there yet: WRITE ATOMIC',
 };

@@ -1,12 +1,14 @@
 /**
- * rdma_rxe is taken away under load and comes back: sessions end with a clear reason, and go on. The kernel's initiator with
- * Riser's target in one guest. Riser's initiator recovers as well, but rdma_rxe may warn then: docs/PEERS.md.
+ * rdma_rxe is taken away under load and comes back: sessions end with a clear reason, and go on. The kernel's initiator and
+ * Riser's with Riser's target, in one guest.
  */
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
-import { type GuestRiser, startGuestRiser } from '../harness/guest-riser.js';
+import { GUEST_PROGRAM, type GuestRiser, startGuestRiser } from '../harness/guest-riser.js';
 import {
   discoverOverIser,
   loginOverIser,
@@ -18,6 +20,8 @@ import { scenario } from '../harness/scenario.js';
 import { verifiedWrites } from '../harness/verified-writes.js';
 
 const PORTAL = `${RXE.address}:3260`;
+/** A copy that is not over before the device is gone. */
+const SIZE = 112 << 20;
 
 scenario('native-loss', { limit: 1200 }, (lab) => {
   let riser: GuestRiser;
@@ -65,6 +69,24 @@ scenario('native-loss', { limit: 1200 }, (lab) => {
       await logoutOverIser(lab.guest, lun());
     });
   }
+
+  test("a copy of Riser's goes on after its device was made anew", async () => {
+    writeFileSync(lab.file('in.img'), randomBytes(SIZE));
+    const since = riser.log().length;
+    const copying = lab.guest.start(
+      `ulimit -l unlimited
+      ${GUEST_PROGRAM} copy /lab/in.img iser://${PORTAL}/${riser.target}/0 --verify --device ${RXE.name} >/lab/copy.log 2>&1`,
+      { limit: 240 },
+    );
+    await lab.guest.sh(
+      `until tail -c +${since + 1} /lab/riser.log | grep -q 'session opened: .*io.riser'; do sleep 0.1; done`,
+    );
+    await deviceIsMadeAnew();
+    assert.match(riser.log().slice(since), ENDED);
+    assert.equal(copying.isOver, false, 'the copy ended before the device was there again');
+    await copying.done;
+    await lab.guest.sh(`cmp -n ${SIZE} /lab/in.img /dev/shm/riser.img`);
+  });
 
   test('nothing is left of them', async () => {
     const resources = await lab.guest.sh(

@@ -125,13 +125,18 @@ export interface BlockDeviceEvents {
 export interface BlockDevice {
   /** What it is, for people: a path, `memory`. */
   readonly description: string;
-  /** 512 or 4096 bytes. */
+  /** 512 or 4096 bytes; 2048 for the disc of a CD drive. */
   readonly blockSize: number;
   /** Bytes, a multiple of `blockSize`. Changes with the `resized` event. */
   readonly size: number;
   readonly readOnly: boolean;
   /** Smallest unit that UNMAP gives back, in bytes, a multiple of `blockSize`; 0 when it can only write zeroes. */
   readonly unmapGranularity: number;
+  /**
+   * The most bytes, a multiple of `blockSize`, that one WRITE changes altogether or not at all, even when power is lost
+   * under it. Left out: it promises this of no WRITE.
+   */
+  readonly atomicWriteLimit?: number;
   /** Set by the owner of the device, at most one; null when nobody listens. */
   events: BlockDeviceEvents | null;
 

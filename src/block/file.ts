@@ -17,7 +17,7 @@ import { imageSize, openImage, type Image } from './image.js';
 import { ThreadPoolIo } from './thread-pool-io.js';
 
 export interface FileDeviceOptions {
-  /** 512 (default) or 4096 bytes. */
+  /** 512 (default), 2048 or 4096 bytes. */
   blockSize?: number;
   /** Open for reading only; several servers may then serve the same image. */
   readOnly?: boolean;

@@ -102,6 +102,11 @@ export class MemoryDevice implements BlockDevice {
     return this.#size;
   }
 
+  /** A WRITE without memory for all of it changes nothing, and of the disk as a whole nothing outlives a loss of power. */
+  get atomicWriteLimit(): number {
+    return this.#size;
+  }
+
   submit(io: BlockIo): true {
     if (refused(io, this, this.#closed)) return true;
     switch (io.op) {
@@ -190,18 +195,22 @@ export class MemoryDevice implements BlockDevice {
   }
 
   #write(io: BlockIo): void {
+    const end = io.offset + io.length;
     const reached = this.#allocate(io.offset, io.length);
+    if (reached < end) {
+      io.fail(BlockStatus.NO_SPACE, reached);
+      return;
+    }
     let offset = io.offset;
-    while (offset < reached) {
+    while (offset < end) {
       const index = Math.floor(offset / CHUNK);
       const start = offset - index * CHUNK;
-      const part = Math.min(CHUNK - start, reached - offset);
+      const part = Math.min(CHUNK - start, end - offset);
       const bytes = this.#chunk(index)!.memory.bytes;
       if (io.op === BlockOp.WRITE) io.data.read(offset - io.offset, bytes, start, part);
       else bytes.fill(0, start, start + part);
       offset += part;
     }
-    if (reached < io.offset + io.length) io.fail(BlockStatus.NO_SPACE, reached);
   }
 
   /** Give memory to the range and map its pages. Returns where it ended, or where memory ran out. */

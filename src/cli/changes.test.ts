@@ -6,6 +6,7 @@ import type { Configuration, LunConfiguration, TargetConfiguration } from './con
 
 const lun = (number: number, image: string, more: Partial<LunConfiguration> = {}): LunConfiguration => ({
   lun: number,
+  type: 'disk',
   medium: { image },
   readOnly: false,
   removable: false,
@@ -50,6 +51,20 @@ describe('changes between configurations', () => {
     assert.deepEqual(changes.removedTargets, []);
     assert.deepEqual(changes.removedLuns, [{ target: 'a', lun: lun(1, '/b') }]);
     assert.deepEqual(changes.addedLuns, [{ target: 'a', lun: lun(2, '/c') }]);
+  });
+
+  test('a CD drive stays, and gets another disc', () => {
+    const drive = (image: string, serial: string) => lun(0, image, { type: 'cdrom', serial });
+    const before = serving(target('a', drive('/a.iso', '1')));
+    const changes = changesBetween(before, serving(target('a', drive('/b.iso', '1'))));
+    assert.deepEqual(changes.changedDiscs, [{ target: 'a', lun: drive('/b.iso', '1') }]);
+    assert.deepEqual([changes.removedLuns, changes.addedLuns], [[], []]);
+    assert.ok(!isEmpty(changes));
+    const other = changesBetween(before, serving(target('a', drive('/b.iso', '2'))));
+    assert.deepEqual(
+      [other.changedDiscs.length, other.removedLuns.length, other.addedLuns.length],
+      [0, 1, 1],
+    );
   });
 
   test('a logical unit with another setting is replaced', () => {

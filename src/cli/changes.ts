@@ -4,6 +4,7 @@ import {
   type Configuration,
   isSame,
   type LunConfiguration,
+  type PortGroupConfiguration,
   type TargetConfiguration,
 } from './configuration.js';
 import { formatPortal, type Portal } from './portal.js';
@@ -14,14 +15,23 @@ export interface LunChange {
   lun: LunConfiguration;
 }
 
+/** A target port group of a target that stays, with another state or preference. */
+export interface PortGroupChange {
+  target: string;
+  group: PortGroupConfiguration;
+}
+
 /** What to do, in the order of the fields: what goes makes room for what comes. */
 export interface Changes {
   removedTargets: TargetConfiguration[];
   removedLuns: LunChange[];
   addedTargets: TargetConfiguration[];
   addedLuns: LunChange[];
+  /** Drives that stay and get another disc. */
+  changedDiscs: LunChange[];
   /** Targets that stay, and admit others from now on. */
   securedTargets: TargetConfiguration[];
+  changedGroups: PortGroupChange[];
   /** Whether what all targets share of {@link ServerSecurity} is another. */
   securesServer: boolean;
   removedPortals: Portal[];
@@ -31,8 +41,9 @@ export interface Changes {
 /**
  * The changes that lead from `before` to `after`.
  *
- * A logical unit with any other setting is removed and added; a target with another alias too, because
- * initiators learn the alias when they log in. Other rules or secrets leave sessions alone.
+ * A logical unit with any other setting is removed and added, but a CD drive gets its other disc; a target with another alias too, because
+ * initiators learn the alias when they log in, and one with other target port groups. Other states of those, other rules or
+ * secrets leave sessions alone.
  */
 export function changesBetween(before: Configuration, after: Configuration): Changes {
   const changes: Changes = {
@@ -40,12 +51,15 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     removedLuns: [],
     addedTargets: [],
     addedLuns: [],
+    changedDiscs: [],
     securedTargets: [],
+    changedGroups: [],
     securesServer: !isSame(serverSecurity(before), serverSecurity(after)),
     removedPortals: without(before.portals, after.portals, formatPortal),
     addedPortals: without(after.portals, before.portals, formatPortal),
   };
-  const keyOf = (target: TargetConfiguration): string => JSON.stringify([target.name, target.alias]);
+  const keyOf = (target: TargetConfiguration): string =>
+    JSON.stringify([target.name, target.alias, portGroupsOf(target)]);
   changes.removedTargets = without(before.targets, after.targets, keyOf);
   changes.addedTargets = without(after.targets, before.targets, keyOf);
 
@@ -53,16 +67,28 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     const old = before.targets.find((other) => keyOf(other) === keyOf(target));
     if (old === undefined) continue;
     if (!isSame(targetSecurity(old), targetSecurity(target))) changes.securedTargets.push(target);
+    for (const group of target.alua?.groups ?? []) {
+      if (old.alua?.groups.some((other) => isSame(other, group)) !== true)
+        changes.changedGroups.push({ target: target.name, group });
+    }
     const isIn = (luns: LunConfiguration[], lun: LunConfiguration) =>
       luns.some((other) => isSame(other, lun));
     for (const lun of old.luns) {
-      if (!isIn(target.luns, lun)) changes.removedLuns.push({ target: target.name, lun });
+      if (!isIn(target.luns, lun) && !target.luns.some((other) => isSameDrive(lun, other)))
+        changes.removedLuns.push({ target: target.name, lun });
     }
     for (const lun of target.luns) {
-      if (!isIn(old.luns, lun)) changes.addedLuns.push({ target: target.name, lun });
+      if (isIn(old.luns, lun)) continue;
+      const isDrive = old.luns.some((other) => isSameDrive(lun, other));
+      (isDrive ? changes.changedDiscs : changes.addedLuns).push({ target: target.name, lun });
     }
   }
   return changes;
+}
+
+/** Whether two logical units are one CD drive, if maybe with different discs. */
+function isSameDrive(a: LunConfiguration, b: LunConfiguration): boolean {
+  return a.type === 'cdrom' && isSame({ ...a, medium: null }, { ...b, medium: null });
 }
 
 export function isEmpty(changes: Changes): boolean {
@@ -70,6 +96,13 @@ export function isEmpty(changes: Changes): boolean {
   return !securesServer && Object.values(lists).every((list: unknown[]) => list.length === 0);
 }
 
+/** What stays as it is while the target is served: all but states and preferences. */
+const portGroupsOf = ({ alua }: TargetConfiguration) =>
+  alua && [
+    alua.explicit,
+    alua.transitionTime,
+    alua.groups.map(({ group, portals }) => [group, portals.map(formatPortal)]),
+  ];
 const targetSecurity = ({ access, authentication }: TargetConfiguration) => ({ access, authentication });
 const serverSecurity = ({ discoveryAuthentication, failedLogins }: Configuration) => ({
   discoveryAuthentication,

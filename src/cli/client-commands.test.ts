@@ -94,7 +94,7 @@ describe('riser discover, ls, info', () => {
     const { HeaderDigest, DataDigest } = info['negotiated'] as Record<string, string>;
     assert.deepEqual([HeaderDigest, DataDigest], ['CRC32C', 'CRC32C']);
     const [first] = info['vpdPages'] as Record<string, string>[];
-    assert.deepEqual(first, { page: '0x00', name: 'Supported VPD Pages', body: '00808386b0b1' });
+    assert.deepEqual(first, { page: '0x00', name: 'Supported VPD Pages', body: '00808386878fb0b1' });
     const caching = (info['modePages'] as { page: string; settings: string[] }[]).find(
       ({ page }) => page === '0x08',
     );

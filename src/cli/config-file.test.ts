@@ -38,7 +38,13 @@ targets:
     luns:
       - { lun: 0, memory: 1048576 }
 `);
-    const defaults = { readOnly: false, removable: false, provisioning: 'thin', blockSize: 512 };
+    const defaults = {
+      type: 'disk',
+      readOnly: false,
+      removable: false,
+      provisioning: 'thin',
+      blockSize: 512,
+    };
     assert.deepEqual(log, { level: 'debug', json: true });
     assert.deepEqual(configuration, {
       portals: [
@@ -58,6 +64,7 @@ targets:
             },
             {
               lun: 7,
+              type: 'disk',
               readOnly: true,
               removable: true,
               provisioning: 'full',
@@ -69,6 +76,38 @@ targets:
         { name: 'iqn.2001-04.com.example:b', luns: [{ ...defaults, lun: 0, medium: { memory: 1 << 20 } }] },
       ],
     });
+  });
+
+  test('a CD drive is what it is by its nature, and takes no other word for it', () => {
+    const lun = (more: string) =>
+      `targets: [ { name: iqn.2001-04.com.example, luns: [ { lun: 0, type: cdrom, ${more} } ] } ]`;
+    assert.deepEqual(parse(lun('image: a.iso, serial: CD-1')).configuration.targets[0]!.luns, [
+      {
+        lun: 0,
+        type: 'cdrom',
+        readOnly: true,
+        removable: true,
+        provisioning: 'full',
+        blockSize: 2048,
+        serial: 'CD-1',
+        medium: { image: '/etc/a.iso' },
+      },
+    ]);
+    const wrong = [
+      'create: 1G',
+      'readOnly: false',
+      'removable: true',
+      'provisioning: thin',
+      'blockSize: 512',
+    ];
+    for (const more of wrong) {
+      const [complaint] = complaints(lun(`image: a.iso, ${more}`));
+      assert.match(
+        complaint!,
+        new RegExp(`luns\\[0\\]\\.${more.split(':')[0]}: does not go with type: cdrom`),
+      );
+    }
+    assert.match(complaints(lun('memory: 1G'))[0]!, /memory: does not go/);
   });
 
   test('the shortest one has the defaults', () => {

@@ -7,19 +7,21 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
 import { z } from 'zod';
-import type {
-  Configuration,
-  LunConfiguration,
-  ServerSecurity,
-  TargetConfiguration,
+import { alua, checkGroups } from './config-alua.js';
+import {
+  CDROM,
+  type Configuration,
+  type LunConfiguration,
+  type ServerSecurity,
+  type TargetConfiguration,
 } from './configuration.js';
 import { configurationError, messageOf } from './failure.js';
 import { LOG_LEVELS, type LogOptions } from './log.js';
 import { parseName } from './name.js';
 import { checkSize, nbdMedium } from './options.js';
 import { access, auth, discovery, failedLogins, SecurityReader, toFailedLogins } from './config-security.js';
-import { DEFAULT_PORTAL, parsePortal } from './portal.js';
-import { parsed } from './schema.js';
+import { DEFAULT_PORTAL } from './portal.js';
+import { parsed, portal } from './schema.js';
 import { parseSize } from './size.js';
 
 /** A file's content: what is served, and how the log is written as far as the file says. */
@@ -38,22 +40,32 @@ const name = parsed(z.string({ error: 'must be an iSCSI name' }), parseName);
 /** What YAML takes for a list, followed by something odd. */
 const UNQUOTED_IPV6 = /^[\s-]*\[[0-9a-f:.]+\]:/i;
 
-const portal = parsed(
-  z.string({ error: 'must be text such as 127.0.0.1:3260; an IPv6 portal needs quotes: "[::1]:3260"' }),
-  parsePortal,
-);
+/** What a disk is unless the file says otherwise. */
+const DISK = { readOnly: false, removable: false, provisioning: 'thin', blockSize: 512 } as const;
+
+/** What a drive is by its nature, or what a disc has no use for. */
+const NOT_OF_CDROM = [
+  'memory',
+  'create',
+  'readOnly',
+  'removable',
+  'provisioning',
+  'blockSize',
+  'physicalBlockSize',
+] as const;
 
 const lun = z
   .strictObject({
     lun: z.int().min(0).max(255),
+    type: z.enum(['disk', 'cdrom']).default('disk'),
     image: z.string().min(1).optional(),
     memory: size.optional(),
     nbd: parsed(z.string({ error: 'must be an NBD URI' }), nbdMedium).optional(),
     create: size.optional(),
-    readOnly: z.boolean().default(false),
-    removable: z.boolean().default(false),
-    provisioning: z.enum(['thin', 'full']).default('thin'),
-    blockSize: z.literal([512, 4096]).default(512),
+    readOnly: z.boolean().optional(),
+    removable: z.boolean().optional(),
+    provisioning: z.enum(['thin', 'full']).optional(),
+    blockSize: z.literal([512, 4096]).optional(),
     physicalBlockSize: z.literal([512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]).optional(),
     // SPC-4 7.8.15: the unit serial number is ASCII; INQUIRY data must hold it.
     serial: z
@@ -71,14 +83,21 @@ const lun = z
     if (value.memory !== undefined) {
       if (value.readOnly) complain(['readOnly'], 'a read-only RAM disk would stay empty for ever');
     }
-    if (value.physicalBlockSize !== undefined && value.physicalBlockSize < value.blockSize) {
+    if (value.type === 'cdrom') {
+      for (const key of NOT_OF_CDROM) {
+        if (value[key] !== undefined) complain([key], 'does not go with type: cdrom');
+      }
+      return;
+    }
+    const { blockSize = DISK.blockSize } = value;
+    if (value.physicalBlockSize !== undefined && value.physicalBlockSize < blockSize) {
       complain(['physicalBlockSize'], 'must not be less than blockSize');
     }
     for (const key of ['memory', 'create'] as const) {
       const bytes = value[key];
       if (bytes === undefined) continue;
       try {
-        checkSize({ memory: bytes }, value.blockSize);
+        checkSize({ memory: bytes }, blockSize);
       } catch (error) {
         complain([key], messageOf(error));
       }
@@ -90,6 +109,7 @@ const target = z.strictObject({
   alias: z.string().min(1).optional(),
   auth,
   access,
+  alua,
   luns: z.array(lun).max(256),
 });
 
@@ -110,8 +130,11 @@ const file = z
     };
     const names = new Set<unknown>();
     const images = new Set<unknown>();
-    value.targets.forEach(({ name, luns }, i) => {
+    value.targets.forEach(({ name, luns, alua }, i) => {
       once(names, name, ['targets', i, 'name'], 'another target has this name');
+      checkGroups(alua?.groups ?? [], value.portals, (path, message) => {
+        context.addIssue({ code: 'custom', path: ['targets', i, 'alua', ...path], message });
+      });
       const numbers = new Set<unknown>();
       luns.forEach(({ lun, image }, j) => {
         once(
@@ -228,14 +251,22 @@ function toTarget(
     ...(from.alias !== undefined && { alias: from.alias }),
     ...(authentication !== undefined && { authentication }),
     ...(rules !== undefined && { access: rules }),
+    ...(from.alua !== undefined && { alua: from.alua }),
     luns: from.luns.map((each) => toLun(each, folder)),
   };
 }
 
 function toLun(from: z.infer<typeof lun>, folder: string): LunConfiguration {
-  const { image, memory, nbd, create, serial, physicalBlockSize, ...rest } = from;
+  const { lun, type, image, memory, nbd, create, serial, physicalBlockSize } = from;
+  const {
+    readOnly = DISK.readOnly,
+    removable = DISK.removable,
+    provisioning = DISK.provisioning,
+    blockSize = DISK.blockSize,
+  } = from;
   return {
-    ...rest,
+    lun,
+    ...(type === 'cdrom' ? CDROM : { type, readOnly, removable, provisioning, blockSize }),
     ...(serial !== undefined && { serial }),
     ...(physicalBlockSize !== undefined && { physicalBlockSize }),
     medium:

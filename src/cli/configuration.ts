@@ -1,6 +1,6 @@
 /** What a server serves: the common result of the command line and of the configuration file. */
 
-import type { Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
+import type { AccessStateName, Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
 import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
@@ -24,24 +24,44 @@ export type Medium =
     };
 
 export interface LunConfiguration {
+  /** `cdrom`: a CD or DVD drive with the medium as its disc, which is read-only and removable. */
+  type: 'disk' | 'cdrom';
   /** 0 to 255. */
   lun: number;
   medium: Medium;
   readOnly: boolean;
   removable: boolean;
   provisioning: Provisioning;
-  /** Bytes. */
-  blockSize: 512 | 4096;
+  /** Bytes; 2048 for a `cdrom` alone. */
+  blockSize: 512 | 2048 | 4096;
   /** Bytes, at least blockSize; the block's own when absent. */
   physicalBlockSize?: number;
   /** Unit serial number; derived from the target's name and the LUN when absent. */
   serial?: string;
 }
 
+/** A target port group: portals that give the same access to a target. */
+export interface PortGroupConfiguration {
+  /** 1 to 65535. */
+  group: number;
+  portals: Portal[];
+  state: AccessStateName;
+  preferred: boolean;
+}
+
+/** Asymmetric logical unit access; see `AluaOptions` of riser/target. */
+export interface AluaConfiguration {
+  explicit: boolean;
+  transitionTime: number;
+  groups: PortGroupConfiguration[];
+}
+
 export interface TargetConfiguration extends TargetSecurity {
   /** The iSCSI name. */
   name: string;
   alias?: string;
+  /** Absent: all portals give the same access. */
+  alua?: AluaConfiguration;
   luns: LunConfiguration[];
 }
 
@@ -57,6 +77,15 @@ export interface Configuration extends ServerSecurity {
   portals: Portal[];
   targets: TargetConfiguration[];
 }
+
+/** What a drive has by its nature, whatever disc is in it. */
+export const CDROM = {
+  type: 'cdrom',
+  readOnly: true,
+  removable: true,
+  provisioning: 'full',
+  blockSize: 2048,
+} as const satisfies Partial<LunConfiguration>;
 
 /** Whether two parts of configurations say the same. */
 export function isSame(a: unknown, b: unknown): boolean {

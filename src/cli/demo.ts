@@ -27,6 +27,7 @@ export function demoConfiguration(portal: Portal): Configuration {
             readOnly: false,
             removable: false,
             provisioning: 'thin',
+            type: 'disk',
             blockSize: 512,
           },
         ],

@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { createImage, FileDevice, MemoryDevice, type BlockDevice } from '../block/index.js';
-import { ReservationFile } from '../target/index.js';
+import { ReservationFile, SanitizeFile } from '../target/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import type { LunConfiguration, Medium } from './configuration.js';
@@ -16,6 +16,8 @@ export interface OpenMedium {
    * another server has, and what is only read.
    */
   readonly reservations: ReservationFile | null;
+  /** The same of a sanitize operation. */
+  readonly sanitize: SanitizeFile | null;
 }
 
 /**
@@ -29,7 +31,8 @@ export async function openMedium(configuration: LunConfiguration, log: Logger): 
   try {
     const isKept = 'image' in medium && !readOnly && statSync(medium.image).isFile();
     const reservations = isKept ? await ReservationFile.open(`${medium.image}.reservations`) : null;
-    return { device, reservations };
+    const sanitize = isKept ? await SanitizeFile.open(`${medium.image}.sanitize`) : null;
+    return { device, reservations, sanitize };
   } catch (error) {
     await device.close();
     throw error;
@@ -51,6 +54,7 @@ async function openDevice(configuration: LunConfiguration, log: Logger): Promise
     return NbdDevice.open(medium.nbd, { blockSize, readOnly, thin, log });
   }
   const { image, create } = medium;
+  if (configuration.type === 'cdrom') checkDisc(image, blockSize);
   if (!existsSync(image)) {
     if (create === undefined) throw missing(image);
     await createImage(image, create);
@@ -58,6 +62,18 @@ async function openDevice(configuration: LunConfiguration, log: Logger): Promise
   const device = await FileDevice.open(image, { blockSize, readOnly, thin });
   for (const limitation of device.limitations) log.warn(`${image}: ${limitation}`);
   return device;
+}
+
+/** A block that is not whole would be lost, and with it the end of a file in the image. */
+function checkDisc(image: string, blockSize: number): void {
+  const status = statSync(image, { throwIfNoEntry: false });
+  if (status === undefined || !status.isFile() || status.size % blockSize === 0) return;
+  const message = `${image} has ${status.size} bytes, which is no whole number of ${blockSize}-byte blocks`;
+  throw new RiserError('DISC_SIZE', message, {
+    by: 'local',
+    costs: 'process',
+    remedy: `It may be no ISO image, or not all of it. If it is whole: truncate --size=%${blockSize} ${image}`,
+  });
 }
 
 /** `/srv/disk.img`, `nbd://host/export`, or `RAM disk`. */
@@ -72,7 +88,8 @@ export function describeMedium(medium: Medium): string {
  * @param size what the medium has, bytes
  */
 export function describeLun(configuration: LunConfiguration, size: number): string {
-  const { medium, readOnly, removable, provisioning, blockSize } = configuration;
+  const { type, medium, readOnly, removable, provisioning, blockSize } = configuration;
+  if (type === 'cdrom') return `${describeMedium(medium)}, ${formatSize(size)}, CD or DVD drive`;
   const traits = [describeMedium(medium), formatSize(size), provisioning, `${blockSize}-byte blocks`];
   if (readOnly) traits.push('read-only');
   if (removable) traits.push('removable');

@@ -32,6 +32,26 @@ describe('options of riser serve', () => {
     );
   });
 
+  test('CD drives come last, and what is given for disks does not count for them', () => {
+    const { targets } = configurationFromOptions(
+      ['a.img'],
+      { memory: [1024], cdrom: ['/b.iso', 'c.iso'], blockSize: 512, create: 4096 },
+      'host',
+    );
+    assert.deepEqual(
+      targets[0]!.luns.map(({ lun, type, medium, blockSize }) => [lun, type, medium, blockSize]),
+      [
+        [0, 'disk', { image: resolve('a.img'), create: 4096 }, 512],
+        [1, 'disk', { memory: 1024 }, 512],
+        [2, 'cdrom', { image: '/b.iso' }, 2048],
+        [3, 'cdrom', { image: resolve('c.iso') }, 2048],
+      ],
+    );
+    const [alone] = configurationFromOptions([], { cdrom: ['/b.iso'] }, 'host').targets;
+    assert.equal(alone!.name, 'iqn.2024-08.internal.riser:host:b.iso');
+    assert.throws(() => configurationFromOptions(['/b.iso'], { cdrom: ['/b.iso'] }, 'h'), { code: 'USAGE' });
+  });
+
   test('NBD URIs are media of their own', () => {
     const uri = 'nbd+unix:///disk?socket=/run/nbd';
     const { targets } = configurationFromOptions([uri, 'a.img'], { create: 4096 }, 'host');

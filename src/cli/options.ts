@@ -2,7 +2,13 @@
 
 import { basename, resolve } from 'node:path';
 import { isNbdUri, parseNbdUri } from '../nbd/uri.js';
-import type { Configuration, LunConfiguration, Medium, Provisioning } from './configuration.js';
+import {
+  CDROM,
+  type Configuration,
+  type LunConfiguration,
+  type Medium,
+  type Provisioning,
+} from './configuration.js';
 import { usageError } from './failure.js';
 import { defaultName } from './name.js';
 import { DEFAULT_PORTAL, type Portal } from './portal.js';
@@ -18,10 +24,12 @@ export interface ServeOptions {
   thin?: boolean;
   full?: boolean;
   memory?: number[];
+  /** ISO images, each the disc of a drive. */
+  cdrom?: string[];
 }
 
 /**
- * One target: the images in the order given as LUN 0, 1, ..., then the RAM disks.
+ * One target: the images in the order given as LUN 0, 1, ..., then the RAM disks, then the CD drives.
  *
  * @param images paths, relative to the working folder, and NBD URIs
  * @param host the machine's name, for the default target name
@@ -32,11 +40,11 @@ export function configurationFromOptions(
   options: ServeOptions,
   host: string,
 ): Configuration {
-  const memory = options.memory ?? [];
-  if (images.length === 0 && memory.length === 0) {
+  const { memory = [], cdrom = [] } = options;
+  if (images.length === 0 && memory.length === 0 && cdrom.length === 0) {
     throw usageError(
       'nothing to serve',
-      'Name a disk image (riser serve disk.img --create 10G), an NBD server (nbd://host/export), a RAM disk (--memory 1G) or a file (--config riser.yaml).',
+      'Name a disk image (riser serve disk.img --create 10G), an NBD server (nbd://host/export), a RAM disk (--memory 1G), a CD (--cdrom debian.iso) or a file (--config riser.yaml).',
     );
   }
   if (options.create !== undefined && images.every(isNbdUri))
@@ -53,10 +61,11 @@ export function configurationFromOptions(
     }),
     ...memory.map((size) => ({ memory: size })),
   ];
-  const luns = media.map((medium, lun): LunConfiguration => {
+  const disks = media.map((medium, lun): LunConfiguration => {
     checkSize(medium, blockSize);
     return {
       lun,
+      type: 'disk',
       medium,
       readOnly: options.readOnly ?? false,
       removable: options.removable ?? false,
@@ -65,11 +74,18 @@ export function configurationFromOptions(
     };
   });
   const placeOf = (image: string): string => (isNbdUri(image) ? image : resolve(image));
-  const twice = images.find((image, i) => images.findIndex((other) => placeOf(other) === placeOf(image)) < i);
+  const discs = cdrom.map((iso, i): LunConfiguration => {
+    const medium = isNbdUri(iso) ? nbdMedium(iso) : { image: resolve(iso) };
+    return { ...CDROM, lun: disks.length + i, medium };
+  });
+  const twice = [...images, ...cdrom].find(
+    (image, i, all) => all.findIndex((other) => placeOf(other) === placeOf(image)) < i,
+  );
   if (twice !== undefined) throw usageError(`${twice} is named twice`);
 
-  const name = options.name ?? defaultName(host, images[0] === undefined ? 'memory' : nameOf(images[0]));
-  return { portals: options.portal ?? [DEFAULT_PORTAL], targets: [{ name, luns }] };
+  const [first] = [...images, ...(memory.length > 0 ? [] : cdrom)];
+  const name = options.name ?? defaultName(host, first === undefined ? 'memory' : nameOf(first));
+  return { portals: options.portal ?? [DEFAULT_PORTAL], targets: [{ name, luns: [...disks, ...discs] }] };
 }
 
 /** What a target is named after: a file's name, or that of an export. */

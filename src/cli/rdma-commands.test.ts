@@ -51,6 +51,31 @@ describe('riser rdma devices', () => {
     assert.ok(addresses.includes('127.0.0.1'));
   });
 
+  test('shows ports, each with its GIDs', () => {
+    const port = { number: 1, state: 'ACTIVE', activeMtu: 4096 };
+    const gid = {
+      index: 3,
+      gid: '::ffff:192.0.2.1',
+      type: 'RoCE v2',
+      address: '192.0.2.1',
+      interface: 'eth1',
+    };
+    const device = { state: 'ACTIVE', addresses: ['192.0.2.1'] };
+    const text = describeReports([
+      {
+        provider: 'verbs',
+        isUsable: true,
+        reason: '',
+        devices: [
+          { ...device, name: 'mlx5_0', transport: 'RoCE', ports: [{ ...port, gids: [gid] }] },
+          { ...device, name: 'siw0', transport: 'iWARP', ports: [{ ...port, activeMtu: null, gids: [] }] },
+        ],
+      },
+    ]);
+    assert.match(text, /\nmlx5_0 +1 +ACTIVE +4096 +3 +RoCE v2 +::ffff:192\.0\.2\.1 +192\.0\.2\.1 +eth1\n/);
+    assert.match(text, /\nsiw0 +1 +ACTIVE +- +- /);
+  });
+
   test('says why a provider is not usable, or has none', () => {
     const reason = 'libibverbs is not installed';
     const text = describeReports([
@@ -76,7 +101,7 @@ describe('riser rdma ping', () => {
         ...['ping', 'localhost', '-p', String(port), '-C', '5', '-i', '0.001', '-V', '-S', String(size)],
       );
       const counts = { sent: 5, received: 5 };
-      const where = { host: 'localhost', address: '127.0.0.1', port, device: 'iwarp' };
+      const where = { host: 'localhost', address: '127.0.0.1', port, device: 'iwarp', pathMtu: null };
       assert.deepEqual(rest, { ...where, size, verified: true, ...counts });
       const times = [0, minimumMs, averageMs, maximumMs] as number[];
       assert.deepEqual(

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { temporaryFolder } from '../../test/support/temporary.js';
@@ -11,6 +11,8 @@ describe('a secret in a file', () => {
   const folder = temporaryFolder();
   const path = join(folder, 'secret');
   const write = (content: string | Buffer, mode = 0o600): string => {
+    // One that may only be read cannot be written anew, but by root.
+    rmSync(path, { force: true });
     writeFileSync(path, content);
     chmodSync(path, mode);
     return path;

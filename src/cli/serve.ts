@@ -17,6 +17,8 @@ export interface ServeHooks {
   reread?: () => Promise<Configuration>;
   /** Called once when initiators can connect, with the ports that the portals really have. */
   listening?: (portals: Portal[]) => void;
+  /** Data buffers are to be on huge pages. */
+  hugePages?: boolean;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function serve(
   log: Logger,
   hooks: ServeHooks = {},
 ): Promise<number> {
-  const server = new TargetServer({ log });
+  const server = new TargetServer({ log, hugePages: hooks.hugePages ?? false });
   server.events = {
     sessionOpened: (session) => log.info(`session opened: ${describe(session)}`, fieldsOf(session)),
     sessionClosed: (session, reason) =>

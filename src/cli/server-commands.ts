@@ -20,6 +20,7 @@ const NOT_WITH_CONFIG = [
   'thin',
   'full',
   'memory',
+  'cdrom',
 ];
 
 const append =
@@ -37,6 +38,7 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
     )
     .option('--create <size>', 'make images that do not exist: sparse, SIZE such as 10G', parseSize)
     .option('--memory <size>', 'add a RAM disk (repeatable)', append(parseSize))
+    .option('--cdrom <iso>', 'add a CD or DVD drive with this image as its disc (repeatable)', append(String))
     .option('--read-only', 'refuse writes')
     .option(
       '--portal <address:port>',
@@ -53,9 +55,10 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
     .addOption(
       new Option('--config <file>', 'a YAML file instead; read anew on SIGHUP').conflicts(NOT_WITH_CONFIG),
     )
+    .option('--huge-pages', 'data buffers on huge pages of 2 MiB, as long as the system has free ones')
     .addOption(logLevel())
     .addOption(jsonLogs())
-    .action(async (images: string[], options: ServeOptions & LogFlags & { config?: string }) => {
+    .action(async (images: string[], options: ServeOptions & ServeFlags & { config?: string }) => {
       finish(
         options.config === undefined
           ? await serveImages(images, options)
@@ -71,13 +74,18 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
     .action(async (options: LogFlags & { portal?: Portal }) => finish(await demo(options)));
 }
 
-async function serveImages(images: string[], options: ServeOptions & LogFlags): Promise<number> {
-  const configuration = configurationFromOptions(images, options, hostname());
-  const { serve } = await import('./serve.js');
-  return serve(configuration, await openLog(logOptions(options)));
+/** What no configuration has. */
+interface ServeFlags extends LogFlags {
+  hugePages?: boolean;
 }
 
-async function serveFile(path: string, images: string[], flags: LogFlags): Promise<number> {
+async function serveImages(images: string[], options: ServeOptions & ServeFlags): Promise<number> {
+  const configuration = configurationFromOptions(images, options, hostname());
+  const { serve } = await import('./serve.js');
+  return serve(configuration, await openLog(logOptions(options)), { hugePages: options.hugePages ?? false });
+}
+
+async function serveFile(path: string, images: string[], flags: ServeFlags): Promise<number> {
   if (images.length > 0)
     throw usageError('images and --config exclude each other: name the images in the file');
   const { readConfigFile } = await import('./config-file.js');
@@ -85,6 +93,7 @@ async function serveFile(path: string, images: string[], flags: LogFlags): Promi
   const { serve } = await import('./serve.js');
   return serve(configuration, await openLog(logOptions(flags, log)), {
     reread: async () => (await readConfigFile(path)).configuration,
+    hugePages: flags.hugePages ?? false,
   });
 }
 

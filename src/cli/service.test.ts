@@ -16,7 +16,15 @@ const NAME = 'iqn.2026-11.com.example:disk';
 const SIZE = 1 << 20;
 
 function lunOf(medium: Medium, lun: number): LunConfiguration {
-  return { lun, medium, readOnly: false, removable: false, provisioning: 'thin', blockSize: 512 };
+  return {
+    lun,
+    type: 'disk',
+    medium,
+    readOnly: false,
+    removable: false,
+    provisioning: 'thin',
+    blockSize: 512,
+  };
 }
 
 /** Serves two exports of NBD servers, LUNs 0 and 1, and an image, LUN 2; the servers go when all was written to. */

@@ -9,6 +9,7 @@ import { changesBetween, isEmpty } from './changes.js';
 import type {
   Configuration,
   LunConfiguration,
+  PortGroupConfiguration,
   ServerSecurity,
   TargetConfiguration,
 } from './configuration.js';
@@ -41,6 +42,9 @@ export class Service {
   readonly #targets = new Map<string, ServedTarget>();
   /** As configured: the port may be 0. */
   readonly #portals: Portal[] = [];
+  /** Portal group tags of those that listen, or are about to: 1 for the first of the configuration, and so on. */
+  readonly #tags = new Map<string, number>();
+  #lastTag = 0;
   /** With the ports that they really have. */
   readonly #listening: Portal[] = [];
   #security: ServerSecurity = {};
@@ -63,8 +67,10 @@ export class Service {
     const portals: Portal[] = [];
     try {
       this.#secure(configuration);
+      const tags = this.#number(configuration.portals);
       for (const target of configuration.targets) this.#addTarget(target, await this.#openMedia(target.luns));
-      for (const portal of configuration.portals) portals.push(await this.#listen(portal));
+      for (const [i, portal] of configuration.portals.entries())
+        portals.push(await this.#listen(portal, tags[i]!));
       this.#warn();
     } catch (error) {
       await this.close(0).catch((failure: unknown) => {
@@ -90,6 +96,7 @@ export class Service {
     const added = [
       ...changes.addedTargets.flatMap((target) => target.luns),
       ...changes.addedLuns.map((change) => change.lun),
+      ...changes.changedDiscs.map((change) => change.lun),
     ];
     const opened = await this.#openMedia(added.filter((lun) => !this.#isServed(lun)));
 
@@ -107,13 +114,17 @@ export class Service {
         this.#log.error(`LUN ${lun.lun} is not served: ${messageOf(error)}`);
       }
     }
+    const tags = this.#number(changes.addedPortals);
     for (const target of changes.addedTargets) this.#addTarget(target, opened);
+    for (const { target, group } of changes.changedGroups) this.#changeGroup(target, group);
     for (const { target, lun } of changes.addedLuns) this.#addLun(this.#targets.get(target)!, lun, opened);
+    for (const { target, lun } of changes.changedDiscs)
+      await this.#changeDisc(this.#targets.get(target)!, lun, opened);
     for (const portal of changes.removedPortals) {
       this.#log.warn(`portal ${formatPortal(portal)} stays open until the server is started anew`);
     }
-    for (const portal of changes.addedPortals) {
-      await this.#listen(portal).catch((error: unknown) => this.#log.error(messageOf(error)));
+    for (const [i, portal] of changes.addedPortals.entries()) {
+      await this.#listen(portal, tags[i]!).catch((error: unknown) => this.#log.error(messageOf(error)));
     }
     this.#warn();
     this.#log.info('configuration re-read');
@@ -159,6 +170,16 @@ export class Service {
     this.#log.info(`target ${configuration.name}: other access rules or secrets, for logins from now on`);
   }
 
+  #changeGroup(name: string, group: PortGroupConfiguration): void {
+    const served = this.#targets.get(name)!;
+    const { alua } = served.configuration;
+    const groups = alua!.groups.map((old) => (old.group === group.group ? group : old));
+    served.configuration = { ...served.configuration, alua: { ...alua!, groups } };
+    served.target.setPortGroup(group.group, group);
+    const preferred = group.preferred ? ', preferred' : '';
+    this.#log.info(`target ${name}: target port group ${group.group} is ${group.state}${preferred}`);
+  }
+
   /** Tell what is open, once. */
   #warn(): void {
     for (const warning of securityWarnings({ ...this.#served(), portals: this.#listening })) {
@@ -167,9 +188,22 @@ export class Service {
     }
   }
 
-  async #listen(portal: Portal): Promise<Portal> {
+  /** Portal group tags for `portals`, in their order. One that could not be listened on keeps its tag for the next time. */
+  #number(portals: readonly Portal[]): number[] {
+    const taken = new Set(this.#portals.map(formatPortal));
+    return portals.map((portal) => {
+      const name = formatPortal(portal);
+      const known = this.#tags.get(name);
+      const tag = known === undefined || taken.has(name) ? ++this.#lastTag : known;
+      taken.add(name);
+      this.#tags.set(name, tag);
+      return tag;
+    });
+  }
+
+  async #listen(portal: Portal, portalGroupTag: number): Promise<Portal> {
     try {
-      const actual = await this.#server.listen(portal);
+      const actual = await this.#server.listen(portal, portalGroupTag);
       this.#portals.push(portal);
       this.#listening.push(actual);
       this.#log.info(`listening on ${formatPortal(actual)}`, { address: actual.address, port: actual.port });
@@ -203,8 +237,16 @@ export class Service {
   }
 
   #addTarget(configuration: TargetConfiguration, media: Map<LunConfiguration, OpenMedium>): void {
-    const { name } = configuration;
-    const target = this.#server.addTarget(configuration);
+    const { name, alua, ...others } = configuration;
+    const groups = alua?.groups.map(({ portals, ...group }) => ({
+      ...group,
+      portals: portals.map((portal) => this.#tags.get(formatPortal(portal))!),
+    }));
+    const target = this.#server.addTarget({
+      name,
+      ...others,
+      ...(groups !== undefined && { alua: { ...alua, groups } }),
+    });
     const served: ServedTarget = { configuration, target, luns: new Map() };
     this.#targets.set(name, served);
     for (const lun of configuration.luns) this.#addLun(served, lun, media);
@@ -213,17 +255,33 @@ export class Service {
   #addLun(served: ServedTarget, lun: LunConfiguration, media: Map<LunConfiguration, OpenMedium>): void {
     const medium = media.get(lun);
     if (medium === undefined) return;
-    const { device, reservations } = medium;
+    const { device, reservations, sanitize } = medium;
     served.target.addLun(lun.lun, {
       device,
+      type: lun.type,
       provisioning: lun.provisioning,
       removable: lun.removable,
       ...(lun.physicalBlockSize !== undefined && { physicalBlockSize: lun.physicalBlockSize }),
       ...(lun.serial !== undefined && { serial: lun.serial }),
       ...(reservations !== null && { reservations }),
+      ...(sanitize !== null && { sanitize }),
     });
     served.luns.set(lun.lun, { configuration: lun, ...medium });
     this.#logLun(served, lun.lun, describeLun(lun, device.size));
+  }
+
+  async #changeDisc(
+    served: ServedTarget,
+    lun: LunConfiguration,
+    media: Map<LunConfiguration, OpenMedium>,
+  ): Promise<void> {
+    const medium = media.get(lun);
+    const before = served.luns.get(lun.lun);
+    if (medium === undefined || before === undefined) return;
+    served.target.changeDisc(lun.lun, medium.device);
+    served.luns.set(lun.lun, { configuration: lun, ...medium });
+    await this.#letGo([before]);
+    this.#logLun(served, lun.lun, `another disc: ${describeLun(lun, medium.device.size)}`);
   }
 
   async #removeTarget(name: string): Promise<void> {
@@ -276,9 +334,10 @@ export class Service {
 
 /** What closes `media`. */
 function closing(media: readonly OpenMedium[]): (() => Promise<void>)[] {
-  return media.flatMap(({ device, reservations }) => [
+  return media.flatMap(({ device, reservations, sanitize }) => [
     () => device.close(),
     async () => reservations?.close(),
+    async () => sanitize?.close(),
   ]);
 }
 

@@ -13,10 +13,25 @@ import { discover } from './discovery.js';
 import { Lun } from './lun.js';
 import { Multipath, MultipathPolicy } from './multipath.js';
 import type { DeviceChoice } from './rdma-devices.js';
+import {
+  type AccessReport,
+  isAccessStateChanged,
+  NO_ACCESS,
+  rankOf,
+  reportAccess,
+  reportGroups,
+} from './path-access.js';
 import { Session } from './session.js';
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 import type { TaskPath } from './task.js';
-import { inspectUnit, type UnitTraits } from './traits.js';
+import {
+  describeUnit,
+  inspectMedium,
+  inspectUnit,
+  type Send,
+  type UnitDescription,
+  type UnitTraits,
+} from './traits.js';
 import { type IscsiUrl, parseIscsiUrl, type PortalAddress } from './url.js';
 
 export interface ConnectOptions extends DeviceChoice {
@@ -153,17 +168,31 @@ export async function openLun(
   const address = Buffer.alloc(8);
   encodeLun(lun, address, 0);
   const isRdma = sessions.some((session) => session.mayBeRdma);
+  const sending =
+    (path: TaskPath): Send =>
+    (cdb, commandOptions) =>
+      sendCommand(path, address, cdb, commandOptions);
   const inspect = (path: TaskPath, until?: AbortSignal): Promise<UnitTraits> =>
-    inspectUnit((cdb, commandOptions) => sendCommand(path, address, cdb, commandOptions), isRdma, until);
+    inspectUnit(sending(path), isRdma, until);
+  const look = (path: TaskPath, until?: AbortSignal): Promise<Look> => lookAt(sending(path), isRdma, until);
   const connected = sessions.filter((session) => session.isConnected);
-  const [traits, ...others] = await Promise.all(connected.map((session) => inspect(session, signal)));
-  if (traits === undefined) throw new RangeError('no session is connected');
-  for (const other of others) checkIdentity(traits, other);
+  if (connected.length === 0) throw new RangeError('no session is connected');
+  const looks = await Promise.all(connected.map((session) => look(session, signal)));
+  for (const other of looks.slice(1)) checkIdentity(looks[0]!, other);
+  const traits = looks.find((one) => one.traits !== null)?.traits ?? (await inspect(connected[0]!, signal));
   const recoveryTimeoutMs = options.limits?.recoveryTimeoutMs ?? DEFAULT_SESSION_LIMITS.recoveryTimeoutMs;
-  const path =
+  const policy = options.multipath ?? MultipathPolicy.ROUND_ROBIN;
+  const multipath =
     sessions.length === 1
-      ? sessions[0]!
-      : new Multipath(sessions, options.multipath ?? MultipathPolicy.ROUND_ROBIN, recoveryTimeoutMs);
+      ? null
+      : new Multipath(sessions, policy, recoveryTimeoutMs, (session) => reportGroups(sending(session)));
+  const learn = (session: Session, { access }: Look): void => {
+    if (access !== null) multipath?.learnAccess(session, access.group, access.groups);
+  };
+  looks.forEach((one, i) => {
+    learn(connected[i]!, one);
+  });
+  const path = multipath ?? sessions[0]!;
   const device = new LunDevice(path, {
     description: `${sessions[0]!.targetName!} LUN ${lun}`,
     lun: address,
@@ -175,15 +204,17 @@ export async function openLun(
     session.watchers.add({
       // A target that was started anew may serve another disk under the old name.
       recheck: async (connection) => {
-        const now = await inspect(connection);
-        checkIdentity(device.traits, now);
-        device.adopt(now);
+        const now = await look(connection);
+        checkIdentity({ description: device.traits.description, traits: device.traits }, now);
+        learn(session, now);
+        if (now.traits !== null) device.adopt(now.traits);
       },
-      unitAttention: (task, { asc, ascq }) => {
-        const isOurs = task.lunHigh === getU32(address, 0) && task.lunLow === getU32(address, 4);
-        if (!isOurs || asc !== CAPACITY_CHANGED.asc || ascq !== CAPACITY_CHANGED.ascq) return;
+      unitAttention: (task, sense) => {
+        if (task.lunHigh !== getU32(address, 0) || task.lunLow !== getU32(address, 4)) return;
+        if (isAccessStateChanged(sense)) multipath?.accessChanged();
         // Whoever works on the LUN hears of a failure by their own commands.
-        device.refresh().catch(() => undefined);
+        if (sense.asc === CAPACITY_CHANGED.asc && sense.ascq === CAPACITY_CHANGED.ascq)
+          device.refresh().catch(() => undefined);
       },
     });
   }
@@ -193,14 +224,35 @@ export async function openLun(
 /** CAPACITY DATA HAS CHANGED (SBC-3 4.10) */
 const CAPACITY_CHANGED = { asc: 0x2a, ascq: 0x09 };
 
+/** What a unit tells by one path. */
+interface Look {
+  readonly description: UnitDescription;
+  /** Null where there is no asymmetric access. */
+  readonly access: AccessReport | null;
+  /** Null where the target port gives no access to the medium now. */
+  readonly traits: UnitTraits | null;
+}
+
+async function lookAt(send: Send, isRdma: boolean, signal?: AbortSignal): Promise<Look> {
+  const description = await describeUnit(send, signal);
+  const access = await reportAccess(send, description, signal);
+  const isAccessible = access === null || rankOf(access.group, access.groups) < NO_ACCESS;
+  const traits = isAccessible ? await inspectMedium(send, description, isRdma, signal) : null;
+  return { description, access, traits };
+}
+
+type Named = Pick<Look, 'description' | 'traits'>;
+
 /** @throws RiserError `LUN_CHANGED` when two descriptions are of different logical units, by the names that they tell */
-function checkIdentity(before: UnitTraits, now: UnitTraits): void {
-  const identity = ({ description }: UnitTraits): string =>
+function checkIdentity(before: Named, now: Named): void {
+  const identity = ({ description }: Named): string =>
     [
       description.serialNumber ?? '',
       ...description.designators.filter(({ association }) => association === 0).map(({ value }) => value),
     ].join(' ');
-  if (identity(before) === identity(now) && before.capacity.blockSize === now.capacity.blockSize) return;
+  const [old, size] = [before, now].map(({ traits }) => traits?.capacity.blockSize ?? null);
+  const isSameSize = old === null || size === null || old === size;
+  if (identity(before) === identity(now) && isSameSize) return;
   throw new RiserError('LUN_CHANGED', 'the LUN is another disk than it was: it has another identity', {
     by: 'peer',
     costs: 'session',

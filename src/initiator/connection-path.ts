@@ -41,6 +41,10 @@ export class ConnectionPath implements TaskPath {
     // What it tells is being looked at.
   }
 
+  accessRefused(): boolean {
+    return false;
+  }
+
   /** No task goes by it any more: those that wait fail with `error` now, those under way when the connection ends. */
   end(error: RiserError): void {
     this.#end ??= error;

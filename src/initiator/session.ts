@@ -214,6 +214,10 @@ export class Session implements TaskPath {
     for (const watcher of this.watchers) watcher.unitAttention?.(task, sense);
   }
 
+  accessRefused(): boolean {
+    return false;
+  }
+
   #wait(task: ClientTask): void {
     if (this.#end !== null) task.fail(this.#end);
     else if (this.#hasGivenUp) task.fail(this.#lost!.reason);

@@ -21,6 +21,10 @@ class FakePath implements TaskPath {
   unitAttention(): void {
     this.unitAttentions++;
   }
+  hasOtherWay = false;
+  accessRefused(): boolean {
+    return this.hasOtherWay;
+  }
 }
 
 class Task extends ClientTask {
@@ -138,6 +142,21 @@ for (const [what, status, key, code, isForAll] of [
     assert.equal(other.path.delays.length, isForAll ? 1 : 0);
   });
 }
+
+it('a target port that gives no access is tried again if there is another way, or it is in transition', () => {
+  for (const [code, withoutOtherWay] of [
+    [0x040a, 36],
+    [0x040b, 0],
+    [0x040c, 0],
+  ] as const) {
+    for (const hasOtherWay of [false, true]) {
+      const { task, path } = start(false);
+      path.hasOtherWay = hasOtherWay;
+      while (task.completions === 0) end(task, 2, 2, code);
+      assert.equal(path.delays.length, hasOtherWay ? 36 : withoutOtherWay);
+    }
+  }
+});
 
 it('everything else is an outcome', () => {
   for (const [status, key, code] of [

@@ -7,6 +7,7 @@ import { InitiatorTask } from '../iscsi/index.js';
 import { parseSense, type ParsedSense } from '../scsi/client/index.js';
 import { SenseKey, Status } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
+import { isAccessRefused, isTransition } from './path-access.js';
 
 /** Where a task goes: a session, or a choice of several. */
 export interface TaskPath {
@@ -18,6 +19,8 @@ export interface TaskPath {
   cancel(task: ClientTask, error: RiserError): void;
   /** A unit attention condition was reported instead of carrying a command out (SAM-5 5.14). */
   unitAttention(task: ClientTask, sense: ParsedSense): void;
+  /** The target port that `task` went to gives no access now (SPC-4 5.15): whether there may be another way. */
+  accessRefused(task: ClientTask): boolean;
 }
 
 /** Unit attention conditions that a command may meet before it is carried out. */
@@ -131,7 +134,14 @@ export abstract class ClientTask extends InitiatorTask {
     ) {
       this.#retries++;
       this.#againLater();
+    } else if (isAccessRefused(sense) && this.#mayGoElsewhere(sense) && this.#busyRetries++ < BUSY_RETRIES) {
+      this.#againLater();
     } else this.completed();
+  }
+
+  /** By another path, or by the same one when it has come out of its transition. */
+  #mayGoElsewhere(sense: ParsedSense): boolean {
+    return this.path.accessRefused(this) || isTransition(sense);
   }
 
   #againLater(): void {

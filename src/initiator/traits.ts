@@ -72,6 +72,7 @@ const WRITE_SAME_LIMIT = 65536;
 const INQUIRY_LENGTH = 255;
 const PAGE_LENGTH = 4096;
 const DISK = 0x00;
+const CD_OR_DVD = 0x05;
 
 /**
  * Ask a unit for everything. Pending unit attention conditions are passed over. `isRdma`: the way to it is, or may be, iSER.
@@ -79,16 +80,22 @@ const DISK = 0x00;
  * @throws RiserError `NO_SUCH_LUN` when there is no logical unit, `NOT_A_DISK`, `MEDIUM` when it has no usable capacity
  */
 export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSignal): Promise<UnitTraits> {
-  const ask = (build: (cdb: Buffer) => void, readLength: number): Promise<CommandResult> => {
-    const cdb = Buffer.alloc(16);
-    build(cdb);
-    return send(cdb, { readLength, isIdempotent: true, ...(signal !== undefined && { signal }) });
-  };
-  const description = await describeUnit(ask);
-  if (description.inquiry.deviceType !== DISK) {
+  return inspectMedium(send, await describeUnit(send, signal), isRdma, signal);
+}
+
+/** The same of a unit that has told what it is; for that the target port must give access to it. */
+export async function inspectMedium(
+  send: Send,
+  description: UnitDescription,
+  isRdma: boolean,
+  signal?: AbortSignal,
+): Promise<UnitTraits> {
+  const ask = asking(send, signal);
+  const isDisc = description.inquiry.deviceType === CD_OR_DVD;
+  if (description.inquiry.deviceType !== DISK && !isDisc) {
     throw new RiserError(
       'NOT_A_DISK',
-      `the LUN is a device of type ${description.inquiry.deviceType}, no disk`,
+      `the LUN is a device of type ${description.inquiry.deviceType}, neither disk nor CD`,
       {
         by: 'device',
         costs: 'session',
@@ -111,7 +118,8 @@ export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSig
     capacity,
     longCommands,
     extents,
-    readOnly: (mode & 0x80) !== 0,
+    // A disc tells no WP (MMC-6); what can be written is not written here.
+    readOnly: isDisc || (mode & 0x80) !== 0,
     fua: (mode & 0x10) !== 0,
     unmap: capacity.isThin && provisioning.unmap,
     writeSame: longCommands && (await knowsWriteSame(ask, provisioning)),
@@ -126,7 +134,21 @@ export async function inspectUnit(send: Send, isRdma: boolean, signal?: AbortSig
 
 type Ask = (build: (cdb: Buffer) => void, readLength: number) => Promise<CommandResult>;
 
-async function describeUnit(ask: Ask): Promise<UnitDescription> {
+function asking(send: Send, signal: AbortSignal | undefined): Ask {
+  return (build, readLength) => {
+    const cdb = Buffer.alloc(16);
+    build(cdb);
+    return send(cdb, { readLength, isIdempotent: true, ...(signal !== undefined && { signal }) });
+  };
+}
+
+/**
+ * What a unit tells by INQUIRY, which every target port answers.
+ *
+ * @throws RiserError `NO_SUCH_LUN`
+ */
+export async function describeUnit(send: Send, signal?: AbortSignal): Promise<UnitDescription> {
+  const ask = asking(send, signal);
   const result = expectGood(
     'INQUIRY',
     await ask((cdb) => {

@@ -62,8 +62,33 @@ export interface DeviceInfo {
   readonly transport: string;
   /** `ACTIVE`, or what keeps it from it. */
   readonly state: string;
-  /** Addresses that it serves. */
+  /** Addresses that it serves; one that is local to a link with its interface: `fe80::1%eth0`. */
   readonly addresses: readonly string[];
+  /** None where RDMA is software on TCP. */
+  readonly ports?: readonly PortInfo[];
+}
+
+/** A port of a device (ibv_query_port(3)). */
+export interface PortInfo {
+  /** From 1. */
+  readonly number: number;
+  readonly state: string;
+  /** Bytes of the path MTU that the link allows now; null on iWARP, where TCP cuts segments. */
+  readonly activeMtu: number | null;
+  /** None on iWARP, whose ends are IP addresses. */
+  readonly gids: readonly GidInfo[];
+}
+
+/** An entry of a port's GID table (ibv_query_gid_table(3)). */
+export interface GidInfo {
+  readonly index: number;
+  /** In the form of an IPv6 address. */
+  readonly gid: string;
+  /** `IB`, `RoCE v1`, `RoCE v2`. */
+  readonly type: string;
+  /** The IP address that it stands for; null if for none. */
+  readonly address: string | null;
+  readonly interface: string | null;
 }
 
 /** What a device has room for, and what it can do (ibv_query_device(3)). */
@@ -298,6 +323,8 @@ export interface RdmaConnection {
   readonly device: RdmaDevice;
   /** An IP address without port. Maybe empty on the side that connects until it is connected. */
   readonly localAddress: string;
+  /** Bytes of the path MTU, once connected; null on iWARP, where TCP cuts segments. */
+  readonly pathMtu: number | null;
   /** The same of the peer: what the host's name was resolved to, or where the request came from. */
   readonly remoteAddress: string;
   /** Null before `createQueuePair`; there is one at most, and it stays. */

@@ -2,9 +2,14 @@
 
 import type { Identity } from './identity.js';
 import type { ReservationStore } from './reservation-store.js';
+import { SYMMETRIC_ACCESS, type TargetPortGroups } from './target-port-groups.js';
+import type { CopyManager } from './third-party-copy/copy-manager.js';
+import type { SanitizeStore } from './sanitize-store.js';
 
 /** Everything about a logical unit that does not change while it is served. Limits of commands are in `limits.ts`. */
 export interface LogicalUnitConfiguration {
+  /** `disk`: a direct access block device. `cdrom`: a CD or DVD drive, with the device as the disc in it. */
+  readonly type: 'disk' | 'cdrom';
   readonly identity: Identity;
   /** `thin`: UNMAP gives space back, and initiators are told so. `full`: no command unmaps. */
   readonly provisioning: 'thin' | 'full';
@@ -26,6 +31,14 @@ export interface LogicalUnitConfiguration {
   readonly taskSetLimit: number;
   /** Keeps persistent reservations over the loss of power; null: nothing does, and APTPL is refused. */
   readonly reservationStore: ReservationStore | null;
+  /** Asymmetric access, the same object for all logical units of a target; by default there is none. */
+  readonly targetPortGroups: TargetPortGroups;
+  /** Carries out EXTENDED COPY and the commands of ROD tokens; null: there are none of them. */
+  readonly copyManager: CopyManager | null;
+  /** Keeps a sanitize operation over the loss of power; null: nothing does, and it ends with the server. */
+  readonly sanitizeStore: SanitizeStore | null;
+  /** Has a call made later, when others have had their turn: work in the background goes on by it. */
+  readonly runLater: (call: () => void) => void;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -33,6 +46,7 @@ export type LogicalUnitOptions = Pick<LogicalUnitConfiguration, 'identity'> &
   Partial<LogicalUnitConfiguration>;
 
 export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> = {
+  type: 'disk',
   provisioning: 'thin',
   readOnly: false,
   removable: false,
@@ -43,4 +57,22 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   writeCache: true,
   taskSetLimit: 4096,
   reservationStore: null,
+  targetPortGroups: SYMMETRIC_ACCESS,
+  copyManager: null,
+  sanitizeStore: null,
+  runLater: (call) => call(),
 };
+
+/** What a CD or DVD drive is by its nature. */
+const CDROM: Partial<LogicalUnitConfiguration> = {
+  provisioning: 'full',
+  readOnly: true,
+  removable: true,
+  product: 'DVD-ROM',
+  writeCache: false,
+};
+
+/** `options`, with the defaults of the unit's type. */
+export function completeConfiguration(options: LogicalUnitOptions): LogicalUnitConfiguration {
+  return { ...DEFAULT_CONFIGURATION, ...(options.type === 'cdrom' ? CDROM : {}), ...options };
+}

@@ -28,8 +28,22 @@ export { LogicalUnit, type LogicalUnitEvents } from './logical-unit.js';
 export type { Nexus } from './nexus.js';
 export type { Operation, OperationTraits } from './operation.js';
 export type { ReservationStore, SavedRegistration, SavedReservations } from './reservation-store.js';
+export { CopyManager, type CopyHost } from './third-party-copy/copy-manager.js';
+export type { SanitizeStore, SavedSanitize } from './sanitize-store.js';
 export { describeSense, MAX_SENSE_LENGTH, Sense, SenseData, SenseKey, type SenseCode } from './sense.js';
+export { DISC_BLOCK_SIZE } from './optical-disc.js';
 export { Status } from './status.js';
+export {
+  ACCESS_STATES,
+  AccessState,
+  type AccessStateName,
+  accessStateName,
+  AccessStatus,
+  type AsymmetricAccessOptions,
+  type TargetPortGroup,
+  type TargetPortGroupOptions,
+  TargetPortGroups,
+} from './target-port-groups.js';
 export { MAX_CDB_LENGTH, Task, TaskAttribute, TaskState } from './task.js';
 export {
   abortTask,

@@ -43,3 +43,8 @@ export function maximumWriteSameBlocks(blockSize: number): number {
 
 /** WSNZ: whether WRITE SAME refuses zero as its number of blocks. Here zero means up to the last block. */
 export const WRITE_SAME_NON_ZERO = false;
+
+/** MAXIMUM ATOMIC TRANSFER LENGTH for what a device promises (`atomicWriteLimit`) and a block size, both in bytes. */
+export function maximumAtomicTransferBlocks(atomicWriteLimit: number, blockSize: number): number {
+  return Math.min(atomicWriteLimit, MAXIMUM_TRANSFER_BYTES) / blockSize;
+}

@@ -161,7 +161,10 @@ describe('the device', () => {
       const told: string[] = [];
       target.unit.events = {
         deviceFailed: (_unit, task) => told.push(`${task.op} at ${task.errorOffset}`),
+        sanitized: () => undefined,
+        sanitizeNotKept: () => undefined,
         reservationsNotKept: () => undefined,
+        accessStatesSet: () => undefined,
       };
       device.fault = () => status;
       const read = target.run(cdb10(0x28, 0, 3, 1));

@@ -1,5 +1,5 @@
 /**
- * A logical unit: one disk, its device server and its task set (SAM-5 4.6.19).
+ * A logical unit: one disk or CD drive, its device server and its task set (SAM-5 4.6.19).
  *
  * A task's way: {@link LogicalUnit.submit} puts it into the task set; when its turn has come the checks
  * common to all commands are made and `operation.start` is called; the operation asks for Data-Out
@@ -8,15 +8,22 @@
  * transport and the device; nothing here allocates for a READ or WRITE.
  */
 
-import { BlockOp, BlockStatus, type BlockDevice } from '../block/device.js';
+import { BlockOp, BlockStatus, type BlockDevice, type BlockIo } from '../block/device.js';
 import {
-  DEFAULT_CONFIGURATION,
+  completeConfiguration,
   type LogicalUnitConfiguration,
   type LogicalUnitOptions,
 } from './configuration.js';
 import { AbortWatches } from './abort-watches.js';
-import { findUnusedBit, SERVICE_ACTION_BIT } from './cdb.js';
+import {
+  ADDITIONAL_CDB_LENGTH,
+  findUnusedBit,
+  serviceActionBit,
+  serviceActionOffset,
+  VARIABLE_LENGTH,
+} from './cdb.js';
 import { operationsFor } from './commands/index.js';
+import { senseOfDevice } from './device-sense.js';
 import type { LogicalUnitInventory } from './inventory.js';
 import { ModePages } from './mode-pages.js';
 import type { Nexus } from './nexus.js';
@@ -25,22 +32,33 @@ import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
-import { Sense, type SenseCode } from './sense.js';
+import type { SavedSanitize } from './sanitize-store.js';
+import { Sanitizer } from './sanitizer.js';
+import { Sense, type SenseCode, type SenseData } from './sense.js';
 import { Status } from './status.js';
+import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
-import { TaskState, type Task } from './task.js';
+import { TaskAttribute, TaskState, type Task } from './task.js';
+import { UnitCopies } from './third-party-copy/unit-copies.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
 
 /** What the owner of a logical unit may want to write into a log. */
 export interface LogicalUnitEvents {
-  /** The device failed `task`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
-  deviceFailed(unit: LogicalUnit, task: Task): void;
+  /** The device failed `io`: see its `op`, `errorOffset` and `cause`. Only valid during the call. */
+  deviceFailed(unit: LogicalUnit, io: BlockIo): void;
+  /** A sanitize operation is over; `cause`: why it failed. */
+  sanitized(unit: LogicalUnit, cause: Error | null): void;
+  /** A sanitize operation cannot be kept over the loss of power, and so does not begin or end. */
+  sanitizeNotKept(unit: LogicalUnit, cause: Error): void;
   /** A change of the persistent reservations could not be kept over the loss of power. */
   reservationsNotKept(unit: LogicalUnit, cause: Error): void;
+  /** An initiator has brought target port groups into other states. */
+  accessStatesSet(unit: LogicalUnit, by: Nexus): void;
 }
 
 export class LogicalUnit {
-  readonly device: BlockDevice;
+  /** The medium; a drive's can be changed. */
+  #device: BlockDevice;
   readonly configuration: LogicalUnitConfiguration;
   /** Bytes of a logical block. */
   readonly blockSize: number;
@@ -50,6 +68,11 @@ export class LogicalUnit {
   readonly unitAttentions = new UnitAttentions();
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
+  readonly targetPortGroups: TargetPortGroups;
+  readonly copies = new UnitCopies();
+  readonly sanitizer: Sanitizer;
+  /** The task that waits for the end of the sanitize operation. */
+  #sanitizeWaiter: Task | null = null;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -64,19 +87,38 @@ export class LogicalUnit {
 
   /** The unit becomes the owner of `device` as far as its events go; closing it stays with the caller. */
   constructor(device: BlockDevice, options: LogicalUnitOptions) {
-    this.device = device;
+    this.#device = device;
     this.blockSize = device.blockSize;
     this.#blockCount = device.size / device.blockSize;
-    this.configuration = { ...DEFAULT_CONFIGURATION, ...options };
-    this.operations = new OperationTable(operationsFor(this.configuration));
+    this.configuration = completeConfiguration(options);
+    this.operations = new OperationTable(operationsFor(this.configuration, device));
     this.modePages = new ModePages(this.configuration);
-    const { reservationStore } = this.configuration;
+    const { reservationStore, targetPortGroups } = this.configuration;
+    this.targetPortGroups = targetPortGroups;
     this.reservations = new Reservations((registration, condition) => {
       for (const nexus of this.nexuses)
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
     }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
+    this.sanitizer = new Sanitizer(device, this.configuration.sanitizeStore, {
+      ended: (cause) => this.#sanitized(cause),
+      runLater: this.configuration.runLater,
+    });
     device.events = { resized: () => this.#resized() };
+  }
+
+  get device(): BlockDevice {
+    return this.#device;
+  }
+
+  /** A drive gets another disc, and its tray is closed. Device operations that are under way go on with the one they began with. */
+  changeDisc(device: BlockDevice): void {
+    this.#device.events = null;
+    this.#device = device;
+    this.#blockCount = device.size / this.blockSize;
+    device.events = { resized: () => this.#resized() };
+    this.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED);
+    this.medium.load(this.nexuses);
   }
 
   /** Logical blocks of the medium. */
@@ -98,6 +140,12 @@ export class LogicalUnit {
     return this.device.readOnly || this.configuration.readOnly || this.modePages.softwareWriteProtect;
   }
 
+  /** Why there is no medium: the tray of a CD drive is open then. */
+  get senseWithoutMedium(): SenseCode {
+    const isDrive = this.configuration.type === 'cdrom';
+    return isDrive ? Sense.MEDIUM_NOT_PRESENT_TRAY_OPEN : Sense.MEDIUM_NOT_PRESENT;
+  }
+
   // ---- I_T nexuses ----
 
   /**
@@ -114,7 +162,8 @@ export class LogicalUnit {
   removeNexus(nexus: Nexus): void {
     this.abortTasks((task) => task.nexus === nexus, null, ignoreCompletion);
     this.reservations.lost(nexus);
-    this.medium.allow(nexus);
+    this.medium.removeNexus(nexus);
+    this.copies.lost(nexus);
     this.unitAttentions.removeNexus(nexus);
     this.nexuses.delete(nexus);
   }
@@ -134,7 +183,10 @@ export class LogicalUnit {
       task.finished();
       return;
     }
-    if (this.taskSet.enter(task, this.operations.isExclusive(task.cdb))) this.#start(task);
+    // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
+    const isSanitizing = this.sanitizer.state === 'running';
+    if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
+    if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task.cdb))) this.#start(task);
   }
 
   /** The Data-Out that was asked for is in `task.data`. */
@@ -184,6 +236,7 @@ export class LogicalUnit {
     if (!this.modePages.writeCacheEnabled && task.op !== BlockOp.READ && task.op !== BlockOp.FLUSH) {
       task.fua = true;
     }
+    if (this.copies.watches) this.copies.changing(task);
     task.state = TaskState.AWAITING_DEVICE;
     if (this.#driven === task) {
       this.#requests++;
@@ -230,6 +283,12 @@ export class LogicalUnit {
     this.#end(task, Status.CHECK_CONDITION);
   }
 
+  /** End with CHECK CONDITION and `sense`. */
+  failWith(task: Task, sense: SenseData): void {
+    task.sense.copyFrom(sense);
+    this.#end(task, Status.CHECK_CONDITION);
+  }
+
   /** INVALID FIELD IN CDB, with a pointer at byte `byteOffset` and the highest bit of the field in it, if given. */
   failField(task: Task, byteOffset: number, bit = -1): void {
     task.sense.set(Sense.INVALID_FIELD_IN_CDB, this.modePages.descriptorSense);
@@ -265,6 +324,76 @@ export class LogicalUnit {
     task.dataInLength = length;
     task.transferLength = length;
     this.good(task);
+  }
+
+  /** Bring target port groups into other states because `by` asks for it, who alone does not hear of it from this unit. */
+  setAccessStates(states: ReadonlyMap<number, AccessState>, by: Nexus): void {
+    if (!this.targetPortGroups.change(states, AccessStatus.EXPLICIT)) return;
+    this.events?.accessStatesSet(this, by);
+    for (const unit of this.inventory?.units ?? [this])
+      unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
+  }
+
+  // ---- the sanitize operation (SBC-3 4.11) ----
+
+  /** End with what the sanitize operation, which is not over well, has to say. */
+  failSanitize(task: Task): void {
+    this.setSanitizeSense(task.sense, this.modePages.descriptorSense);
+    this.#end(task, Status.CHECK_CONDITION);
+  }
+
+  /** The sense data of a unit that is being sanitized, or whose sanitize operation has failed. */
+  setSanitizeSense(sense: SenseData, isDescriptor: boolean): void {
+    const isRunning = this.sanitizer.state === 'running';
+    sense.set(isRunning ? Sense.SANITIZE_IN_PROGRESS : Sense.SANITIZE_COMMAND_FAILED, isDescriptor);
+    if (isRunning) sense.setProgress(this.sanitizer.progress);
+  }
+
+  /** Sanitize as `wanted`; `task`, an exclusive one, ends when that has begun, or unless `isImmediate` when it is over. */
+  startSanitize(task: Task, wanted: SavedSanitize, isImmediate: boolean): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.start(wanted, (cause) => {
+      const waiter = this.#sanitizeWaiter;
+      if (cause !== null) {
+        this.events?.sanitizeNotKept(this, cause);
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.fail(waiter, Sense.WRITE_ERROR);
+        return;
+      }
+      this.copies.revokeAll();
+      if (isImmediate) {
+        this.#sanitizeWaiter = null;
+        if (waiter !== null) this.good(waiter);
+      }
+    });
+    if (this.#sanitizeWaiter !== task) return;
+    // Others are answered from now on, mostly with SANITIZE IN PROGRESS.
+    this.taskSet.share(task);
+    this.#startEnabled();
+  }
+
+  /** EXIT FAILURE MODE for `task`. */
+  exitSanitizeFailure(task: Task): void {
+    task.state = TaskState.AWAITING_DATA;
+    this.#sanitizeWaiter = task;
+    this.sanitizer.exitFailure((cause) => {
+      const waiter = this.#sanitizeWaiter;
+      this.#sanitizeWaiter = null;
+      if (cause !== null) this.events?.sanitizeNotKept(this, cause);
+      if (waiter === null) return;
+      if (cause === null) this.good(waiter);
+      else this.fail(waiter, Sense.WRITE_ERROR);
+    });
+  }
+
+  #sanitized(cause: Error | null): void {
+    const waiter = this.#sanitizeWaiter;
+    this.#sanitizeWaiter = null;
+    this.events?.sanitized(this, cause);
+    if (waiter === null) return;
+    if (cause === null) this.good(waiter);
+    else this.failSanitize(waiter);
   }
 
   // ---- called by task management ----
@@ -305,6 +434,7 @@ export class LogicalUnit {
     this.reservations.clear();
     this.medium.allowAll();
     this.modePages.reset();
+    this.copies.reset();
   }
 
   // ---- the way of a task ----
@@ -312,7 +442,9 @@ export class LogicalUnit {
   #start(task: Task): void {
     const found = this.operations.find(task.cdb);
     if (found === null) {
-      if (this.operations.kind(task.cdb[0]!) === 'shared') this.failField(task, 1, SERVICE_ACTION_BIT);
+      const opcode = task.cdb[0]!;
+      if (this.operations.kind(opcode) === 'shared')
+        this.failField(task, serviceActionOffset(opcode), serviceActionBit(opcode));
       else this.fail(task, Sense.INVALID_COMMAND_OPERATION_CODE);
       return;
     }
@@ -320,11 +452,22 @@ export class LogicalUnit {
     if (this.unitAttentions.pending !== 0 || this.reservations.isReserved) {
       if (this.#isStoppedForNexus(task, found)) return;
     }
+    if (this.targetPortGroups.isRestricted) {
+      const refusal = this.targetPortGroups.refusal(task.nexus, found.runsUpTo!);
+      if (refusal !== null) {
+        this.fail(task, refusal);
+        return;
+      }
+    }
     if (!this.medium.isPresent && found.ignoresMedium !== true) {
-      this.fail(task, Sense.MEDIUM_NOT_PRESENT);
+      this.fail(task, this.senseWithoutMedium);
       return;
     }
     if (!this.#isWellFormed(task, found)) return;
+    if (this.sanitizer.state !== 'idle' && found.ignoresSanitize !== true) {
+      this.failSanitize(task);
+      return;
+    }
     if (found.writesMedium === true && this.isWriteProtected) {
       this.fail(
         task,
@@ -352,6 +495,10 @@ export class LogicalUnit {
   /** CDB length and usage (SPC-4 6.35.3). Ends the task when a bit is set that the operation does not know. */
   #isWellFormed(task: Task, operation: Operation): boolean {
     const { usage } = operation;
+    if (operation.opcode === VARIABLE_LENGTH && task.cdb[ADDITIONAL_CDB_LENGTH]! !== usage.length - 8) {
+      this.failField(task, ADDITIONAL_CDB_LENGTH);
+      return false;
+    }
     if (task.cdbLength < usage.length) {
       this.fail(task, Sense.INVALID_FIELD_IN_CDB);
       return false;
@@ -371,6 +518,7 @@ export class LogicalUnit {
   }
 
   #endAborted(task: Task): void {
+    if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
     const completed = this.#abortWatches.takeCompleted(task);
@@ -396,27 +544,9 @@ export class LogicalUnit {
 
   #resized(): void {
     this.#blockCount = this.device.size / this.blockSize;
+    this.copies.revokeAll();
     this.unitAttentions.establishForAll(Sense.CAPACITY_DATA_HAS_CHANGED);
   }
 }
 
 function ignoreCompletion(): void {}
-
-function senseOfDevice(task: Task): SenseCode {
-  switch (task.status) {
-    case BlockStatus.NO_SPACE:
-      return Sense.SPACE_ALLOCATION_FAILED;
-    case BlockStatus.READ_ONLY:
-      return Sense.WRITE_PROTECTED;
-    case BlockStatus.OUT_OF_RANGE:
-      return Sense.LBA_OUT_OF_RANGE;
-    case BlockStatus.NOT_READY:
-      return Sense.LOGICAL_UNIT_NOT_READY;
-    case BlockStatus.MEDIUM_ERROR:
-      return task.op === BlockOp.READ || task.op === BlockOp.EXTENTS
-        ? Sense.UNRECOVERED_READ_ERROR
-        : Sense.WRITE_ERROR;
-    default:
-      return Sense.INTERNAL_TARGET_FAILURE;
-  }
-}

@@ -4,6 +4,7 @@
  */
 
 import type { LogicalUnitConfiguration } from './configuration.js';
+import { CAPABILITIES, CAPABILITIES_LENGTH, LOCK_STATE } from './optical-disc.js';
 
 /** One page: all values are whole pages with PAGE CODE and PAGE LENGTH at bytes 0 and 1. */
 export interface ModePage {
@@ -21,7 +22,10 @@ export const ModePageCode = {
   READ_WRITE_ERROR_RECOVERY: 0x01,
   CACHING: 0x08,
   CONTROL: 0x0a,
+  POWER_CONDITION: 0x1a,
   INFORMATIONAL_EXCEPTIONS_CONTROL: 0x1c,
+  TIMEOUT_AND_PROTECT: 0x1d,
+  CAPABILITIES: 0x2a,
   ALL: 0x3f,
 } as const;
 
@@ -48,31 +52,47 @@ export class ModePages {
   taskAbortedStatus = false;
   readonly #caching: ModePage;
   readonly #control: ModePage;
+  readonly #capabilities: ModePage;
 
   constructor(configuration: LogicalUnitConfiguration) {
     this.#caching = page(ModePageCode.CACHING, 20, { 2: [configuration.writeCache ? WCE : 0, WCE] });
     this.#control = page(ModePageCode.CONTROL, 12, {
       2: [0, D_SENSE],
       3: [UNRESTRICTED_REORDERING, 0],
-      4: [0, SWP],
+      4: [0, configuration.type === 'disk' ? SWP : 0],
       5: [0, TAS],
       // BUSY TIMEOUT PERIOD: unlimited.
       8: [0xff, 0],
       9: [0xff, 0],
     });
-    this.pages = [
-      page(ModePageCode.READ_WRITE_ERROR_RECOVERY, 12, {}),
-      this.#caching,
-      this.#control,
-      // Nothing predicts a failure, so no exception is ever reported.
-      page(ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL, 12, { 2: [DEXCPT, 0] }),
-    ];
+    const errorRecovery = page(ModePageCode.READ_WRITE_ERROR_RECOVERY, 12, {});
+    // Nothing predicts a failure, so no exception is ever reported.
+    const exceptions = page(ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL, 12, { 2: [DEXCPT, 0] });
+    this.#capabilities = page(ModePageCode.CAPABILITIES, CAPABILITIES_LENGTH, CAPABILITIES);
+    this.pages =
+      configuration.type === 'disk'
+        ? [errorRecovery, this.#caching, this.#control, exceptions]
+        : [
+            errorRecovery,
+            this.#control,
+            // No timer runs: neither of these two pages has one.
+            page(ModePageCode.POWER_CONDITION, 12, {}),
+            exceptions,
+            page(ModePageCode.TIMEOUT_AND_PROTECT, 10, {}),
+            this.#capabilities,
+          ];
     this.applied();
   }
 
   /** The page with this code, or null. */
   find(code: number): ModePage | null {
     return this.pages.find((p) => p.code === code) ?? null;
+  }
+
+  /** A CD drive tells whether its tray is locked. */
+  showLock(isLocked: boolean): void {
+    const { current, default: unlocked } = this.#capabilities;
+    current[6] = unlocked[6]! | (isLocked ? LOCK_STATE : 0);
   }
 
   /** Current values have been written: they hold from now on. */

@@ -11,6 +11,10 @@ export interface Nexus {
   readonly initiatorName: string;
   /** Relative target port identifier, 1 to 65535 (the portal group tag). */
   readonly relativeTargetPort: number;
+  /** Version descriptor of the transport protocol in standard INQUIRY data (SPC-4 6.6.2); absent: none. */
+  readonly versionDescriptor?: number;
   /** The logical units that it finds, and where; absent: all of the inventory's, each at its own LUN. */
   readonly view?: LogicalUnitView;
+  /** What whoever is behind it would find at other targets by logging in there with what has been proven here; absent: nothing. */
+  readonly elsewhere?: () => Iterable<LogicalUnitView>;
 }

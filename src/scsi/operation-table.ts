@@ -1,9 +1,10 @@
 /** The device server's dispatch: from a CDB's operation code, and service action where it has one, to the operation. */
 
-import { SERVICE_ACTION_MASK } from './cdb.js';
+import { SERVICE_ACTION_MASK, serviceActionOf } from './cdb.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Operation } from './operation.js';
 import { Sense } from './sense.js';
+import { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
 export class OperationTable {
@@ -27,12 +28,13 @@ export class OperationTable {
     const opcode = cdb[0]!;
     const operation = this.#byOpcode[opcode] ?? null;
     if (operation !== null) return operation;
-    return this.#byServiceAction[opcode]?.[cdb[1]! & SERVICE_ACTION_MASK] ?? null;
+    const shared = this.#byServiceAction[opcode] ?? null;
+    return shared === null ? null : (shared[serviceActionOf(cdb)] ?? null);
   }
 
-  /** Whether the operation that `cdb` asks for runs alone; no shared operation code has one that does. */
+  /** Whether the operation that `cdb` asks for runs alone. */
   isExclusive(cdb: Uint8Array): boolean {
-    return this.#byOpcode[cdb[0]!]?.exclusive === true;
+    return this.find(cdb)?.exclusive === true;
   }
 
   /** Whether `opcode` is there, and with service actions. */
@@ -72,7 +74,9 @@ function uniform(operation: Operation): Operation {
     ignoresReservation: operation.ignoresReservation ?? false,
     ignoresPersistentReservation: operation.ignoresPersistentReservation ?? false,
     readsMedium: operation.readsMedium ?? false,
+    runsUpTo: operation.runsUpTo ?? AccessState.ACTIVE_NON_OPTIMIZED,
     ignoresMedium: operation.ignoresMedium ?? false,
+    ignoresSanitize: operation.ignoresSanitize ?? false,
     writesMedium: operation.writesMedium ?? false,
     exclusive: operation.exclusive ?? false,
     start: operation.start,

@@ -3,8 +3,10 @@
  * functions that carry it out. The rows of all families together are the device server's dispatch.
  */
 
+import type { BlockDevice } from '../block/device.js';
 import type { LogicalUnitConfiguration } from './configuration.js';
 import type { LogicalUnit } from './logical-unit.js';
+import type { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
 /** Behaviour of an operation in the presence of conditions that usually stop a command. */
@@ -15,10 +17,14 @@ export interface OperationTraits {
   ignoresReservation?: boolean;
   /** The same for persistent reservations only, or it looks itself (SPC-4 table 60, SBC-3 table 13). */
   ignoresPersistentReservation?: boolean;
+  /** The most restricted access state of the target port in which it runs (SPC-4 5.15.2.4); default: active/non-optimized. */
+  runsUpTo?: AccessState;
   /** Runs although the medium is stopped or ejected. */
   ignoresMedium?: boolean;
   /** Only reads the medium: runs although another nexus has reserved it persistently for writing. */
   readsMedium?: boolean;
+  /** Runs while the medium is sanitized, and after that has failed (SBC-3 4.11). */
+  ignoresSanitize?: boolean;
   /** Changes the medium: refused with DATA PROTECT when write protected. */
   writesMedium?: boolean;
   /**
@@ -41,8 +47,8 @@ export interface Operation extends OperationTraits {
    * is refused with INVALID FIELD IN CDB and a field pointer.
    */
   usage: readonly number[];
-  /** Whether a logical unit of this configuration has the command; left out, every one has. */
-  isSupported?: (configuration: LogicalUnitConfiguration) => boolean;
+  /** Whether a logical unit of this configuration, on this device, has the command; left out, every one has. */
+  isSupported?: (configuration: LogicalUnitConfiguration, device: BlockDevice) => boolean;
   /** The command's turn has come. Ends, asks for data, or starts the device. */
   start: (task: Task, unit: LogicalUnit) => void;
   /** The Data-Out that `start` asked for is in `task.data`. */

@@ -330,7 +330,10 @@ describe('persistent reservations (SPC-4 5.13)', () => {
       const told: string[] = [];
       target.unit.events = {
         deviceFailed: () => undefined,
+        sanitized: () => undefined,
+        sanitizeNotKept: () => undefined,
         reservationsNotKept: (_unit, cause) => told.push(cause.message),
+        accessStatesSet: () => undefined,
       };
       const task = reserveOut(target, a, REGISTER, { newKey: 0xa, flags: APTPL });
       store.ends.at(-1)!(new Error('no room'));

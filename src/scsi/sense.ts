@@ -17,6 +17,7 @@ export const SenseKey = {
   ILLEGAL_REQUEST: 0x5,
   UNIT_ATTENTION: 0x6,
   DATA_PROTECT: 0x7,
+  COPY_ABORTED: 0xa,
   ABORTED_COMMAND: 0xb,
   MISCOMPARE: 0xe,
 } as const;
@@ -51,10 +52,31 @@ export const Sense = {
     0x02,
     'logical unit not ready, initializing command required',
   ),
+  ASYMMETRIC_ACCESS_STATE_TRANSITION: code(
+    K.NOT_READY,
+    0x04,
+    0x0a,
+    'logical unit not accessible, asymmetric access state transition',
+  ),
+  TARGET_PORT_IN_STANDBY_STATE: code(
+    K.NOT_READY,
+    0x04,
+    0x0b,
+    'logical unit not accessible, target port in standby state',
+  ),
+  TARGET_PORT_IN_UNAVAILABLE_STATE: code(
+    K.NOT_READY,
+    0x04,
+    0x0c,
+    'logical unit not accessible, target port in unavailable state',
+  ),
+  SANITIZE_IN_PROGRESS: code(K.NOT_READY, 0x04, 0x1b, 'logical unit not ready, sanitize in progress'),
   MEDIUM_NOT_PRESENT: code(K.NOT_READY, 0x3a, 0x00, 'medium not present'),
+  MEDIUM_NOT_PRESENT_TRAY_OPEN: code(K.NOT_READY, 0x3a, 0x02, 'medium not present, tray open'),
 
   WRITE_ERROR: code(K.MEDIUM_ERROR, 0x0c, 0x00, 'write error'),
   UNRECOVERED_READ_ERROR: code(K.MEDIUM_ERROR, 0x11, 0x00, 'unrecovered read error'),
+  SANITIZE_COMMAND_FAILED: code(K.MEDIUM_ERROR, 0x31, 0x03, 'sanitize command failed'),
   INTERNAL_TARGET_FAILURE: code(K.HARDWARE_ERROR, 0x44, 0x00, 'internal target failure'),
 
   PARAMETER_LIST_LENGTH_ERROR: code(K.ILLEGAL_REQUEST, 0x1a, 0x00, 'parameter list length error'),
@@ -69,8 +91,10 @@ export const Sense = {
     0x04,
     'invalid release of persistent reservation',
   ),
+  INCOMPATIBLE_FORMAT: code(K.ILLEGAL_REQUEST, 0x30, 0x02, 'cannot read medium, incompatible format'),
   SAVING_PARAMETERS_NOT_SUPPORTED: code(K.ILLEGAL_REQUEST, 0x39, 0x00, 'saving parameters not supported'),
   MEDIUM_REMOVAL_PREVENTED: code(K.ILLEGAL_REQUEST, 0x53, 0x02, 'medium removal prevented'),
+  ILLEGAL_MODE_FOR_THIS_TRACK: code(K.ILLEGAL_REQUEST, 0x64, 0x00, 'illegal mode for this track'),
   INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT: code(
     K.ILLEGAL_REQUEST,
     0x0e,
@@ -96,6 +120,7 @@ export const Sense = {
   RESERVATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x03, 'reservations preempted'),
   RESERVATIONS_RELEASED: code(K.UNIT_ATTENTION, 0x2a, 0x04, 'reservations released'),
   REGISTRATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x05, 'registrations preempted'),
+  ASYMMETRIC_ACCESS_STATE_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x06, 'asymmetric access state changed'),
   CAPACITY_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x09, 'capacity data has changed'),
   COMMANDS_CLEARED_BY_ANOTHER_INITIATOR: code(
     K.UNIT_ATTENTION,
@@ -104,6 +129,49 @@ export const Sense = {
     'commands cleared by another initiator',
   ),
   REPORTED_LUNS_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x3f, 0x0e, 'reported LUNs data has changed'),
+
+  OPERATION_IN_PROGRESS: code(K.ILLEGAL_REQUEST, 0x00, 0x16, 'operation in progress'),
+  UNSUPPORTED_TOKEN_TYPE: code(
+    K.ILLEGAL_REQUEST,
+    0x23,
+    0x01,
+    'invalid token operation, unsupported token type',
+  ),
+  TOKEN_UNKNOWN: code(K.ILLEGAL_REQUEST, 0x23, 0x04, 'invalid token operation, token unknown'),
+  TOKEN_CORRUPT: code(K.ILLEGAL_REQUEST, 0x23, 0x05, 'invalid token operation, token corrupt'),
+  TOKEN_REVOKED: code(K.ILLEGAL_REQUEST, 0x23, 0x06, 'invalid token operation, token revoked'),
+  TOKEN_EXPIRED: code(K.ILLEGAL_REQUEST, 0x23, 0x07, 'invalid token operation, token expired'),
+  TOKEN_DELETED: code(K.ILLEGAL_REQUEST, 0x23, 0x09, 'invalid token operation, token deleted'),
+  INVALID_TOKEN_LENGTH: code(K.ILLEGAL_REQUEST, 0x23, 0x0a, 'invalid token operation, invalid token length'),
+  TOO_MANY_TARGET_DESCRIPTORS: code(K.ILLEGAL_REQUEST, 0x26, 0x06, 'too many target descriptors'),
+  UNSUPPORTED_TARGET_DESCRIPTOR_TYPE: code(
+    K.ILLEGAL_REQUEST,
+    0x26,
+    0x07,
+    'unsupported target descriptor type code',
+  ),
+  TOO_MANY_SEGMENT_DESCRIPTORS: code(K.ILLEGAL_REQUEST, 0x26, 0x08, 'too many segment descriptors'),
+  UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE: code(
+    K.ILLEGAL_REQUEST,
+    0x26,
+    0x09,
+    'unsupported segment descriptor type code',
+  ),
+  INLINE_DATA_LENGTH_EXCEEDED: code(K.ILLEGAL_REQUEST, 0x26, 0x0b, 'inline data length exceeded'),
+  INSUFFICIENT_RESOURCES_TO_CREATE_ROD_TOKEN: code(
+    K.ILLEGAL_REQUEST,
+    0x55,
+    0x0d,
+    'insufficient resources to create ROD token',
+  ),
+
+  COPY_ABORTED: code(K.COPY_ABORTED, 0x00, 0x00, 'no additional sense information'),
+  UNREACHABLE_COPY_TARGET: code(K.COPY_ABORTED, 0x08, 0x04, 'unreachable copy target'),
+  THIRD_PARTY_DEVICE_FAILURE: code(K.COPY_ABORTED, 0x0d, 0x01, 'third party device failure'),
+  COPY_TARGET_DEVICE_NOT_REACHABLE: code(K.COPY_ABORTED, 0x0d, 0x02, 'copy target device not reachable'),
+  INCORRECT_COPY_TARGET_DEVICE_TYPE: code(K.COPY_ABORTED, 0x0d, 0x03, 'incorrect copy target device type'),
+  INVALID_FIELD_IN_COPY_PARAMETERS: code(K.COPY_ABORTED, 0x26, 0x00, 'invalid field in parameter list'),
+  UNEXPECTED_INEXACT_SEGMENT: code(K.COPY_ABORTED, 0x26, 0x0a, 'unexpected inexact segment'),
 
   WRITE_PROTECTED: code(K.DATA_PROTECT, 0x27, 0x00, 'write protected'),
   SOFTWARE_WRITE_PROTECTED: code(K.DATA_PROTECT, 0x27, 0x02, 'logical unit software write protected'),
@@ -144,6 +212,7 @@ export function describeSense(key: number, asc: number, ascq: number): string {
 export const FIXED_SENSE_LENGTH = 18;
 const DESCRIPTOR_HEADER_LENGTH = 8;
 const INFORMATION_DESCRIPTOR_LENGTH = 12;
+const COMMAND_SPECIFIC_DESCRIPTOR_LENGTH = 12;
 const KEY_SPECIFIC_DESCRIPTOR_LENGTH = 8;
 /** The most bytes that sense data of either format takes. */
 export const MAX_SENSE_LENGTH =
@@ -216,6 +285,33 @@ export class SenseData {
     if (this.#isDescriptor) at = this.#addDescriptor(0x02, KEY_SPECIFIC_DESCRIPTOR_LENGTH) + 4;
     this.bytes[at] = SKSV | (inCdb ? COMMAND_DATA : 0) | (bit >= 0 ? BPV | bit : 0);
     putU16(this.bytes, at + 1, byteOffset);
+  }
+
+  /**
+   * COPY ABORTED: the number of the segment descriptor that was being processed as COMMAND-SPECIFIC INFORMATION, and, unless
+   * it is negative, a pointer at the byte of the parameter list that is wrong (SPC-4 4.5.2).
+   */
+  setSegment(segment: number, byteOffset: number): void {
+    if (this.#isDescriptor) {
+      putU64(this.bytes, this.#addDescriptor(0x01, COMMAND_SPECIFIC_DESCRIPTOR_LENGTH) + 4, segment);
+    } else {
+      putU32(this.bytes, 8, segment);
+    }
+    if (byteOffset >= 0) this.setFieldPointer(false, byteOffset, -1);
+  }
+
+  /** Become what `other` is. */
+  copyFrom(other: SenseData): void {
+    other.bytes.copy(this.bytes);
+    this.length = other.length;
+  }
+
+  /** Progress indication of NOT READY and NO SENSE, in 65536ths (SPC-4 4.5.2.4.4). */
+  setProgress(progress: number): void {
+    let at = 15;
+    if (this.#isDescriptor) at = this.#addDescriptor(0x02, KEY_SPECIFIC_DESCRIPTOR_LENGTH) + 4;
+    this.bytes[at] = SKSV;
+    putU16(this.bytes, at + 1, progress);
   }
 
   toString(): string {

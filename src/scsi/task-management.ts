@@ -51,6 +51,7 @@ export function nexusReset(view: LogicalUnitView, nexus: Nexus, completed: () =>
     const isComplete = abortTaskSet(unit, nexus, unitCompleted);
     unit.reservations.lost(nexus);
     unit.medium.allow(nexus);
+    unit.copies.lost(nexus);
     unit.unitAttentions.establish(nexus, Sense.I_T_NEXUS_LOSS_OCCURRED);
     return isComplete;
   });

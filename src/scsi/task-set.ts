@@ -65,6 +65,15 @@ export class TaskSet {
     if (task === this.#exclusive) this.#exclusive = null;
   }
 
+  /** The exclusive task that is running runs alone no longer: what waits for it may have its turn. */
+  share(task: Task): void {
+    if (task !== this.#exclusive) return;
+    this.#exclusive = null;
+    this.#ordered--;
+    task.isExclusive = false;
+    task.attribute = TaskAttribute.SIMPLE;
+  }
+
   /** Whether any task waits for its turn. */
   get hasWaiting(): boolean {
     return this.#waiting > 0;

@@ -13,6 +13,7 @@
 
 import { BlockIo } from '../block/device.js';
 import { ScatterList } from '../util/memory.js';
+import type { CopyRecord } from './third-party-copy/copy-record.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
 import type { Operation } from './operation.js';
@@ -90,6 +91,8 @@ export abstract class Task extends BlockIo {
   owesTaskAborted = false;
   operation: Operation | null = null;
   logicalUnit: LogicalUnit | null = null;
+  /** The copy that it waits for; null for every other command. */
+  copy: CopyRecord | null = null;
   /** Whether nothing else may run while it does; see {@link Operation.exclusive}. */
   isExclusive = false;
   /** Neighbours in the task set. */
@@ -112,6 +115,7 @@ export abstract class Task extends BlockIo {
     this.owesTaskAborted = false;
     this.operation = null;
     this.logicalUnit = null;
+    this.copy = null;
   }
 
   /** Fill `data` with `length` bytes of transport memory; false when there is none left (answer BUSY). */

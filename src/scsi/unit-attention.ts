@@ -28,6 +28,11 @@ export class UnitAttentions {
     return this.#queues.get(nexus)?.[0] ?? null;
   }
 
+  /** Conditions that `nexus` has yet to hear. */
+  count(nexus: Nexus): number {
+    return this.#queues.get(nexus)?.length ?? 0;
+  }
+
   /** As {@link peek}, and it counts as reported. */
   take(nexus: Nexus): SenseCode | null {
     const condition = this.#queues.get(nexus)?.shift() ?? null;

@@ -4,10 +4,21 @@
  */
 
 import { putU16, putU32, putU64 } from '../util/fields.js';
+import type { LogicalUnitConfiguration } from './configuration.js';
+import {
+  Association,
+  CodeSet,
+  designator,
+  DesignatorType,
+  nameString,
+  targetDesignator,
+  unitDesignators,
+} from './designators.js';
 import {
   MAXIMUM_COMPARE_AND_WRITE_BLOCKS,
   MAXIMUM_UNMAP_DESCRIPTORS,
   MAXIMUM_UNMAP_LBA_COUNT,
+  maximumAtomicTransferBlocks,
   maximumTransferBlocks,
   maximumWriteSameBlocks,
   OPTIMAL_TRANSFER_BYTES,
@@ -16,9 +27,10 @@ import {
 import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
 import { MAX_SENSE_LENGTH } from './sense.js';
+import { thirdPartyCopyPage } from './third-party-copy/page.js';
 
 /** Byte 0 of all INQUIRY data: peripheral qualifier and device type. */
-const DIRECT_ACCESS = 0x00;
+const PERIPHERAL = { disk: 0x00, cdrom: 0x05 } as const;
 /** No logical unit is possible here: qualifier 3h, device type 1Fh (SPC-4 table 174). */
 const ABSENT = 0x7f;
 
@@ -26,9 +38,17 @@ const STANDARD_LENGTH = 96;
 const VERSION_SPC_4 = 0x06;
 const HISUP = 0x10;
 const RESPONSE_DATA_FORMAT = 0x02;
+/** Byte 5: who changes asymmetric access states. */
+const TPGS_IMPLICIT = 0x10;
+const TPGS_EXPLICIT = 0x20;
+/** 3PC: there are third-party copy commands. */
+const THIRD_PARTY_COPY = 0x08;
 const CMDQUE = 0x02;
-/** No version claimed of: SAM-5, SPC-4, SBC-3, iSCSI (SPC-4 annex D.7). */
-const VERSION_DESCRIPTORS = [0x00a0, 0x0460, 0x04c0, 0x0960];
+/** No version claimed of: SAM-5, SPC-4, SBC-3 or MMC-6 (SPC-4 annex D.7). The transport's comes behind them. */
+const VERSION_DESCRIPTORS = {
+  disk: [0x00a0, 0x0460, 0x04c0],
+  cdrom: [0x00a0, 0x0460, 0x04e0],
+} as const;
 
 /** The words of standard INQUIRY data. */
 export interface InquiryNames {
@@ -37,11 +57,17 @@ export interface InquiryNames {
   readonly revision: string;
 }
 
-/** Standard INQUIRY data of a disk. */
-export function standardInquiry(names: InquiryNames, removable: boolean): Buffer {
-  const data = inquiryHeader(DIRECT_ACCESS, names);
+/** Standard INQUIRY data of a logical unit, as it tells it to `nexus`. */
+export function standardInquiry(configuration: LogicalUnitConfiguration, nexus: Nexus): Buffer {
+  const { type, removable, copyManager, targetPortGroups } = configuration;
+  const data = inquiryHeader(PERIPHERAL[type], configuration);
   if (removable) data[1] = 0x80;
-  VERSION_DESCRIPTORS.forEach((descriptor, i) => putU16(data, 58 + 2 * i, descriptor));
+  if (targetPortGroups.groups.length > 0)
+    data[5] = TPGS_IMPLICIT | (targetPortGroups.explicit ? TPGS_EXPLICIT : 0);
+  if (copyManager !== null) data[5]! |= THIRD_PARTY_COPY;
+  [...VERSION_DESCRIPTORS[type], nexus.versionDescriptor ?? 0].forEach((descriptor, i) => {
+    putU16(data, 58 + 2 * i, descriptor);
+  });
   return data;
 }
 
@@ -72,8 +98,10 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0x80, body: (unit) => Buffer.from(unit.configuration.identity.serialNumber, 'ascii') },
   { code: 0x83, body: deviceIdentification },
   { code: 0x86, body: extendedInquiryData },
-  { code: 0xb0, body: blockLimits },
-  { code: 0xb1, body: blockDeviceCharacteristics },
+  { code: 0x87, body: modePagePolicy, isSupported: isDisk },
+  { code: 0x8f, body: thirdPartyCopyPage, isSupported: (unit) => unit.configuration.copyManager !== null },
+  { code: 0xb0, body: blockLimits, isSupported: isDisk },
+  { code: 0xb1, body: blockDeviceCharacteristics, isSupported: isDisk },
   { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
 ];
 
@@ -82,9 +110,13 @@ export function vitalProductDataPage(code: number, unit: LogicalUnit, nexus: Nex
   const found = PAGES.find((p) => p.code === code);
   if (found === undefined || found.isSupported?.(unit) === false) return null;
   const body = found.body(unit, nexus);
-  const header = Buffer.from([DIRECT_ACCESS, code, 0, 0]);
+  const header = Buffer.from([PERIPHERAL[unit.configuration.type], code, 0, 0]);
   putU16(header, 2, body.length);
   return Buffer.concat([header, body]);
+}
+
+function isDisk(unit: LogicalUnit): boolean {
+  return unit.configuration.type === 'disk';
 }
 
 function isThin(unit: LogicalUnit): boolean {
@@ -97,53 +129,35 @@ function supportedPages(unit: LogicalUnit): Buffer {
 
 // ---- 83h Device Identification (SPC-4 7.8.6) ----
 
-const PROTOCOL_ISCSI = 0x5;
-const CodeSet = { BINARY: 1, ASCII: 2, UTF8: 3 } as const;
-const Association = { LOGICAL_UNIT: 0, TARGET_PORT: 1, TARGET_DEVICE: 2 } as const;
-const DesignatorType = {
-  T10_VENDOR_ID: 1,
-  NAA: 3,
-  RELATIVE_TARGET_PORT: 4,
-  TARGET_PORT_GROUP: 5,
-  SCSI_NAME_STRING: 8,
-} as const;
+/** The one logical unit group of a target: all of its logical units are in the same access states. */
+const SAME_STATES = numberDesignator(1);
 
 function deviceIdentification(unit: LogicalUnit, nexus: Nexus): Buffer {
-  const { identity, vendor } = unit.configuration;
-  const { LOGICAL_UNIT, TARGET_PORT, TARGET_DEVICE } = Association;
-  const port = Buffer.from([0, 0, nexus.relativeTargetPort >>> 8, nexus.relativeTargetPort]);
+  const { identity, targetPortGroups } = unit.configuration;
+  const { LOGICAL_UNIT, TARGET_PORT } = Association;
+  const port = numberDesignator(nexus.relativeTargetPort);
+  const group = targetPortGroups.groupOf(nexus.relativeTargetPort);
   const portName = `${identity.targetName},t,0x${nexus.relativeTargetPort.toString(16).padStart(4, '0')}`;
-  const t10 = Buffer.from(vendor.padEnd(8).slice(0, 8) + identity.serialNumber, 'ascii');
-  const name = `naa.${identity.naa.toString('hex').toUpperCase()}`;
   return Buffer.concat([
-    designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.NAA, identity.naa),
-    designator(CodeSet.ASCII, LOGICAL_UNIT, DesignatorType.T10_VENDOR_ID, t10),
-    designator(CodeSet.UTF8, LOGICAL_UNIT, DesignatorType.SCSI_NAME_STRING, nameString(name)),
+    ...unitDesignators(unit),
+    ...(group === null
+      ? []
+      : [designator(CodeSet.BINARY, LOGICAL_UNIT, DesignatorType.LOGICAL_UNIT_GROUP, SAME_STATES)]),
     designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.RELATIVE_TARGET_PORT, port),
-    // Each portal group is a target port and a target port group of its own.
-    designator(CodeSet.BINARY, TARGET_PORT, DesignatorType.TARGET_PORT_GROUP, port),
+    // Each portal group is a target port, and a target port group of its own unless it is put into another.
+    designator(
+      CodeSet.BINARY,
+      TARGET_PORT,
+      DesignatorType.TARGET_PORT_GROUP,
+      group === null ? port : numberDesignator(group.id),
+    ),
     designator(CodeSet.UTF8, TARGET_PORT, DesignatorType.SCSI_NAME_STRING, nameString(portName)),
-    designator(CodeSet.UTF8, TARGET_DEVICE, DesignatorType.SCSI_NAME_STRING, nameString(identity.targetName)),
+    targetDesignator(identity.targetName),
   ]);
 }
 
-function designator(codeSet: number, association: number, type: number, value: Buffer): Buffer {
-  const isOfPort = association !== Association.LOGICAL_UNIT;
-  const header = Buffer.from([
-    (isOfPort ? PROTOCOL_ISCSI << 4 : 0) | codeSet,
-    (isOfPort ? 0x80 : 0) | (association << 4) | type,
-    0,
-    value.length,
-  ]);
-  return Buffer.concat([header, value]);
-}
-
-/** Null-terminated and padded to a multiple of four bytes (SPC-4 7.8.6.11). */
-function nameString(name: string): Buffer {
-  const text = Buffer.from(name, 'utf8');
-  const padded = Buffer.alloc((text.length + 4) & ~3);
-  text.copy(padded);
-  return padded;
+function numberDesignator(number: number): Buffer {
+  return Buffer.from([0, 0, number >>> 8, number]);
 }
 
 // ---- the other pages ----
@@ -152,13 +166,18 @@ function nameString(name: string): Buffer {
 const BODY_LENGTH = 0x3c;
 
 /** 86h Extended INQUIRY Data (SPC-4 7.8.7). Offsets are those of the whole page less 4, here and below. */
-function extendedInquiryData(): Buffer {
+function extendedInquiryData(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
-  body[2] = 0x01; // V_SUP: there is a volatile cache
+  if (isDisk(unit)) body[2] = 0x01; // V_SUP: there is a volatile cache
   body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
   body[9] = MAX_SENSE_LENGTH;
   return body;
+}
+
+/** 87h Mode Page Policy (SPC-4 7.8.8): one descriptor for all pages and subpages. */
+function modePagePolicy(): Buffer {
+  return Buffer.from([0x3f, 0xff, 0x00 /* shared by all nexuses, and by no other unit */, 0x00]);
 }
 
 /** B0h Block Limits (SBC-3 6.5.3). */
@@ -177,13 +196,16 @@ function blockLimits(unit: LogicalUnit): Buffer {
     if (unit.device.unmapGranularity > 0) putU32(body, 28, 0x8000_0000); // UGAVALID, alignment 0
   }
   putU64(body, 32, maximumWriteSameBlocks(blockSize));
+  // Any alignment and granularity will do; there are no boundaries (SBC-4 6.6.4).
+  putU32(body, 40, maximumAtomicTransferBlocks(unit.device.atomicWriteLimit ?? 0, blockSize));
   return body;
 }
 
 /** B1h Block Device Characteristics (SBC-3 6.5.2). */
-function blockDeviceCharacteristics(): Buffer {
+function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
   putU16(body, 0, 1); // MEDIUM ROTATION RATE: does not rotate
+  if (isThin(unit)) body[3] = 0x40; // WABEREQ 01b: what SANITIZE has erased is read without an error
   return body;
 }
 

@@ -100,6 +100,14 @@ describe('a portal and adapters', { timeout: 60_000 }, () => {
     assert.deepEqual(lines, [`listening on fake/one, 192.0.2.1 port ${port}, for iSER`]);
   });
 
+  it('on all of IPv6 is on those of links, too', async () => {
+    provider.adapters = [adapter('one', { addresses: ['fe80::1%eth0', '::2', '192.0.2.1'], wire: '::1' })];
+    await serve('::');
+    // Its ports are on the only address of IPv6 that there is for sure, so TCP has them: what matters is which it wants.
+    const wanted = lines.map((line) => /listening on fake\/one, (\S+) port/.exec(line)?.[1]);
+    assert.deepEqual(wanted.sort(), ['::2', 'fe80::1%eth0']);
+  });
+
   it('leaves ports that TCP has to software iWARP, and says so once', async () => {
     provider.adapters = [adapter('siw', { wire: '127.0.0.1' }), adapter('rxe')];
     await serve();

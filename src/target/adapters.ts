@@ -225,14 +225,16 @@ class Adapter {
 /** Whether connections to `address` of this machine are the portal's. */
 function serves({ address: { address: own } }: Portal, address: string): boolean {
   if (own === '0.0.0.0') return !isIPv6(address);
-  // A link-local address needs an interface, which a portal has to name.
-  if (own === '::') return isIPv6(address) && !/^fe[89ab]/i.test(address);
+  if (own === '::') return isIPv6(address);
   return isIPv6(own) === isIPv6(address) && plain(own) === plain(address);
 }
 
-/** In the one form of an IPv6 address. */
-function plain(address: string): string {
-  return isIPv6(address) ? new SocketAddress({ address, family: 'ipv6' }).address : address;
+/** In the one form of an IPv6 address; that of a link with its interface. */
+function plain(text: string): string {
+  const [address, zone] = text.split('%');
+  if (!isIPv6(address!)) return text;
+  const { address: one } = new SocketAddress({ address: address!, family: 'ipv6' });
+  return zone === undefined ? one : `${one}%${zone}`;
 }
 
 function whyNot(error: unknown): string {

@@ -95,6 +95,22 @@ export class Admission implements Authenticator {
     return grant.luns === null ? null : new MappedUnits(target.inventory, grant.luns);
   }
 
+  /**
+   * What an initiator of this name, authenticated here as `user` if not null, would find by logging in to the other targets
+   * from the same address: those that ask for no proof, and those that have the same secret for the same user.
+   */
+  *viewsElsewhere(initiatorName: string, user: string | null): Iterable<LogicalUnitView> {
+    const own = this.#admitted;
+    for (const { target, grants, users } of this.targetsFor(initiatorName).values()) {
+      if (target === own?.target) continue;
+      const proven = users !== null && user !== null && users.hasSameSecret(user, own?.users ?? null);
+      if (users !== null && !proven) continue;
+      const grant = grantOf(grants, proven ? user : null);
+      if (grant === undefined) continue;
+      yield grant.luns === null ? target.inventory : new MappedUnits(target.inventory, grant.luns);
+    }
+  }
+
   // ---- Authenticator ----
 
   methods(identity: LoginIdentity): readonly string[] {

@@ -64,6 +64,12 @@ export class ChapUsers {
     }
   }
 
+  /** Whether both have `user`, with one secret. */
+  hasSameSecret(user: string, other: ChapUsers | null): boolean {
+    const secret = other === null ? undefined : other.#secrets.get(user);
+    return secret !== undefined && this.#secrets.get(user)?.equals(secret) === true;
+  }
+
   /** An exchange that only the users `admitted` says yes to can pass. */
   begin(challenges: ChallengeSource, admitted: (user: string) => boolean): ChapTarget {
     const users = { get: (name: string) => (admitted(name) ? this.#secrets.get(name) : undefined) };

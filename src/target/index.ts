@@ -17,8 +17,17 @@ export type { Authentication, Credentials } from './authentication.js';
 export type { FailedLoginLimits } from './failed-logins.js';
 export type { Address } from './portal.js';
 export { ReservationFile } from './reservation-file.js';
+export { SanitizeFile } from './sanitize-file.js';
 export type { SessionInfo } from './session.js';
-export { type LunOptions, Target, type TargetOptions, type TargetSecurity } from './target.js';
+export { ACCESS_STATES, type AccessStateName } from '../scsi/index.js';
+export {
+  type AluaOptions,
+  type LunOptions,
+  type PortGroupOptions,
+  Target,
+  type TargetOptions,
+  type TargetSecurity,
+} from './target.js';
 export {
   DEFAULT_LIMITS,
   type TargetLimits,

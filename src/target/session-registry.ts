@@ -191,7 +191,15 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   findTarget(name: string, initiatorName: string): TargetIdentity | LoginRefusal {
     const target = this.authenticator.find(name, initiatorName);
     if ('refusal' in target) return target;
-    return { name: target.name, portalGroupTag: this.#portal.portalGroupTag, alias: target.alias };
+    const { portalGroupTag } = this.#portal;
+    if (!target.hasPortal(portalGroupTag))
+      return { refusal: LoginStatus.NOT_FOUND, reason: `no target port group of ${name} has this portal` };
+    if (target.isOffline(portalGroupTag))
+      return {
+        refusal: LoginStatus.SERVICE_UNAVAILABLE,
+        reason: `the target port group of ${name} is offline`,
+      };
+    return { name: target.name, portalGroupTag, alias: target.alias };
   }
 
   admit(): LoginRefusal | null {
@@ -223,6 +231,7 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       login,
       target: this.authenticator.target,
       view: this.authenticator.viewFor(login.user),
+      elsewhere: () => this.authenticator.viewsElsewhere(login.identity.initiatorName, login.user),
       directory: this,
       buffers: this.#options.buffers,
       log: this.log,
@@ -253,7 +262,12 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     const names = isDiscovery
       ? [...this.authenticator.targetsFor(info.initiatorName).keys()]
       : [target!.name];
-    const targets = names.map((name) => ({ name, portals }));
+    const targets = names.map((name) => ({
+      name,
+      portals: portals.filter(({ portalGroupTag }) =>
+        this.#options.targets.get(name)!.hasPortal(portalGroupTag),
+      ),
+    }));
     return answerSendTargets(value, targets, {
       targetName: target?.name ?? null,
       isDiscovery,

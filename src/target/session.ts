@@ -19,6 +19,9 @@ import type { Target } from './target.js';
 import { TargetCommand } from './target-task.js';
 import { manageTasks } from './task-management.js';
 
+/** Of INQUIRY data, for iSCSIProtocolLevel 0 (RFC 7144 4.2). */
+const ISCSI_VERSION_DESCRIPTOR = 0x0960;
+
 /** A session as people and tools see it. */
 export interface SessionInfo {
   readonly initiatorName: string;
@@ -49,6 +52,8 @@ export interface SessionOptions {
   target: Target | null;
   /** The part of the target's logical units that the session sees; null: all. */
   view: LogicalUnitView | null;
+  /** What whoever has logged in would find at the other targets. */
+  elsewhere: () => Iterable<LogicalUnitView>;
   directory: TargetDirectory;
   buffers: BufferPool;
   log: Logger;
@@ -101,10 +106,17 @@ export class Session implements FullFeatureHost {
       initiatorPort,
       initiatorName: identity.initiatorName,
       relativeTargetPort: identity.target?.portalGroupTag ?? 1,
+      versionDescriptor: ISCSI_VERSION_DESCRIPTOR + parameters.iSCSIProtocolLevel,
       ...(view !== null && { view }),
+      elsewhere: options.elsewhere,
     };
     this.connectionId = identity.cid;
     this.#endSessionsOf = options.endSessionsOf;
+  }
+
+  /** Of the portal that it came by. */
+  get portalGroupTag(): number {
+    return this.#nexus.relativeTargetPort;
   }
 
   /** From now on the target's logical units know the nexus. */
@@ -126,6 +138,13 @@ export class Session implements FullFeatureHost {
     manageTasks(this.#view, this.#nexus, call);
     // A cold reset ends every session with the target (RFC 7143 11.5.1); tasks of a slow device end with them.
     if (isCold) this.#endSessionsOf(this.target!);
+    else if (call.function === TaskManagementFunction.I_T_NEXUS_RESET) this.#endByReset();
+  }
+
+  /** Its connections are dropped at once, whatever its tasks still wait for (RFC 7144 6.3); an answer that there is leaves first. */
+  #endByReset(): void {
+    this.endReason = 'reset';
+    this.connection.fullFeature?.datamover.connectionTerminate();
   }
 
   get #view(): LogicalUnitView {

@@ -4,8 +4,10 @@
  */
 
 import { MonotonicClock } from './clock.js';
+import { hugeSlabs } from './huge-slabs.js';
 import { ChallengeSource, parseIscsiName } from '../iscsi/index.js';
 import { adapterProviders, type RdmaProvider } from '../rdma/index.js';
+import { CopyManager } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { BufferPool } from '../util/memory.js';
@@ -66,6 +68,8 @@ export interface TargetServerOptions {
   discoveryAuthentication?: Authentication;
   /** Whose devices portals listen on for iSER, besides software iWARP; none for an empty list. Default: those of all adapters. */
   adapters?: readonly RdmaProvider[];
+  /** Data buffers are on huge pages, as long as the system has free ones. */
+  hugePages?: boolean;
 }
 
 /**
@@ -83,6 +87,7 @@ export class TargetServer {
   readonly #registry: SessionRegistry;
   readonly #clock: MonotonicClock;
   readonly #failedLogins: FailedLogins;
+  readonly #copyManager = new CopyManager({ now: () => this.#clock.now(), defer: setImmediate });
   readonly #rdma = softwareRdma();
   readonly #adapters: Adapters;
   #discoveryUsers: ChapUsers | null = null;
@@ -98,7 +103,10 @@ export class TargetServer {
     this.#registry = new SessionRegistry({
       targets: this.#targets,
       limits: this.#limits,
-      buffers: new BufferPool(this.#limits.bufferBytes),
+      buffers: new BufferPool(
+        this.#limits.bufferBytes,
+        options.hugePages === true ? hugeSlabs(this.#log) : undefined,
+      ),
       log: this.#log,
       portals: this.#portals,
       admission: {
@@ -166,7 +174,11 @@ export class TargetServer {
         costs: 'task',
       });
     }
-    const target = new Target({ ...options, name }, this.#log);
+    const target: Target = new Target({ ...options, name }, this.#copyManager, this.#log, (portals) => {
+      this.#registry.endSessions(
+        (session) => session.target === target && portals.includes(session.portalGroupTag),
+      );
+    });
     this.#targets.set(name, target);
     return target;
   }
@@ -182,12 +194,14 @@ export class TargetServer {
   /**
    * Open a portal. Port 0 takes any free one.
    *
+   * @param portalGroupTag 1 to 65535, which is the relative target port identifier, too; by default the next one, from 1 on
    * @returns the address with the port that it really has
    * @throws the system's error, such as EADDRINUSE
    */
-  async listen(address: Address): Promise<Address> {
-    // Each portal is a group of its own: sessions over two portals are two paths (RFC 7143 4.4.3).
-    const portal = new Portal(++this.#lastPortalGroupTag, this.#registry, this.#clock, this.#rdma, this.#log);
+  async listen(address: Address, portalGroupTag = this.#lastPortalGroupTag + 1): Promise<Address> {
+    // Each portal is a group of its own unless told otherwise: sessions over two portals are two paths (RFC 7143 4.4.3).
+    this.#lastPortalGroupTag = Math.max(this.#lastPortalGroupTag, portalGroupTag);
+    const portal = new Portal(portalGroupTag, this.#registry, this.#clock, this.#rdma, this.#log);
     const actual = await portal.listen(address);
     this.#portals.push(portal);
     this.#clock.start();

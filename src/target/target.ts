@@ -2,12 +2,21 @@
 
 import type { BlockDevice } from '../block/index.js';
 import {
+  ACCESS_STATES,
+  AccessState,
+  type AccessStateName,
+  AccessStatus,
+  type CopyManager,
   deriveIdentity,
+  DISC_BLOCK_SIZE,
   LogicalUnit,
   type LogicalUnitEvents,
   LogicalUnitInventory,
   MAX_LUN,
   type ReservationStore,
+  Sense,
+  TargetPortGroups,
+  type SanitizeStore,
 } from '../scsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
@@ -22,16 +31,40 @@ export interface TargetSecurity {
   authentication?: Authentication;
 }
 
+/** A target port group: the portals that share one access state. */
+export interface PortGroupOptions {
+  /** TARGET PORT GROUP, 1 to 65535. */
+  group: number;
+  /** Portal group tags, as given to `listen`; each in one group only. */
+  portals: readonly number[];
+  /** Active/optimized by default. */
+  state?: AccessStateName;
+  preferred?: boolean;
+}
+
+/** Asymmetric logical unit access (SPC-4 5.15). Portals that are in no group do not lead to the target. */
+export interface AluaOptions {
+  groups: readonly PortGroupOptions[];
+  /** Whether initiators may change states (SET TARGET PORT GROUPS); no by default. */
+  explicit?: boolean;
+  /** IMPLICIT TRANSITION TIME: how long initiators wait for the end of `transitioning`, seconds, 0 to 255; 0, the default: not told. */
+  transitionTime?: number;
+}
+
 export interface TargetOptions extends TargetSecurity {
   /** iSCSI name (RFC 7143 4.2.7), normalised. */
   name: string;
   /** Shown to initiators (TargetAlias), at most 255 bytes of UTF-8. */
   alias?: string;
+  /** Absent: all portals give the same access. */
+  alua?: AluaOptions;
 }
 
 export interface LunOptions {
   /** The medium. Closing it stays with the caller, after the LUN or the target has been removed. */
   device: BlockDevice;
+  /** `cdrom`: a CD or DVD drive with the device, of 2048-byte blocks, as its disc. It has no choice about the rest but `serial`. Default: disk. */
+  type?: 'disk' | 'cdrom';
   /** Default: thin, if the device can give space back. */
   provisioning?: 'thin' | 'full';
   readOnly?: boolean;
@@ -42,6 +75,8 @@ export interface LunOptions {
   serial?: string;
   /** Keeps persistent reservations over restarts and the loss of power; default: nothing does. */
   reservations?: ReservationStore;
+  /** Keeps a sanitize operation over restarts and the loss of power; default: nothing does. */
+  sanitize?: SanitizeStore;
 }
 
 /** {@link TargetSecurity}, checked. */
@@ -56,22 +91,48 @@ function compile({ access, authentication }: TargetSecurity): CompiledSecurity {
   return { access: new AccessList(access ?? null, users?.names ?? null), users };
 }
 
+function notADisc({ description, blockSize }: BlockDevice): RiserError {
+  const message = `${description} has blocks of ${blockSize} bytes, and a disc has ${DISC_BLOCK_SIZE}`;
+  return new RiserError('BLOCK_SIZE_INVALID', message, { by: 'local', costs: 'task' });
+}
+
 const PHYSICAL_BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 export class Target {
   readonly name: string;
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
+  readonly portGroups: TargetPortGroups;
   readonly #log: Logger;
+  /** Ends the sessions that came by portals of these tags. */
+  readonly #endSessions: (portals: readonly number[]) => void;
+  readonly #copyManager: CopyManager;
   #security: CompiledSecurity;
 
   /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
-  constructor(options: TargetOptions, log: Logger) {
+  constructor(
+    options: TargetOptions,
+    copyManager: CopyManager,
+    log: Logger,
+    endSessions: (portals: readonly number[]) => void,
+  ) {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
+    this.#copyManager = copyManager;
     this.#log = log;
+    this.#endSessions = endSessions;
     this.#security = compile(options);
+    const { groups = [], ...rest } = options.alua ?? {};
+    this.portGroups = new TargetPortGroups({
+      ...rest,
+      groups: groups.map(({ group, portals, state = 'active/optimized', preferred = false }) => ({
+        id: group,
+        ports: portals,
+        state: ACCESS_STATES[state],
+        preferred,
+      })),
+    });
   }
 
   /**
@@ -81,6 +142,27 @@ export class Target {
    */
   secure(security: TargetSecurity): void {
     this.#security = compile(security);
+  }
+
+  /** Whether a portal leads to the target. */
+  hasPortal(portalGroupTag: number): boolean {
+    return this.portGroups.groups.length === 0 || this.portGroups.groupOf(portalGroupTag) !== null;
+  }
+
+  /** Whether it is in a group that is offline. */
+  isOffline(portalGroupTag: number): boolean {
+    return this.portGroups.groupOf(portalGroupTag)?.state === AccessState.OFFLINE;
+  }
+
+  /** Bring a target port group into another state: initiators hear of it by a unit attention. Going offline ends its sessions. */
+  setPortGroup(group: number, { state, preferred }: { state?: AccessStateName; preferred?: boolean }): void {
+    const { portGroups } = this;
+    if (preferred !== undefined) portGroups.prefer(group, preferred);
+    if (state === undefined) return;
+    if (!portGroups.change(new Map([[group, ACCESS_STATES[state]]]), AccessStatus.IMPLICIT)) return;
+    for (const { unitAttentions } of this.inventory.units)
+      unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED);
+    if (state === 'offline') this.#endSessions(portGroups.groups.find(({ id }) => id === group)!.ports);
   }
 
   /** What a login is checked against. */
@@ -94,7 +176,7 @@ export class Target {
    * @throws RiserError `LUN_TAKEN`, `LUN_INVALID`, `BLOCK_SIZE_INVALID`
    */
   addLun(lun: number, options: LunOptions): void {
-    const { device } = options;
+    const { device, type = 'disk' } = options;
     if (!Number.isInteger(lun) || lun < 0 || lun > MAX_LUN) {
       throw new RiserError('LUN_INVALID', `${lun} is no LUN: give a number from 0 to ${MAX_LUN}`, {
         by: 'local',
@@ -108,6 +190,7 @@ export class Target {
       });
     }
     const { physicalBlockSize = device.blockSize } = options;
+    if (type === 'cdrom' && device.blockSize !== DISC_BLOCK_SIZE) throw notADisc(device);
     if (!PHYSICAL_BLOCK_SIZES.includes(physicalBlockSize) || physicalBlockSize < device.blockSize) {
       throw new RiserError('BLOCK_SIZE_INVALID', `a physical block cannot have ${physicalBlockSize} bytes`, {
         by: 'local',
@@ -118,19 +201,43 @@ export class Target {
     const identity = deriveIdentity({
       targetName: this.name,
       lun,
-      image: device.description,
+      // A drive stays the same one with another disc.
+      image: type === 'cdrom' ? 'cdrom' : device.description,
       ...(options.serial !== undefined && { serialNumber: options.serial }),
     });
-    const unit = new LogicalUnit(device, {
-      identity,
+    const ofDisk = {
       provisioning: options.provisioning ?? (device.unmapGranularity > 0 ? 'thin' : 'full'),
       readOnly: options.readOnly ?? false,
       removable: options.removable ?? false,
       physicalBlockSize: options.physicalBlockSize ?? null,
       reservationStore: options.reservations ?? null,
-    });
+      targetPortGroups: this.portGroups,
+      copyManager: this.#copyManager,
+      sanitizeStore: options.sanitize ?? null,
+      runLater: (call: () => void) => void setImmediate(call),
+    } as const;
+    const unit = new LogicalUnit(device, { identity, type, ...(type === 'disk' && ofDisk) });
     unit.events = this.#unitEvents(lun);
+    if (unit.sanitizer.state === 'running')
+      this.#log.warn(`${this.name} LUN ${lun}: sanitizing ${device.description} begins anew after a restart`);
+    unit.sanitizer.carryOn();
     this.inventory.add(lun, unit);
+  }
+
+  /**
+   * Put another disc into the drive that is logical unit `lun`; its tray is closed then, and initiators are told. The disc that was in it
+   * is no longer used by new commands; closing it, which waits for the others, stays with the caller.
+   *
+   * @throws RiserError `LUN_INVALID` where there is no drive, `BLOCK_SIZE_INVALID`
+   */
+  changeDisc(lun: number, device: BlockDevice): void {
+    const unit = this.inventory.get(lun);
+    if (unit?.configuration.type !== 'cdrom') {
+      const message = `target ${this.name} has no CD drive as LUN ${lun}`;
+      throw new RiserError('LUN_INVALID', message, { by: 'local', costs: 'task' });
+    }
+    if (device.blockSize !== DISC_BLOCK_SIZE) throw notADisc(device);
+    unit.changeDisc(device);
   }
 
   /** Stop serving logical unit `lun`; its tasks are aborted. */
@@ -140,10 +247,25 @@ export class Target {
 
   #unitEvents(lun: number): LogicalUnitEvents {
     return {
-      deviceFailed: (unit, task) => {
+      deviceFailed: (unit, io) => {
         this.#log.error(
-          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${task.errorOffset}: ` +
-            (task.cause?.message ?? 'no reason given'),
+          `${this.name} LUN ${lun}: ${unit.device.description} failed at byte ${io.errorOffset}: ` +
+            (io.cause?.message ?? 'no reason given'),
+        );
+      },
+      accessStatesSet: (unit, by) => {
+        this.#log.info(
+          `${this.name} LUN ${lun}: ${by.initiatorName} has set the target port groups: ${String(unit.targetPortGroups)}`,
+        );
+      },
+      sanitized: (unit, cause) => {
+        const what = `${this.name} LUN ${lun}: sanitizing ${unit.device.description}`;
+        if (cause === null) this.#log.info(`${what} is done`);
+        else this.#log.error(`${what} failed: ${cause.message}`);
+      },
+      sanitizeNotKept: (unit, cause) => {
+        this.#log.error(
+          `${this.name} LUN ${lun}: the sanitize operation of ${unit.device.description} is not kept: ${cause.message}`,
         );
       },
       reservationsNotKept: (unit, cause) => {

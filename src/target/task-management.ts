@@ -74,9 +74,20 @@ function manageUnit(unit: LogicalUnit, nexus: Nexus, call: TaskManagementCall, c
       answerQuery(queryTaskSet(unit, nexus));
       break;
     case Function.QUERY_ASYNCHRONOUS_EVENT:
-      answerQuery(unit.unitAttentions.peek(nexus) !== null);
+      answerAsynchronousEvent(unit, nexus, call);
       break;
     default:
       call.respond(Response.NOT_SUPPORTED);
   }
+}
+
+/** QUERY ASYNCHRONOUS EVENT (SAM-5 7.10): of what is pending it tells whether it is one or more, and what comes next. */
+function answerAsynchronousEvent(unit: LogicalUnit, nexus: Nexus, call: TaskManagementCall): void {
+  const next = unit.unitAttentions.peek(nexus);
+  if (next === null) {
+    call.respond(Response.FUNCTION_COMPLETE);
+    return;
+  }
+  const depth = unit.unitAttentions.count(nexus) > 1 ? 2 : 1;
+  call.respond(Response.FUNCTION_SUCCEEDED, (depth << 20) | (next.key << 16) | (next.asc << 8) | next.ascq);
 }

@@ -301,6 +301,15 @@ const SLAB = 1 << 20;
 /** The largest buffer a pool hands out in one piece, in bytes; longer requests become several segments. */
 export const LARGEST_BUFFER = 1 << (SMALLEST_CLASS + CLASSES - 1); // 256 KiB
 
+/** Where a pool's memory comes from. */
+export interface SlabSource {
+  /** Bytes of one, not less than {@link LARGEST_BUFFER}. */
+  readonly length: number;
+  allocate(length: number): Buffer;
+}
+
+const HEAP: SlabSource = { length: SLAB, allocate: (length) => Buffer.from(new ArrayBuffer(length)) };
+
 /**
  * Buffers of the I/O path, in power-of-two size classes, carved from slabs.
  *
@@ -312,11 +321,13 @@ export class BufferPool {
   /** Bytes carved so far. */
   allocated = 0;
   readonly limit: number;
+  readonly #slabs: SlabSource;
   readonly #free: { regions: Memory[]; offsets: number[]; count: number }[] = [];
 
   /** `limit`: the most bytes it ever carves. */
-  constructor(limit: number) {
+  constructor(limit: number, slabs: SlabSource = HEAP) {
     this.limit = limit;
+    this.#slabs = slabs;
     for (let i = 0; i < CLASSES; i++) this.#free.push({ regions: [], offsets: [], count: 0 });
   }
 
@@ -365,9 +376,9 @@ export class BufferPool {
 
   #carve(index: number): boolean {
     const size = 1 << (SMALLEST_CLASS + index);
-    const slabLength = Math.max(SLAB, size);
+    const slabLength = this.#slabs.length;
     if (this.allocated + slabLength > this.limit) return false;
-    const slab = new Memory(Buffer.from(new ArrayBuffer(slabLength)), this, index);
+    const slab = new Memory(this.#slabs.allocate(slabLength), this, index);
     this.allocated += slabLength;
     const free = this.#free[index]!;
     for (let at = 0; at < slabLength; at += size) {

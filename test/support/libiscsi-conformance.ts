@@ -9,7 +9,15 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 
-import { createImage, FileDevice, type FileDeviceOptions, MemoryDevice } from '../../src/block/index.js';
+import {
+  BlockOp,
+  type BlockIo,
+  createImage,
+  FileDevice,
+  type FileDeviceOptions,
+  MemoryDevice,
+} from '../../src/block/index.js';
+import { SlowDevice } from '../../src/scsi/testing/slow-device.js';
 import { type CUnitTest, parseCUnit, parseTestList } from './cunit.js';
 import { peer } from './peers.js';
 import { runProgram } from './run-program.js';
@@ -18,26 +26,34 @@ import { temporaryFolder } from './temporary.js';
 
 /** Small enough for READ(6), whose addresses end at 1 GiB: its tests skip themselves on larger LUNs. */
 const SIZE = 100 * 1024 * 1024;
+/** What {@link LateDevice} takes some ten seconds to overwrite. */
+const SLOW_SIZE = 16 * 1024 * 1024;
+const LATE_MS = 600;
 const FAMILY_TIMEOUT_MS = 120_000;
 
 /** The LUNs in order of their numbers. */
-export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e'] as const;
+export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e', 'slow', 'cd'] as const;
 export type Lun = (typeof LUNS)[number];
 
 const ALL_KINDS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
+/** The other families are of commands that a CD drive lacks, or skip all of their tests on what is no disk. */
+const WITH_CD = [...ALL_KINDS, 'cd'] as const;
 const WRITABLE = ['thin', 'full', 'thin4096'] as const;
 /** With some tests that need several logical blocks in a physical one. */
 const WRITABLE_AND_512E = [...WRITABLE, 'thin512e'] as const;
 /** What concerns the session and not the LUN, and takes seconds, runs once. */
 const ONCE = ['thin'] as const;
 
-/** Which LUNs each family of tests runs on. */
+const SANITIZED = ['thin', 'full', 'thin4096'] as const;
+
+/** Which LUNs each family of tests runs on, or a single test of one, `Family.Test`. */
 const FAMILIES: Record<string, readonly Lun[]> = {
   CompareAndWrite: WRITABLE_AND_512E,
+  ExtendedCopy: WRITABLE_AND_512E,
   GetLBAStatus: WRITABLE,
-  Inquiry: ALL_KINDS,
-  Mandatory: ALL_KINDS,
-  ModeSense6: ALL_KINDS,
+  Inquiry: WITH_CD,
+  Mandatory: WITH_CD,
+  ModeSense6: WITH_CD,
   NoMedia: ['removable'],
   OrWrite: WRITABLE,
   PrinReadKeys: WRITABLE,
@@ -52,16 +68,32 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   Prefetch16: ALL_KINDS,
   PreventAllow: ['thin', 'removable'],
   Read6: ALL_KINDS,
-  Read10: ALL_KINDS,
-  Read12: ALL_KINDS,
+  Read10: WITH_CD,
+  Read12: WITH_CD,
   Read16: ALL_KINDS,
-  ReadCapacity10: ALL_KINDS,
+  ReadCapacity10: WITH_CD,
   ReadCapacity16: ALL_KINDS,
+  ReadDefectData10: ALL_KINDS,
+  ReadDefectData12: ALL_KINDS,
   ReadOnly: ['readOnly'],
-  ReportSupportedOpcodes: ALL_KINDS,
+  // It copies onto the LUN.
+  ReceiveCopyResults: [...WRITABLE, 'removable'],
+  ReportSupportedOpcodes: WITH_CD,
   Reserve6: ONCE,
-  StartStopUnit: ['thin', 'removable'],
-  TestUnitReady: ALL_KINDS,
+  'Sanitize.BlockErase': SANITIZED,
+  'Sanitize.BlockEraseReserved': SANITIZED,
+  'Sanitize.CryptoErase': SANITIZED,
+  'Sanitize.CryptoEraseReserved': SANITIZED,
+  'Sanitize.ExitFailureMode': SANITIZED,
+  'Sanitize.InvalidServiceAction': SANITIZED,
+  'Sanitize.Overwrite': SANITIZED,
+  'Sanitize.OverwriteReserved': SANITIZED,
+  'Sanitize.Readonly': SANITIZED,
+  'Sanitize.Reservations': SANITIZED,
+  // It looks for an operation that is still under way after some seconds, and looks again a minute later.
+  'Sanitize.Reset': ['slow'],
+  StartStopUnit: ['thin', 'removable', 'cd'],
+  TestUnitReady: WITH_CD,
   Unmap: WRITABLE_AND_512E,
   Verify10: WRITABLE,
   Verify12: WRITABLE,
@@ -69,6 +101,8 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   Write10: WRITABLE,
   Write12: WRITABLE,
   Write16: WRITABLE,
+  // Memory has it; the images have not, and the suite must see it nowhere half.
+  WriteAtomic16: ['full', 'thin4096', 'thin512e'],
   WriteSame10: WRITABLE_AND_512E,
   WriteSame16: WRITABLE_AND_512E,
   WriteVerify10: WRITABLE,
@@ -79,6 +113,14 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   iSCSIResiduals: ['thin', 'full'],
   iSCSITMF: ['thin', 'full'],
 };
+
+/** Memory whose WRITEs take their time. */
+class LateDevice extends SlowDevice {
+  override submit(io: BlockIo): boolean {
+    setTimeout(() => this.completeNext(), io.op === BlockOp.WRITE ? LATE_MS : 0);
+    return super.submit(io);
+  }
+}
 
 interface LegitimateSkip {
   luns: readonly Lun[];
@@ -99,8 +141,37 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
   },
   { luns: ['full'], tests: /^Unmap\.VPD$/, reason: /UNMAP is not implemented/ },
   { luns: ['thin'], tests: /^(PreventAllow|StartStopUnit)\./, reason: /not removable/ },
+  // What these look at is a disk's alone.
+  {
+    luns: ['cd'],
+    tests:
+      /^(Inquiry\.(BlockLimits|MandatoryVPDSBC)|Mandatory\.MandatorySBC|ModeSense6\.Control-SWP|Read10\.Async|Read1[02]\.(ReadProtect|DpoFua))$/,
+    reason: /Not SBC device/,
+  },
+  // It provokes its sense data by a READ(16), which no drive has.
+  { luns: ['cd'], tests: /^ModeSense6\.Control-D_SENSE$/, reason: /READ16 is not implemented/ },
   // These transfer 8000 blocks, more bytes than one command may when a block has 4096.
   { luns: ['thin4096'], tests: /^(Read10|Write10)\.Async$/, reason: /the test did nothing/ },
+  // No image promises what WRITE ATOMIC does; where it is, it takes any place and any length.
+  { luns: ['full'], tests: /^WriteAtomic16\./, reason: /not (implemented|supported)/i },
+  {
+    luns: ['thin4096', 'thin512e'],
+    tests: /^WriteAtomic16\.VPD$/,
+    reason: /No (alignment|granularity) restrictions/,
+    countsAsRun: true,
+  },
+  // No medium has a key.
+  {
+    luns: SANITIZED,
+    tests: /^Sanitize\.(CryptoErase|Readonly|Reservations)$/,
+    reason: /CRYPTO_ERASE is not implemented/,
+    countsAsRun: true,
+  },
+  {
+    luns: ['full'],
+    tests: /^Sanitize\.(BlockErase|Readonly|Reservations)$/,
+    reason: /BLOCK_ERASE is not implemented/,
+  },
   // Their logical blocks are physical ones, so none can be misaligned.
   {
     luns: ['thin', 'thin4096'],
@@ -116,6 +187,21 @@ const LEGITIMATE: readonly LegitimateSkip[] = [
     countsAsRun: true,
   },
 ];
+
+/** The commands whose CDB has 32 bytes. */
+const LONG_COMMANDS = 6;
+
+/**
+ * libiscsi keeps 16 bytes of CDB usage data, and none of a longer CDB (scsi_reportsupportedopcodes_datain_unmarshall of
+ * scsi-lowlevel.c): of each of those commands, and of nothing else, the suite then misses the operation code.
+ */
+function isShortOfRoom(test: string, lines: readonly string[]): boolean {
+  if (test !== 'ReportSupportedOpcodes.OneCommand') return false;
+  const failures = lines.filter((line) => /^\s*\d+\. test_\w+\.c:\d+ /.test(line));
+  const isThat = (line: string): boolean =>
+    line.includes('CU_ASSERT_EQUAL(rsoc_one->cdb_usage_data[0],rsoc->descriptors[i].opcode)');
+  return failures.length === LONG_COMMANDS && failures.every(isThat);
+}
 
 const tool = peer('iscsi-test-cu', 'libiscsi-bin');
 
@@ -153,6 +239,8 @@ export function libiscsiConformance(
         { device: await file('read-only.img', { readOnly: true }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 4096 }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), physicalBlockSize: 4096 },
+        { device: new LateDevice({ size: SLOW_SIZE }) },
+        { device: new MemoryDevice({ size: SIZE, blockSize: 2048 }), type: 'cdrom' },
       ];
       target = await TestTarget.start(luns, { transport });
     });
@@ -161,7 +249,15 @@ export function libiscsiConformance(
     for (const [family, luns] of families) {
       for (const lun of luns.filter((kind) => wanted.includes(kind))) {
         test(`${family} on ${lun}`, async (t) => {
-          const args = ['--dataloss', '-v', '-V', '-t', `ALL.${family}`, target.url(LUNS.indexOf(lun))];
+          const args = [
+            '--dataloss',
+            '--allow-sanitize',
+            '-v',
+            '-V',
+            '-t',
+            `ALL.${family}`,
+            target.url(LUNS.indexOf(lun)),
+          ];
           const { status, stdout, stderr } = await runProgram(tool.path, args, FAMILY_TIMEOUT_MS);
           const tests = parseCUnit(stdout);
           assert.notEqual(tests.length, 0, `no test ran: ended with ${status}\n${stdout}${stderr}`);
@@ -173,7 +269,10 @@ export function libiscsiConformance(
     test('every test of the families ran without a skip on some LUN', async () => {
       const list = parseTestList((await runProgram(tool.path, ['--list'])).stdout);
       const missing = families
-        .flatMap(([family]) => list.get(family)?.map((name) => `${family}.${name}`) ?? [`${family}: unknown`])
+        .flatMap(([family]) => {
+          if (family.includes('.')) return [family];
+          return list.get(family)?.map((name) => `${family}.${name}`) ?? [`${family}: unknown`];
+        })
         .filter((name) => !ran.has(name));
       assert.deepEqual(missing, []);
     });
@@ -188,8 +287,8 @@ export function libiscsiConformance(
       lun: Lun,
       { name, outcome, lines, skips }: CUnitTest,
     ): void {
-      const fullName = `${family}.${name}`;
-      assert.equal(outcome, 'passed', lines.slice(-40).join('\n'));
+      const fullName = `${family.split('.')[0]}.${name}`;
+      if (!isShortOfRoom(fullName, lines)) assert.equal(outcome, 'passed', lines.slice(-40).join('\n'));
       let isWhole = true;
       for (const skip of skips) {
         const rule = LEGITIMATE.find(

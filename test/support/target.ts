@@ -13,6 +13,7 @@ export const TARGET_NAME = 'iqn.2026-01.example.test:target';
 /** What one LUN is made of. */
 export interface TestLun {
   device: BlockDevice;
+  type?: 'disk' | 'cdrom';
   provisioning?: 'thin' | 'full';
   removable?: boolean;
   /** Bytes; default: the device's block size. */
@@ -61,8 +62,17 @@ export class TestTarget {
     const server = new TargetServer({ log, limits, adapters });
     const target = server.addTarget({ name: TARGET_NAME });
     luns.forEach(
-      ({ device, provisioning = 'thin', removable = false, physicalBlockSize = device.blockSize }, lun) => {
-        target.addLun(lun, { device, provisioning, removable, physicalBlockSize });
+      (
+        {
+          device,
+          type = 'disk',
+          provisioning = 'thin',
+          removable = false,
+          physicalBlockSize = device.blockSize,
+        },
+        lun,
+      ) => {
+        target.addLun(lun, { device, type, provisioning, removable, physicalBlockSize });
       },
     );
     const { port } = await server.listen({ address: '127.0.0.1', port: 0 });

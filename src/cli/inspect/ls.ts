@@ -52,7 +52,8 @@ interface ListedTarget {
 /** Room for as many LUNs as there are numbers. */
 const REPORT_LENGTH = 8 + 8 * 16384;
 const INQUIRY_LENGTH = 255;
-const DISK = 0x00;
+/** Device types that have blocks: disks, and CD or DVD drives. */
+const WITH_BLOCKS = [0x00, 0x05];
 
 export async function runLs(text: string, flags: ClientFlags, { signal }: Interruption): Promise<number> {
   const url = parsePortalOrUrl(text);
@@ -150,7 +151,7 @@ async function look(session: Session, lun: number, url: string): Promise<ListedL
     thin: null,
     error: null,
   };
-  if (inquiry === null || (inquiry.qualifier === 0 && inquiry.deviceType === DISK)) {
+  if (inquiry === null || (inquiry.qualifier === 0 && WITH_BLOCKS.includes(inquiry.deviceType))) {
     try {
       const { device } = await openLun([session], lun);
       const { traits, size, blockSize, readOnly } = device;

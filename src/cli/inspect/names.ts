@@ -41,6 +41,8 @@ const MODE_PAGES: Readonly<Record<number, string>> = {
   0x19: 'Protocol Specific Port',
   0x1a: 'Power Condition',
   0x1c: 'Informational Exceptions Control',
+  0x1d: 'Timeout and Protect',
+  0x2a: 'Capabilities and Mechanical Status',
 };
 
 const ASSOCIATIONS = ['logical unit', 'target port', 'target device'];

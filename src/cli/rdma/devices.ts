@@ -22,7 +22,7 @@ async function report(provider: RdmaProvider): Promise<ProviderReport> {
   return { provider: provider.name, isUsable, reason, devices };
 }
 
-/** A row for each device; a provider without any has one that says why. */
+/** A row for each device, a provider without any has one that says why; then their ports, a row for each GID. */
 export function describeReports(reports: readonly ProviderReport[]): string {
   const rows = reports.flatMap(({ provider, isUsable, reason, devices }) => {
     if (!isUsable) return [[provider, '-', '-', 'not usable', reason]];
@@ -35,5 +35,24 @@ export function describeReports(reports: readonly ProviderReport[]): string {
       addresses.join(', '),
     ]);
   });
-  return table([['PROVIDER', 'DEVICE', 'TRANSPORT', 'STATE', 'ADDRESSES'], ...rows]);
+  const devices = table([['PROVIDER', 'DEVICE', 'TRANSPORT', 'STATE', 'ADDRESSES'], ...rows]);
+  const ports = reports.flatMap((report) => report.devices).flatMap(portRows);
+  if (ports.length === 0) return devices;
+  const head = ['DEVICE', 'PORT', 'STATE', 'MTU', 'GID INDEX', 'TYPE', 'GID', 'ADDRESS', 'INTERFACE'];
+  return `${devices}\n${table([head, ...ports])}`;
+}
+
+function portRows({ name, ports = [] }: DeviceInfo): string[][] {
+  return ports.flatMap(({ number, state, activeMtu, gids }) => {
+    const port = [name, String(number), state, String(activeMtu ?? '-')];
+    if (gids.length === 0) return [[...port, '-', '-', '-', '-', '-']];
+    return gids.map(({ index, type, gid, address, interface: of }) => [
+      ...port,
+      String(index),
+      type,
+      gid,
+      address ?? '-',
+      of ?? '-',
+    ]);
+  });
 }

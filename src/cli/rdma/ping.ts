@@ -26,7 +26,7 @@ export async function runRdmaPing(
   const { port, size, timeout, verbose = false, verify = false, json = false } = flags;
   const device = await openRdmaDevice(flags);
   const client = await PingClient.connect(device, { host, port, size, timeout, signal: interruption.signal });
-  const { address } = client;
+  const { address, pathMtu } = client;
   let times: RoundTripTimes;
   try {
     const roundTrip = {
@@ -44,7 +44,16 @@ export async function runRdmaPing(
     await device.close();
   }
   if (json)
-    await printJson({ host, address, port, device: device.name, size, verified: verify, ...times.toJSON() });
+    await printJson({
+      host,
+      address,
+      port,
+      device: device.name,
+      pathMtu,
+      size,
+      verified: verify,
+      ...times.toJSON(),
+    });
   else await print(times.summary());
   return times.exitCode;
 }

@@ -42,7 +42,7 @@ export const TARGET_OFFER: Offer = {
   dataPDUInOrder: true,
   dataSequenceInOrder: true,
   errorRecoveryLevel: 0,
-  iSCSIProtocolLevel: 1,
+  iSCSIProtocolLevel: 2,
   rdmaExtensions: false,
   sends: ['MaxRecvDataSegmentLength'],
 };

@@ -32,6 +32,7 @@ import {
   Reject,
   ScsiCommand,
   ScsiResponse as ScsiResponseHeader,
+  TaskManagementResponse as TaskManagementResponseHeader,
 } from '../wire/headers.js';
 import {
   AsyncEvent,
@@ -48,6 +49,7 @@ import {
   ScsiResponse,
   type TaskManagementResponse,
 } from '../wire/opcodes.js';
+import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
@@ -66,7 +68,7 @@ export interface FullFeatureHost {
 }
 
 /** How a session came to its end, for people and for the layer above. */
-export type EndReason = 'logout' | 'reinstated' | 'stopped' | 'closed by the initiator';
+export type EndReason = 'logout' | 'reinstated' | 'stopped' | 'reset' | 'closed by the initiator';
 
 export interface FullFeatureOptions {
   datamover: TargetDatamover;
@@ -84,6 +86,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   readonly datamover: TargetDatamover;
   readonly parameters: OperationalParameters;
   readonly commands: CommandTable;
+  /** Initiator Task Tags of task management requests that are not answered yet. */
+  readonly managing = new Set<number>();
   /** Set by a logout: the connection ends by agreement. */
   hasLoggedOut = false;
   /** Whether anything was received since this was last cleared; the keepalive looks. */
@@ -102,7 +106,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** Aborted commands whose data is still on its way. */
   #abortedWhileRead = 0;
   /** Responses to task management that wait for that. */
-  readonly #heldResponses: { initiatorTaskTag: number; response: TaskManagementResponse }[] = [];
+  readonly #heldResponses: {
+    initiatorTaskTag: number;
+    response: TaskManagementResponse;
+    information: number;
+  }[] = [];
 
   constructor(options: FullFeatureOptions) {
     const { host, parameters } = options;
@@ -229,7 +237,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = pdu.header;
     const tag = Bhs.initiatorTaskTag.get(header);
     const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
-    if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
+    if (
+      tag === RESERVED_TAG ||
+      attribute > CommandAttribute.HEAD_OF_QUEUE ||
+      (pdu.ahsLength > 0 && !areAdditionalSegmentsSound(pdu))
+    ) {
       this.reject(header, RejectReason.INVALID_PDU_FIELD);
     } else if (this.commands.find(tag) !== null) {
       this.reject(header, RejectReason.TASK_IN_PROGRESS);
@@ -390,22 +402,27 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** The data of such a command has come. */
   abortedIsRead(): void {
     if (--this.#abortedWhileRead > 0) return;
-    for (const { initiatorTaskTag, response } of this.#heldResponses.splice(0))
-      this.sendTaskManagementResponse(initiatorTaskTag, response);
+    for (const { initiatorTaskTag, response, information } of this.#heldResponses.splice(0))
+      this.sendTaskManagementResponse(initiatorTaskTag, response, information);
   }
 
   /**
    * A Task Management Function Response (RFC 7143 11.6). It waits for the data that was asked for on behalf of aborted tasks
    * (4.2.3.3): the initiator may have its memory back then, and an RDMA Read of that would end the connection.
    */
-  sendTaskManagementResponse(initiatorTaskTag: number, response: TaskManagementResponse): void {
+  sendTaskManagementResponse(
+    initiatorTaskTag: number,
+    response: TaskManagementResponse,
+    information: number,
+  ): void {
     if (this.#abortedWhileRead > 0) {
-      this.#heldResponses.push({ initiatorTaskTag, response });
+      this.#heldResponses.push({ initiatorTaskTag, response, information });
       return;
     }
     const header = this.#begin(Opcode.TASK_MANAGEMENT_RESPONSE, initiatorTaskTag);
     Bhs.flags.set(header, FINAL);
-    header[2] = response;
+    TaskManagementResponseHeader.response.set(header, response);
+    TaskManagementResponseHeader.information.set(header, information);
     this.sendNumbered(header, null, 0);
     this.datamover.flush();
   }

@@ -13,8 +13,8 @@ export interface TaskManagementCall {
   readonly lun: Uint8Array;
   /** The task that ABORT TASK or QUERY TASK is about; null for all others. */
   readonly referenced: Command | null;
-  /** Send the response; called once. */
-  respond(response: TaskManagementResponse): void;
+  /** Send the response; called once. `information`: Additional Response Information, 24 bits (RFC 7144 6.4.1). */
+  respond(response: TaskManagementResponse, information?: number): void;
 }
 
 export interface TaskManager {
@@ -25,9 +25,21 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
   const tag = TaskManagementRequest.initiatorTaskTag.get(request);
   const code = (TaskManagementRequest.flags.get(request) & 0x7f) as TaskManagementFunction;
   const referencedTag = TaskManagementRequest.referencedTaskTag.get(request);
-  const respond = (response: TaskManagementResponse): void => {
-    phase.sendTaskManagementResponse(tag, response);
+  phase.managing.add(tag);
+  const respond = (response: TaskManagementResponse, information = 0): void => {
+    phase.managing.delete(tag);
+    phase.sendTaskManagementResponse(tag, response, information);
   };
+  if (code >= TaskManagementFunction.QUERY_TASK && phase.parameters.iSCSIProtocolLevel < 2) {
+    // They must not be sent unless level 2 was negotiated (RFC 7144 6.3).
+    respond(TaskManagementResponse.NOT_SUPPORTED);
+    return;
+  }
+  if (code === TaskManagementFunction.QUERY_TASK && phase.managing.has(referencedTag)) {
+    // Not about a task management request (RFC 7144 6.3).
+    respond(TaskManagementResponse.FUNCTION_REJECTED);
+    return;
+  }
   let referenced: Command | null = null;
   if (code === TaskManagementFunction.ABORT_TASK || code === TaskManagementFunction.QUERY_TASK) {
     referenced = phase.commands.find(referencedTag);

@@ -15,8 +15,8 @@ import {
 import { Opcode } from './opcodes.js';
 import type { Field } from '../../util/fields.js';
 
-/** The ISID and TSIH lie where other PDUs have the LUN (RFC 7143 11.12). */
-const OVERLAYS_LUN = new Set(['tsih']);
+/** What lies where other PDUs have the LUN (RFC 7143 11.12, RFC 7144 6.4.1). */
+const OVERLAYS_LUN = new Set(['tsih', 'information']);
 const LUN = new Set(['lunHigh', 'lunLow']);
 
 function overlap(a: Field, b: Field): boolean {

@@ -62,8 +62,8 @@ export const TaskManagementRequest = {
   expDataSN: u32(36),
 };
 
-/** RFC 7143 11.6 */
-export const TaskManagementResponse = { ...response, response: u8(2) };
+/** RFC 7143 11.6; RFC 7144 6.4.1: the Additional Response Information. */
+export const TaskManagementResponse = { ...response, response: u8(2), information: u24(8) };
 
 /** RFC 7143 11.7 */
 export const DataOut = {

@@ -40,6 +40,7 @@ abstract class IwarpConnection extends ConnectionRole implements RdmaConnection 
   readonly device: IwarpDevice;
   localAddress = '';
   remoteAddress = '';
+  readonly pathMtu = null;
   queuePair: IwarpQueuePair | null = null;
   protected isOver = false;
   #endWatch: NodeJS.Timeout | null = null;

@@ -17,9 +17,15 @@ import {
 import { CmEvent, QpState, REJECTED_NOBODY_LISTENS } from './constants.js';
 import type { NativeDevice } from './device.js';
 import { connectionError, deviceError, errnoName, messageOf } from './errors.js';
-import type { NativeConnectionEvent, NativeIdHandle } from './library.js';
+import {
+  addon,
+  type NativeConnectionEvent,
+  type NativeIdHandle,
+  type NativePollerHandle,
+} from './library.js';
 import type { NativeProtectionDomain } from './memory.js';
 import { NativeQueuePair, type QueuePairHost } from './queue-pair.js';
+import type { Limits } from './resolving.js';
 
 /** Milliseconds: that a peer which was accepted may take to say that it is ready; without any progress, before an end in good order. */
 const READY_TIMEOUT = 10_000;
@@ -38,6 +44,7 @@ export abstract class NativeConnection extends ConnectionRole implements RdmaCon
   readonly device: NativeDevice;
   localAddress = '';
   remoteAddress = '';
+  pathMtu: number | null = null;
   queuePair: NativeQueuePair | null = null;
   protected readonly id: NativeIdHandle;
   protected isOver = false;
@@ -55,6 +62,7 @@ export abstract class NativeConnection extends ConnectionRole implements RdmaCon
     this.#key = key;
     this.readAddresses();
     device.users++;
+    device.connections.add(this);
   }
 
   protected get isIdOpen(): boolean {
@@ -143,6 +151,12 @@ export abstract class NativeConnection extends ConnectionRole implements RdmaCon
     this.id.close();
     this.idOwner.removeId(this.#key);
     this.device.users--;
+    this.device.connections.delete(this);
+  }
+
+  /** Its own address is not the device's any more. */
+  addressLost(why: string): void {
+    if (!this.isOver) this.queuePair?.end(deviceError(`the address ${this.localAddress} ${why}`));
   }
 
   protected readAddresses(): void {
@@ -157,7 +171,9 @@ export abstract class NativeConnection extends ConnectionRole implements RdmaCon
 
   protected transition(state: number, responderResources: number, initiatorDepth: number): void {
     const rights = PEER_RIGHTS | (this.device.attributes.hasAtomics ? AccessFlag.REMOTE_ATOMIC : 0);
-    this.id.transition(this.queuePair!.handle, state, rights, responderResources, initiatorDepth);
+    const handle = this.queuePair!.handle;
+    const pathMtu = this.id.transition(handle, state, rights, responderResources, initiatorDepth);
+    if (pathMtu > 0) this.pathMtu = pathMtu;
   }
 
   /** To RTS; iWARP's connection manager does that by itself. */
@@ -181,6 +197,11 @@ export abstract class NativeConnection extends ConnectionRole implements RdmaCon
     if (event.type === CmEvent.DISCONNECTED) {
       queuePair.peerEnded(null);
     } else if (event.type === CmEvent.DEVICE_REMOVAL) this.device.lost('is gone');
+    else if (event.type === CmEvent.UNREACHABLE)
+      // The kernel has seen the peer's address move to another interface of the network.
+      queuePair.end(
+        connectionError('RDMA_UNREACHABLE', `${this.remoteAddress} is not where it was any more`),
+      );
     else if (event.type === CmEvent.ADDR_CHANGE)
       queuePair.end(deviceError(`the address ${this.localAddress} is at another device now: connect again`));
   }
@@ -194,12 +215,7 @@ export class NativeActiveConnection extends NativeConnection {
   #making: Making<Established> | null = null;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(
-    device: NativeDevice,
-    id: NativeIdHandle,
-    key: number,
-    { deadline, timeout, signal }: { deadline: number; timeout: number; signal: AbortSignal | null },
-  ) {
+  constructor(device: NativeDevice, id: NativeIdHandle, key: number, { deadline, timeout, signal }: Limits) {
     super(device, id, key);
     this.#deadline = deadline;
     this.#timeout = timeout;
@@ -215,6 +231,7 @@ export class NativeActiveConnection extends NativeConnection {
     this.#asked = { responderResources, initiatorDepth };
     queuePair.flush();
     const abort = (): void => this.#fail(this.#signal!.reason as Error);
+    let attempt: NativePollerHandle | undefined;
     try {
       this.#signal?.throwIfAborted();
       this.#signal?.addEventListener('abort', abort, { once: true });
@@ -222,11 +239,15 @@ export class NativeActiveConnection extends NativeConnection {
         this.#making = { resolve, reject };
         const left = Math.max(1, this.#deadline - performance.now());
         this.#timer = setTimeout(() => this.#fail(timedOut(this.#timeout)), left);
-        this.id.connect(queuePair.handle, privateData, responderResources, initiatorDepth, (errno) => {
+        const told = this.id.connect(queuePair.handle, privateData, responderResources, initiatorDepth);
+        attempt = new (addon().Poller)(told, () => {
+          attempt?.close();
+          const errno = this.isIdOpen ? this.id.connectError() : 0;
           if (errno !== 0) this.#fail(this.#unreachable({ errno }));
         });
       });
     } finally {
+      attempt?.close();
       clearTimeout(this.#timer);
       this.#signal?.removeEventListener('abort', abort);
     }
@@ -291,6 +312,8 @@ export class NativeActiveConnection extends NativeConnection {
   }
 
   protected override giveUp(error: Error): void {
+    // siw destroys no queue pair that connects.
+    if (this.#making !== null && this.isIdOpen) this.id.giveUp();
     this.#making?.reject(error);
     this.#making = null;
   }

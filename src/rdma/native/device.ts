@@ -17,11 +17,12 @@ import type {
   RdmaDevice,
   ResolveOptions,
 } from '../verbs.js';
+import { goneAddresses } from './addresses.js';
 import { attributesOf } from './attributes.js';
 import { NativeCompletionQueue } from './completion-queue.js';
-import { NativeActiveConnection } from './connection.js';
-import { AsyncEvent, CmEvent } from './constants.js';
-import { connectionError, deviceError, errnoName, messageOf } from './errors.js';
+import { NativeActiveConnection, type NativeConnection } from './connection.js';
+import { AsyncEvent } from './constants.js';
+import { deviceError, errnoName, messageOf } from './errors.js';
 import {
   addon,
   type NativeChannelHandle,
@@ -32,17 +33,15 @@ import {
 import { NativeListener } from './listener.js';
 import { type NativeMemoryWindow, NativeProtectionDomain } from './memory.js';
 import type { NativeQueuePair } from './queue-pair.js';
+import { findWay } from './resolving.js';
 
 const BACKLOG = 128;
-const DEFAULT_TIMEOUT = 10_000;
-/** Milliseconds for one look for a peer's address: the kernel overlooks a neighbour that answers at once until that time is over. */
-const LOOK_UP_TIMEOUT = 1000;
 /**
  * Milliseconds after which is looked whether sends that nobody asks about have failed: such work ends the connection whoever looks,
  * and not all devices tell of it.
  */
 const LOOK_INTERVAL = 50;
-/** Milliseconds after which is looked whether the device is there: the kernel tells of its end only if its driver can take it from programs. */
+/** Milliseconds after which is looked whether the device, and its connections' addresses, are there: the kernel tells of its end only if its driver can take it from programs. */
 const PRESENCE_INTERVAL = 1000;
 /** Events of completion queues that are read at a time. */
 const MAX_EVENTS = 64;
@@ -68,6 +67,7 @@ export class NativeDevice implements RdmaDevice {
   readonly queuePairsByNumber = new Map<number, NativeQueuePair>();
   /** Those that are bound, by their keys. */
   readonly windows = new Map<number, NativeMemoryWindow>();
+  readonly connections = new Set<NativeConnection>();
   /** Domains, queues and connections that are not closed. */
   users = 0;
   readonly #events: DeviceEvents;
@@ -107,7 +107,8 @@ export class NativeDevice implements RdmaDevice {
       connections: new Poller(this.#channel.descriptor(), () => this.#readConnectionEvents()),
     };
     this.#presence = setInterval(() => {
-      if (!isThere(name, attributes.node)) this.lost('is gone');
+      if (isThere(name, attributes.node)) this.#endAddressless();
+      else this.lost('is gone');
     }, PRESENCE_INTERVAL).unref();
   }
 
@@ -162,57 +163,18 @@ export class NativeDevice implements RdmaDevice {
   }
 
   async resolve(options: ResolveOptions): Promise<NativeActiveConnection> {
-    const { host, port, timeout = DEFAULT_TIMEOUT, signal = null } = options;
-    signal?.throwIfAborted();
-    const deadline = performance.now() + timeout;
-    const address = await addressOf(host);
     const key = this.newKey();
     const id = new (addon().ConnectionId)(this.#channel, key);
-    let timer: NodeJS.Timeout | undefined;
-    const abort = new AbortController();
-    const onAbort = (): void => abort.abort(signal!.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      await new Promise<void>((resolve, reject) => {
-        abort.signal.addEventListener('abort', () => reject(signal!.reason as Error));
-        timer = setTimeout(
-          () =>
-            reject(connectionError('RDMA_TIMEOUT', `no way to ${host} was found within ${timeout / 1000} s`)),
-          timeout,
-        );
-        const failed = (why: string, cause?: unknown): void =>
-          reject(connectionError('RDMA_UNREACHABLE', `there is no way to ${host} by RDMA: ${why}`, cause));
-        const handle = (event: NativeConnectionEvent): void => {
-          if (event.type === CmEvent.ROUTE_RESOLVED) resolve();
-          else if (event.type === CmEvent.ADDR_ERROR && errnoName({ errno: -event.status }) === 'ETIMEDOUT')
-            lookUp();
-          else if (event.type !== CmEvent.ADDR_RESOLVED)
-            failed(errnoName({ errno: -event.status }) ?? 'none is known');
-          else if (id.device() !== this.name)
-            failed(`the way there is by the device ${id.device() ?? 'of nobody'}, not by ${this.name}`);
-          else id.resolveRoute(timeout);
-        };
-        const lookUp = (): void => {
-          try {
-            id.resolveAddress(address, port, Math.min(timeout, LOOK_UP_TIMEOUT));
-          } catch (cause) {
-            failed(messageOf(cause), cause);
-          }
-        };
-        this.addId(key, { handle });
-        lookUp();
-      });
+      const limits = await findWay(this, id, key, options);
+      const connection = new NativeActiveConnection(this, id, key, limits);
+      this.#ids.set(key, connection);
+      return connection;
     } catch (error) {
       id.close();
       this.removeId(key);
       throw error;
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
     }
-    const connection = new NativeActiveConnection(this, id, key, { deadline, timeout, signal });
-    this.#ids.set(key, connection);
-    return connection;
   }
 
   // eslint-disable-next-line @typescript-eslint/require-await -- synchronous, but what is misuse rejects
@@ -321,6 +283,16 @@ export class NativeDevice implements RdmaDevice {
     this.#events.deviceFatal?.(error);
   }
 
+  /** An address that was taken away: the kernel tells of those only that go to another device. */
+  #endAddressless(): void {
+    if (this.connections.size === 0) return;
+    const used = new Set([...this.connections].map(({ localAddress }) => localAddress));
+    used.delete('');
+    const gone = goneAddresses(used);
+    for (const connection of this.connections)
+      if (gone.has(connection.localAddress)) connection.addressLost('is not there any more');
+  }
+
   // ---- events ----
 
   #readCompletionEvents(): void {
@@ -382,16 +354,6 @@ function isThere(name: string, node: string): boolean {
     return readFileSync(`/sys/class/infiniband_verbs/${node}/ibdev`, 'utf8').trim() === name;
   } catch {
     return false;
-  }
-}
-
-async function addressOf(host: string): Promise<string> {
-  // With an interface, which only the system's own resolver knows.
-  if (isIP(host) !== 0) return host;
-  try {
-    return (await lookup(host)).address;
-  } catch (cause) {
-    throw connectionError('RDMA_UNREACHABLE', `there is no host "${host}"`, cause);
   }
 }
 

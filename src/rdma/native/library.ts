@@ -105,20 +105,24 @@ export interface NativeIdHandle extends NativeHandle {
   device(): string | null;
   /** Local address, remote address, local port. */
   addresses(): [string, string, number];
+  /** The path's MTU; 0 where the state has none. */
   transition(
     queuePair: NativePairHandle,
     state: number,
     access: number,
     responderResources: number,
     initiatorDepth: number,
-  ): void;
+  ): number;
+  /** A descriptor that can be read when `connectError` is known. */
   connect(
     queuePair: NativePairHandle,
     privateData: Uint8Array,
     responderResources: number,
     initiatorDepth: number,
-    done: (errno: number) => void,
-  ): void;
+  ): number;
+  connectError(): number;
+  /** If it connects, that fails now. */
+  giveUp(): void;
   establish(): void;
   accept(
     queuePair: NativePairHandle,

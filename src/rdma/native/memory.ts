@@ -131,31 +131,51 @@ function register(domain: NativeProtectionDomain, memory: Memory, access: number
 
 export class NativeMemoryWindow implements MemoryWindow {
   readonly domain: NativeProtectionDomain;
-  readonly handle: NativeWindowHandle;
   /** Of the last binding that was posted. */
   remoteKey = 0;
+  /** Of the queue pair to which that was posted. */
+  queuePairKey = 0;
+  /** Null when the queue pair was closed, until the next binding. */
+  #handle: NativeWindowHandle | null;
   #isOpen = true;
 
   constructor(domain: NativeProtectionDomain) {
     this.domain = domain;
-    this.handle = nativeError('a memory window', () => new (addon().MemoryWindow)(domain.handle));
+    this.#handle = newWindow(domain);
     domain.users++;
   }
 
+  get handle(): NativeWindowHandle {
+    return (this.#handle ??= newWindow(this.domain));
+  }
+
   /** The key for the next binding: the index stays, and the 8 bits that are the user's count on (ibv_inc_rkey(3)). */
-  renewKey(): void {
+  renewKey(queuePairKey: number): void {
     const last = this.remoteKey === 0 ? this.handle.key() : this.remoteKey;
     const { windows } = this.domain.device;
     windows.delete(this.remoteKey);
     this.remoteKey = ((last & 0xffff_ff00) | ((last + 1) & 0xff)) >>> 0;
+    this.queuePairKey = queuePairKey;
     windows.set(this.remoteKey, this);
+  }
+
+  /** The queue pair is going to be closed, which the user may do before: rdma_rxe would wait for its windows. */
+  unbind(): void {
+    const handle = this.#handle;
+    this.#handle = null;
+    this.domain.device.windows.delete(this.remoteKey);
+    this.remoteKey = 0;
+    handle?.close();
   }
 
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.handle.close();
-    this.domain.device.windows.delete(this.remoteKey);
     this.domain.users--;
+    this.unbind();
   }
+}
+
+function newWindow({ handle }: NativeProtectionDomain): NativeWindowHandle {
+  return nativeError('a memory window', () => new (addon().MemoryWindow)(handle));
 }

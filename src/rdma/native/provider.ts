@@ -1,18 +1,19 @@
 /** Adapters, and the kernel's RDMA devices in software, by libibverbs and librdmacm. */
 
-import { networkInterfaces } from 'node:os';
-
 import { RiserError } from '../../util/errors.js';
 import type { DeviceEvents, DeviceInfo, Probe, RdmaProvider } from '../verbs.js';
-import { PORT_STATES } from './constants.js';
+import { addressesByDevice } from './addresses.js';
 import { NativeDevice } from './device.js';
 import { errnoName, messageOf } from './errors.js';
 import { addon, probe } from './library.js';
+import { infoOf } from './ports.js';
 
 const NAME = 'verbs';
 
 export class NativeProvider implements RdmaProvider {
   readonly name = NAME;
+  /** What is known of those that are there, until something of it may have changed. */
+  readonly #known = new Map<string, DeviceInfo>();
 
   probe(): Probe {
     return probe();
@@ -23,16 +24,31 @@ export class NativeProvider implements RdmaProvider {
     // librdmacm opens every device for itself, and rdma_rxe and siw stay until it closes them.
     addon().forgetGoneDevices();
     const addresses = addressesByDevice();
-    return Promise.resolve(
-      addon()
-        .deviceNames()
-        .map((name) => infoOf(name, addresses.get(name) ?? [])),
-    );
+    const names = addon().deviceNames();
+    for (const name of this.#known.keys()) if (!names.includes(name)) this.#known.delete(name);
+    return Promise.resolve(names.map((name) => this.#infoOf(name, addresses.get(name) ?? [])));
+  }
+
+  /**
+   * To ask a port for its state makes a line in the kernel's log where a network card does not tell its speed. So it is asked when
+   * the device is new, or its addresses have changed, which those of an interface do when it goes down or up, or it has told so.
+   */
+  #infoOf(name: string, addresses: readonly string[]): DeviceInfo {
+    const known = this.#known.get(name);
+    const isSame = known?.addresses.join() === addresses.join();
+    if (known !== undefined && isSame && (known.state === 'ACTIVE' || addresses.length === 0)) return known;
+    const info = infoOf(name, addresses);
+    this.#known.set(name, info);
+    return info;
   }
 
   open(name: string, events: DeviceEvents = {}): Promise<NativeDevice> {
+    const portChanged = (isActive: boolean): void => {
+      this.#known.delete(name);
+      events.portChanged?.(isActive);
+    };
     try {
-      return Promise.resolve(new NativeDevice(name, events));
+      return Promise.resolve(new NativeDevice(name, { ...events, portChanged }));
     } catch (cause) {
       return Promise.reject(openError(name, cause));
     }
@@ -48,39 +64,4 @@ function openError(name: string, cause: unknown): RiserError {
     cause,
     remedy: '"riser rdma devices" lists those that are there.',
   });
-}
-
-function infoOf(name: string, addresses: readonly string[]): DeviceInfo {
-  const handle = new (addon().Device)(name);
-  try {
-    const { state, isEthernet } = handle.port(1);
-    const transport = handle.attributes().isIwarp ? 'iWARP' : isEthernet ? 'RoCE' : 'InfiniBand';
-    return { name, transport, state: PORT_STATES[state] ?? `state ${state}`, addresses };
-  } finally {
-    handle.close();
-  }
-}
-
-/** Which device the connection manager takes for each of this machine's addresses. */
-function addressesByDevice(): Map<string, string[]> {
-  const found = new Map<string, string[]>();
-  const channel = new (addon().EventChannel)();
-  for (const all of Object.values(networkInterfaces())) {
-    for (const { address, scopeid } of all ?? []) {
-      // Links' own addresses need a scope to be told apart.
-      if (scopeid !== undefined && scopeid !== 0) continue;
-      const id = new (addon().ConnectionId)(channel, 0);
-      try {
-        id.bind(address, 0);
-        const device = id.device();
-        if (device !== null) found.set(device, [...(found.get(device) ?? []), address]);
-      } catch {
-        // No device has it.
-      } finally {
-        id.close();
-      }
-    }
-  }
-  channel.close();
-  return found;
 }

@@ -242,6 +242,7 @@ export class NativeQueuePair implements QueuePair, QueueUser, WorkHost, Notified
     this.#isClosed = true;
     this.#isOver = true;
     this.#unwatch();
+    for (const window of this.device.windows.values()) if (window.queuePairKey === this.key) window.unbind();
     this.handle.close();
     // What the device has completed last is nobody's; a queue's places are given back by that.
     this.sends.completions.drain();

@@ -86,7 +86,7 @@ export class SendQueue implements RoomOwner, Releaser {
     this.#ring.room--;
     const number = this.#ring.push(id, isSignaled, opcode, request.sges.length, fault, isHeld);
     if (isHeld) return;
-    if (opcode === SendOpcode.BIND_WINDOW) (request.window as NativeMemoryWindow).renewKey();
+    if (opcode === SendOpcode.BIND_WINDOW) (request.window as NativeMemoryWindow).renewKey(key);
     // Reads are not done before the writes behind them everywhere: each has to say so.
     const wrFlags =
       (isSignaled || (device.isIwarp && opcode === SendOpcode.RDMA_READ) ? WrFlag.SIGNALED : 0) |

@@ -49,6 +49,11 @@ export class PingClient {
     this.#sink = endpoint.register(Memory.allocate(size), AccessFlag.LOCAL_WRITE | AccessFlag.REMOTE_WRITE);
   }
 
+  /** Of the connection, in bytes; null on iWARP. */
+  get pathMtu(): number | null {
+    return this.#endpoint.connection.pathMtu;
+  }
+
   /** The server's. */
   get address(): string {
     return this.#endpoint.connection.remoteAddress;

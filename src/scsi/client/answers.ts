@@ -15,6 +15,8 @@ export interface StandardInquiry {
   readonly removable: boolean;
   /** VERSION: 5 is SPC-3, 6 SPC-4, 7 SPC-5. */
   readonly version: number;
+  /** TPGS: 0 without asymmetric access, else whether states change implicitly (bit 0) and explicitly (bit 1). */
+  readonly tpgs: number;
   readonly vendor: string;
   readonly product: string;
   readonly revision: string;
@@ -109,6 +111,7 @@ export function parseStandardInquiry(data: Buffer): StandardInquiry | null {
     deviceType: data[0]! & 0x1f,
     removable: (data[1]! & 0x80) !== 0,
     version: data[2]!,
+    tpgs: (data[5]! >> 4) & 3,
     vendor: printableText(data, 8, 16),
     product: printableText(data, 16, 32),
     revision: printableText(data, 32, 36),

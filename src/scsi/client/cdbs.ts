@@ -57,6 +57,12 @@ export function reportSupportedOperationCode(cdb: Buffer, opcode: number, length
   putU32(cdb, 6, length);
 }
 
+/** With the length only header. */
+export function reportTargetPortGroups(cdb: Buffer, length: number): void {
+  begin(cdb, OpCode.MAINTENANCE_IN, ServiceAction.REPORT_TARGET_PORT_GROUPS);
+  putU32(cdb, 6, length);
+}
+
 export function readCapacity10(cdb: Buffer): void {
   begin(cdb, OpCode.READ_CAPACITY_10);
 }

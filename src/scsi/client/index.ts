@@ -2,5 +2,6 @@
 
 export * from './answers.js';
 export * from './mode-pages.js';
+export * from './target-port-groups.js';
 export * as cdbs from './cdbs.js';
 export { OpCode, ServiceAction } from './op-codes.js';

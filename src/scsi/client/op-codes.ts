@@ -22,5 +22,6 @@ export const OpCode = {
 export const ServiceAction = {
   READ_CAPACITY_16: 0x10,
   GET_LBA_STATUS: 0x12,
+  REPORT_TARGET_PORT_GROUPS: 0x0a,
   REPORT_SUPPORTED_OPERATION_CODES: 0x0c,
 } as const;

@@ -19,7 +19,7 @@ describe('standard INQUIRY data (SPC-4 6.6.2)', () => {
     assert.equal(dataIn.length, dataIn[4]! + 5);
     assert.equal(dataIn.toString('hex', 0, 8), '000006125b000002');
     assert.equal(dataIn.toString('ascii', 8, 36), 'RISER   A disk          0.1 ');
-    assert.equal(dataIn.toString('hex', 58, 66), '00a0' + '0460' + '04c0' + '0960');
+    assert.equal(dataIn.toString('hex', 58, 66), '00a0' + '0460' + '04c0' + '0000');
   });
 
   test('has RMB only for a removable medium', () => {
@@ -58,7 +58,7 @@ describe('vital product data (SPC-4 7.8, SBC-3 6.5)', () => {
       }
     }
   });
-  const PAGES = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
+  const PAGES = [0x00, 0x80, 0x83, 0x86, 0x87, 0xb0, 0xb1, 0xb2];
 
   test('a page that is not there is refused', () => {
     const target = new FakeTarget(fakeUnit({ provisioning: 'full' }));

@@ -2,6 +2,7 @@
 
 import { getU16 } from '../../util/fields.js';
 import type { Operation } from '../operation.js';
+import { AccessState } from '../target-port-groups.js';
 import { standardInquiry, vitalProductDataPage } from '../vital-product-data.js';
 
 const EVPD = 0x01;
@@ -14,16 +15,15 @@ export const inquiryOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start(task, unit) {
       const { cdb } = task;
       const pageCode = cdb[2]!;
       const allocationLength = getU16(cdb, 3);
       if ((cdb[1]! & EVPD) === 0) {
         if (pageCode !== 0) unit.failField(task, 2);
-        else {
-          const { configuration } = unit;
-          unit.reply(task, standardInquiry(configuration, configuration.removable), allocationLength);
-        }
+        else unit.reply(task, standardInquiry(unit.configuration, task.nexus), allocationLength);
         return;
       }
       const page = vitalProductDataPage(pageCode, unit, task.nexus);

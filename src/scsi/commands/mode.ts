@@ -6,6 +6,7 @@ import type { LogicalUnit } from '../logical-unit.js';
 import { ModePageCode, PageControl, type ModePage } from '../mode-pages.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 const PF_AND_SP = 0x11;
@@ -18,6 +19,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x15,
     usage: [0x15, PF_AND_SP, 0x00, 0x00, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => startModeSelect(task, unit, task.cdb[4]!),
     received: (task, unit) => modeSelectReceived(task, unit, SHORT_HEADER),
     deviceDone: cacheFlushed,
@@ -27,6 +29,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x1a,
     usage: [0x1a, DBD, 0xff, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => modeSense(task, unit, SHORT_HEADER, task.cdb[4]!),
   },
   {
@@ -34,6 +37,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x55,
     usage: [0x55, PF_AND_SP, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => startModeSelect(task, unit, getU16(task.cdb, 7)),
     received: (task, unit) => modeSelectReceived(task, unit, LONG_HEADER),
     deviceDone: cacheFlushed,
@@ -43,6 +47,7 @@ export const modeOperations: readonly Operation[] = [
     opcode: 0x5a,
     usage: [0x5a, LLBAA | DBD, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start: (task, unit) => modeSense(task, unit, LONG_HEADER, getU16(task.cdb, 7)),
   },
 ];
@@ -85,11 +90,14 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
     return;
   }
   const isLong = headerLength === LONG_HEADER && (cdb[1]! & LLBAA) !== 0;
-  const descriptor = (cdb[1]! & DBD) !== 0 ? Buffer.alloc(0) : blockDescriptor(unit, isLong);
+  // CD drives have neither a block descriptor nor a device-specific parameter (MMC-6).
+  const isDisk = unit.configuration.type === 'disk';
+  modePages.showLock(unit.medium.isRemovalPrevented);
+  const descriptor = (cdb[1]! & DBD) !== 0 || !isDisk ? Buffer.alloc(0) : blockDescriptor(unit, isLong);
   const pages = page === null ? modePages.pages : [page];
   const header = Buffer.alloc(headerLength);
   const data = Buffer.concat([header, descriptor, ...pages.map((p) => valuesOf(p, pageControl))]);
-  const deviceSpecific = DPOFUA | (unit.isWriteProtected ? WP : 0);
+  const deviceSpecific = isDisk ? DPOFUA | (unit.isWriteProtected ? WP : 0) : 0;
   if (headerLength === SHORT_HEADER) {
     data[0] = data.length - 1;
     data[2] = deviceSpecific;

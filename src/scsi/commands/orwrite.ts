@@ -11,7 +11,7 @@ import type { Memory } from '../../util/memory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import type { Task } from '../task.js';
-import { DPO, FUA, FUA_NV, usage16 } from './block-range.js';
+import { DPO, flagsOf, layout32, FUA, FUA_NV, usage16 } from './block-range.js';
 import { pieceOffset, pieceRead, readMedium, readNextPiece } from './medium-pieces.js';
 import { requestBlocks, writeBlocks, writeDone } from './read-write.js';
 import { walkBoth } from './walk-both.js';
@@ -28,7 +28,7 @@ function deviceDone(task: Task, unit: LogicalUnit): void {
 function orPiece(task: Task, unit: LogicalUnit): void {
   walkBoth(task.data, pieceOffset(task), task.scratch, 0, task.length, orBytes);
   if (readNextPiece(task, unit)) return;
-  task.fua = (task.cdb[1]! & FUA) !== 0;
+  task.fua = (flagsOf(task.cdb) & FUA) !== 0;
   writeBlocks(task, unit);
 }
 
@@ -44,15 +44,14 @@ function orBytes(target: Memory, at: number, source: Memory, from: number, lengt
   return -1;
 }
 
+const combining = { writesMedium: true, exclusive: true, start: requestBlocks, received, deviceDone };
+
 export const orwriteOperations: readonly Operation[] = [
   {
     name: 'ORWRITE(16)',
     opcode: 0x8b,
     usage: usage16(0x8b, DPO | FUA | FUA_NV),
-    writesMedium: true,
-    exclusive: true,
-    start: requestBlocks,
-    received,
-    deviceDone,
+    ...combining,
   },
+  { name: 'ORWRITE(32)', ...layout32(0x0e, DPO | FUA | FUA_NV), ...combining },
 ];

@@ -4,6 +4,7 @@ import { getU16, putU16, putU32 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { type Registration, ReservationType } from '../persistent-reservation.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 import { encodeTransportId } from '../transport-id.js';
 
@@ -20,6 +21,7 @@ function reporting(name: string, serviceAction: number, report: Report): Operati
     usage: [OPCODE, 0x1f, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresPersistentReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start(task: Task, unit: LogicalUnit) {
       // For who has reserved by RESERVE(6), too (SPC-2 5.5.1).
       if (unit.reservations.holder !== null) unit.reservationConflict(task);

@@ -13,6 +13,7 @@ import {
 import { Sense } from '../sense.js';
 import { Status } from '../status.js';
 import { abortPreempted } from '../task-management.js';
+import { AccessState } from '../target-port-groups.js';
 import { type Task, TaskState } from '../task.js';
 import { decodeTransportId, transportIdLength } from '../transport-id.js';
 
@@ -60,6 +61,7 @@ function acting(name: string, serviceAction: number, action: Action): Operation 
     // Each looks itself whose reservation it is.
     ignoresPersistentReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
     start,
     received: (task, unit) => received(task, unit, action),
     deviceDone: (task, unit) =>

@@ -1,6 +1,8 @@
 /**
  * READ and WRITE of SBC-3: the I/O path. Nothing here allocates.
  *
+ * Those of 32 bytes are there whatever the protection, as in other targets; SBC-3 has them for type 2 protection.
+ *
  * Where the device lends its memory, a READ is answered from there and a WRITE received into it, and
  * neither is submitted to the device. RDPROTECT and WRPROTECT are not evaluated and therefore refused
  * when set: there is no protection information.
@@ -16,9 +18,11 @@ import {
   blockCountField,
   blockCountOffset,
   DPO,
+  flagsOf,
   FUA,
   FUA_NV,
   isInRange,
+  layout32,
   logicalBlockAddress,
   usage10,
   usage12,
@@ -33,7 +37,7 @@ const RECEIVES_INTO_BUFFERS = 0;
 const RECEIVES_INTO_DEVICE = 1;
 
 function startRead(task: Task, unit: LogicalUnit): void {
-  task.fua = (task.cdb[1]! & FUA) !== 0;
+  task.fua = (flagsOf(task.cdb) & FUA) !== 0;
   read(task, unit, blockCountField(task.cdb));
 }
 
@@ -41,7 +45,8 @@ function startRead6(task: Task, unit: LogicalUnit): void {
   read(task, unit, blockCountField(task.cdb) || DEFAULT_TRANSFER_LENGTH_6);
 }
 
-function read(task: Task, unit: LogicalUnit, blocks: number): void {
+/** Answer with `blocks` blocks from the CDB's logical block address on; `task.fua` is set. */
+export function read(task: Task, unit: LogicalUnit, blocks: number): void {
   const lba = logicalBlockAddress(task.cdb);
   if (!isAcceptable(task, unit, lba, blocks)) return;
   const blockSize = unit.blockSize;
@@ -78,7 +83,7 @@ function readIntoBuffer(task: Task, unit: LogicalUnit): void {
   unit.startDevice(task);
 }
 
-function readDone(task: Task, unit: LogicalUnit): void {
+export function readDone(task: Task, unit: LogicalUnit): void {
   if (task.status !== BlockStatus.GOOD) {
     unit.failMedium(task);
   } else if (task.op === BlockOp.FLUSH) {
@@ -90,7 +95,7 @@ function readDone(task: Task, unit: LogicalUnit): void {
 }
 
 function startWrite(task: Task, unit: LogicalUnit): void {
-  task.fua = (task.cdb[1]! & FUA) !== 0;
+  task.fua = (flagsOf(task.cdb) & FUA) !== 0;
   write(task, unit, blockCountField(task.cdb));
 }
 
@@ -114,6 +119,7 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
   task.length = length;
   if (task.mayLend && length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
     task.step = RECEIVES_INTO_DEVICE;
+    if (unit.copies.watches) unit.copies.changing(task);
   } else {
     task.step = RECEIVES_INTO_BUFFERS;
   }
@@ -189,4 +195,6 @@ export const readWriteOperations: readonly Operation[] = [
   { name: 'WRITE(16)', opcode: 0x8a, usage: usage16(0x8a, FLAGS), ...writing },
   { name: 'READ(12)', opcode: 0xa8, usage: usage12(0xa8, FLAGS), ...reading },
   { name: 'WRITE(12)', opcode: 0xaa, usage: usage12(0xaa, FLAGS), ...writing },
+  { name: 'READ(32)', ...layout32(0x09, FLAGS), ...reading },
+  { name: 'WRITE(32)', ...layout32(0x0b, FLAGS), ...writing },
 ];

@@ -56,7 +56,7 @@ describe('REPORT SUPPORTED OPERATION CODES (SPC-4 6.35)', () => {
   });
 
   test('CDB lengths are those of the group of the operation code (SPC-4 4.2.5.1)', () => {
-    const lengths = [6, 10, 10, 0, 16, 12];
+    const lengths = [6, 10, 10, 32, 16, 12];
     for (const { opcode, cdbLength } of listed(new FakeTarget())) {
       assert.equal(cdbLength, lengths[opcode >>> 5], `operation code ${opcode}`);
     }
@@ -72,7 +72,8 @@ describe('REPORT SUPPORTED OPERATION CODES (SPC-4 6.35)', () => {
         assert.equal(dataIn.length, 4 + cdbLength);
         assert.equal(dataIn.toString('hex', 0, 4), `000300${cdbLength.toString(16).padStart(2, '0')}`);
         assert.equal(dataIn[4], opcode);
-        if (hasServiceAction) assert.equal(dataIn[5]! & 0x1f, serviceAction);
+        const told = opcode === 0x7f ? dataIn.readUInt16BE(4 + 8) : dataIn[5]! & 0x1f;
+        if (hasServiceAction) assert.equal(told, serviceAction);
       }
     }
   });
@@ -117,8 +118,8 @@ describe('REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36)', () => {
 
   test('basic and extended', () => {
     const target = new FakeTarget();
-    assert.equal(target.run(cdb(0, 255)).dataIn.toString('hex'), 'de030000');
-    assert.equal(target.run(cdb(0x80, 255)).dataIn.toString('hex'), 'de03000c' + '00'.repeat(12));
+    assert.equal(target.run(cdb(0, 255)).dataIn.toString('hex'), 'de070000');
+    assert.equal(target.run(cdb(0x80, 255)).dataIn.toString('hex'), 'de07000c' + '00'.repeat(12));
   });
 
   test('the allocation length is at least 4', () => {

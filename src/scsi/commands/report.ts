@@ -1,11 +1,12 @@
 /** Commands that report what there is: REPORT LUNS, REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS. */
 
 import { getU16, getU32, putU16, putU32 } from '../../util/fields.js';
-import { SERVICE_ACTION_MASK } from '../cdb.js';
+import { SERVICE_ACTION_MASK, VARIABLE_LENGTH } from '../cdb.js';
 import { reportLuns } from '../inventory.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 const MAINTENANCE_IN = 0xa3;
@@ -18,6 +19,8 @@ export const reportOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start: startReportLuns,
   },
   {
@@ -27,6 +30,8 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReportOperationCodes,
   },
   {
@@ -36,6 +41,8 @@ export const reportOperations: readonly Operation[] = [
     usage: [MAINTENANCE_IN, 0x1f, 0x80, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReportTaskManagementFunctions,
   },
 ];
@@ -122,7 +129,9 @@ function oneCommand(operation: Operation | null, withTimeouts: boolean): Buffer 
   const usage = Buffer.from(operation.usage);
   // Usage data has the values of operation code and service action, and masks for all else (SPC-4 6.35.3).
   usage[0] = operation.opcode;
-  if (operation.serviceAction !== undefined) {
+  if (operation.opcode === VARIABLE_LENGTH) {
+    putU16(usage, 8, operation.serviceAction!);
+  } else if (operation.serviceAction !== undefined) {
     usage[1] = (usage[1]! & ~SERVICE_ACTION_MASK) | operation.serviceAction;
   }
   const header = Buffer.from([0, SUPPORTED | (withTimeouts ? CTDP_OF_ONE : 0), 0, usage.length]);
@@ -134,8 +143,8 @@ function oneCommand(operation: Operation | null, withTimeouts: boolean): Buffer 
 const REPD = 0x80;
 /** ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, QUERY TASK, TARGET RESET. */
 const FUNCTIONS = 0x80 | 0x40 | 0x10 | 0x08 | 0x04 | 0x02;
-/** QUERY TASK SET, I_T NEXUS RESET. */
-const MORE_FUNCTIONS = 0x02 | 0x01;
+/** QUERY ASYNCHRONOUS EVENT, QUERY TASK SET, I_T NEXUS RESET. */
+const MORE_FUNCTIONS = 0x04 | 0x02 | 0x01;
 const BASIC_LENGTH = 4;
 const EXTENDED_LENGTH = 16;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { BlockOp, BlockStatus } from '../../block/device.js';
 import { Sense } from '../sense.js';
-import { cdb10 } from '../testing/cdb.js';
+import { cdb10, cdb32 } from '../testing/cdb.js';
 import { FakeTarget, fakeNexus, fakeUnit, senseText } from '../testing/fake-task.js';
 import { slowTarget } from '../testing/slow-device.js';
 
@@ -85,7 +85,8 @@ describe('START STOP UNIT (SBC-3 5.25)', () => {
       0x03, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x1e, 0x55, 0x5a, 0x5e, 0x5f, 0xa0, 0xa3,
     ]);
     for (const { name, opcode, serviceAction } of target.unit.operations.operations) {
-      const { outcome } = target.run([opcode, serviceAction ?? 0]);
+      const cdb = opcode === 0x7f ? cdb32(serviceAction!, 0, 0, 0) : [opcode, serviceAction ?? 0];
+      const { outcome } = target.run(cdb);
       assert.equal(outcome === noMedium, !withoutMedium.has(opcode), name);
     }
   });

@@ -5,6 +5,7 @@ import { getU32, putU32, putU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense, SenseData, type SenseCode } from '../sense.js';
+import { AccessState } from '../target-port-groups.js';
 import type { Task } from '../task.js';
 
 export const unitOperations: readonly Operation[] = [
@@ -22,6 +23,8 @@ export const unitOperations: readonly Operation[] = [
     ignoresUnitAttention: true,
     ignoresReservation: true,
     ignoresMedium: true,
+    runsUpTo: AccessState.TRANSITIONING,
+    ignoresSanitize: true,
     start: startRequestSense,
   },
   {
@@ -30,14 +33,17 @@ export const unitOperations: readonly Operation[] = [
     // LOGICAL BLOCK ADDRESS and PMI are obsolete (SBC-3 5.15).
     usage: [0x25, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00],
     ignoresReservation: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReadCapacity10,
   },
   {
     name: 'READ CAPACITY(16)',
     opcode: 0x9e,
     serviceAction: 0x10,
+    isSupported: ({ type }) => type === 'disk',
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
+    runsUpTo: AccessState.STANDBY,
     start: startReadCapacity16,
   },
   {
@@ -63,9 +69,13 @@ export const unitOperations: readonly Operation[] = [
 /** REQUEST SENSE (SPC-4 6.39): the pending unit attention, else the state of the unit. */
 function startRequestSense(task: Task, unit: LogicalUnit): void {
   const { cdb, nexus } = task;
-  const state: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : Sense.MEDIUM_NOT_PRESENT;
+  const medium: SenseCode = unit.medium.isPresent ? Sense.NO_SENSE : unit.senseWithoutMedium;
+  const state = unit.targetPortGroups.refusal(nexus, AccessState.ACTIVE_NON_OPTIMIZED) ?? medium;
   const sense = new SenseData();
-  sense.set(unit.unitAttentions.take(nexus) ?? state, (cdb[1]! & 0x01) !== 0);
+  const isDescriptor = (cdb[1]! & 0x01) !== 0;
+  const condition = unit.unitAttentions.take(nexus);
+  if (condition === null && unit.sanitizer.state !== 'idle') unit.setSanitizeSense(sense, isDescriptor);
+  else sense.set(condition ?? state, isDescriptor);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
 }
 
@@ -120,7 +130,9 @@ function startStartStopUnit(task: Task, unit: LogicalUnit): void {
       unit.failField(task, 4, 1);
       return;
     }
-    if (unit.medium.isRemovalPrevented) {
+    // A tray that somebody has locked may be closed, not opened.
+    const isPreventable = (flags & START) === 0 || unit.configuration.type === 'disk';
+    if (isPreventable && unit.medium.isRemovalPrevented) {
       unit.fail(task, Sense.MEDIUM_REMOVAL_PREVENTED);
       return;
     }
@@ -143,27 +155,31 @@ function startStopFlushed(task: Task, unit: LogicalUnit): void {
 function startStop(task: Task, unit: LogicalUnit): void {
   const flags = task.cdb[4]!;
   if ((flags & LOEJ) !== 0) {
-    const loads = (flags & START) !== 0;
-    if (loads && !unit.medium.isPresent) {
+    if ((flags & START) === 0) unit.medium.eject(unit.nexuses);
+    else if (!unit.medium.isPresent) {
       unit.unitAttentions.establishForAll(Sense.MEDIUM_MAY_HAVE_CHANGED, task.nexus);
+      unit.medium.load(unit.nexuses);
     }
-    unit.medium.isPresent = loads;
   }
   unit.good(task);
 }
 
-/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; the values 10b and 11b are obsolete. */
+const PREVENT = 0x01;
+const PERSISTENT = 0x02;
+
+/** PREVENT ALLOW MEDIUM REMOVAL (SPC-4 6.15): per nexus; 10b and 11b are obsolete for disks, and persistent for drives (MMC-6). */
 function startPreventAllow(task: Task, unit: LogicalUnit): void {
-  const prevent = task.cdb[4]! & 0x03;
-  if (prevent > 1) {
+  const prevents = (task.cdb[4]! & PREVENT) !== 0;
+  const persistently = (task.cdb[4]! & PERSISTENT) !== 0;
+  if (persistently && unit.configuration.type === 'disk') {
     unit.failField(task, 4, 1);
     return;
   }
-  if (prevent === 1 && unit.reservations.persistent.excludes(task.nexus, false)) {
+  if (prevents && unit.reservations.persistent.excludes(task.nexus, false)) {
     unit.reservationConflict(task);
     return;
   }
-  if (prevent === 1) unit.medium.prevent(task.nexus);
-  else unit.medium.allow(task.nexus);
+  if (prevents) unit.medium.prevent(task.nexus, persistently);
+  else unit.medium.allow(task.nexus, persistently);
   unit.good(task);
 }

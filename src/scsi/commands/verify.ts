@@ -7,12 +7,22 @@ import { BlockOp, BlockStatus } from '../../block/device.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import type { Task } from '../task.js';
-import { blockCountField, DPO, logicalBlockAddress, usage10, usage12, usage16 } from './block-range.js';
+import {
+  blockCountField,
+  DPO,
+  flagsOf,
+  flagsOffset,
+  layout32,
+  logicalBlockAddress,
+  usage10,
+  usage12,
+  usage16,
+} from './block-range.js';
 import { failMiscompare, firstDifference } from './compare.js';
 import { pieceOffset, pieceRead, readMedium, readNextPiece } from './medium-pieces.js';
 import { isAcceptable, requestBlocks, writeBlocks } from './read-write.js';
 
-/** BYTCHK, bits 2 and 1 of byte 1; 10b is reserved. */
+/** BYTCHK, bits 2 and 1 of the flags; 10b is reserved. */
 const ByteCheck = {
   /** Read the medium, compare nothing; VERIFY has no Data-Out. */
   NONE: 0,
@@ -27,7 +37,7 @@ const BYTCHK_MASK = 0x06;
 const BYTCHK_HIGHEST_BIT = 2;
 
 function byteCheck(task: Task): number {
-  return (task.cdb[1]! & BYTCHK_MASK) >> BYTCHK_SHIFT;
+  return (flagsOf(task.cdb) & BYTCHK_MASK) >> BYTCHK_SHIFT;
 }
 
 // ---- VERIFY ----
@@ -35,7 +45,7 @@ function byteCheck(task: Task): number {
 function startVerify(task: Task, unit: LogicalUnit): void {
   const check = byteCheck(task);
   if (check === 2) {
-    unit.failField(task, 1, BYTCHK_HIGHEST_BIT);
+    unit.failField(task, flagsOffset(task.cdb), BYTCHK_HIGHEST_BIT);
     return;
   }
   const blocks = blockCountField(task.cdb);
@@ -115,4 +125,6 @@ export const verifyOperations: readonly Operation[] = [
   { name: 'VERIFY(16)', opcode: 0x8f, usage: usage16(0x8f, VERIFY_FLAGS), ...verifying },
   { name: 'WRITE AND VERIFY(12)', opcode: 0xae, usage: usage12(0xae, WRITE_AND_VERIFY_FLAGS), ...writing },
   { name: 'VERIFY(12)', opcode: 0xaf, usage: usage12(0xaf, VERIFY_FLAGS), ...verifying },
+  { name: 'VERIFY(32)', ...layout32(0x0a, VERIFY_FLAGS), ...verifying },
+  { name: 'WRITE AND VERIFY(32)', ...layout32(0x0c, WRITE_AND_VERIFY_FLAGS), ...writing },
 ];

@@ -15,16 +15,19 @@ import type { Task } from '../task.js';
 import {
   blockCountField,
   blockCountOffset,
+  flagsOf,
+  flagsOffset,
   isInRange,
+  layout32,
   logicalBlockAddress,
   usage10,
   usage16,
 } from './block-range.js';
 
-/** UNMAP, bit 3 of byte 1. */
+/** UNMAP, bit 3 of the flags. */
 const UNMAP = 0x08;
 const UNMAP_BIT = 3;
-/** NDOB, bit 0 of byte 1 of WRITE SAME(16): there is no Data-Out, the block is all zeroes. */
+/** NDOB, bit 0 of the flags of WRITE SAME(16) and (32): there is no Data-Out, the block is all zeroes. */
 const NDOB = 0x01;
 
 /** The most that one device operation writes of a block that is not zeroes, in bytes. */
@@ -38,9 +41,10 @@ const zeroes = Buffer.alloc(LARGEST_BLOCK);
 function start(task: Task, unit: LogicalUnit): void {
   const { cdb } = task;
   const { blockSize, configuration } = unit;
-  const isUnmap = (cdb[1]! & UNMAP) !== 0;
+  const flags = flagsOf(cdb);
+  const isUnmap = (flags & UNMAP) !== 0;
   if (isUnmap && configuration.provisioning !== 'thin') {
-    unit.failField(task, 1, UNMAP_BIT);
+    unit.failField(task, flagsOffset(cdb), UNMAP_BIT);
     return;
   }
   const lba = logicalBlockAddress(cdb);
@@ -57,7 +61,7 @@ function start(task: Task, unit: LogicalUnit): void {
   task.offset = lba * blockSize;
   task.length = blocks * blockSize;
   task.mayUnmap = isUnmap;
-  if ((cdb[1]! & NDOB) !== 0) {
+  if ((flags & NDOB) !== 0) {
     writeZeroes(task, unit);
     return;
   }
@@ -123,4 +127,5 @@ const writing = { writesMedium: true, start, received, deviceDone };
 export const writeSameOperations: readonly Operation[] = [
   { name: 'WRITE SAME(10)', opcode: 0x41, usage: usage10(0x41, UNMAP), ...writing },
   { name: 'WRITE SAME(16)', opcode: 0x93, usage: usage16(0x93, UNMAP | NDOB), ...writing },
+  { name: 'WRITE SAME(32)', ...layout32(0x0d, UNMAP | NDOB), ...writing },
 ];

@@ -46,3 +46,9 @@ export function unmapList(...descriptors: readonly (readonly [number, number])[]
     ...descriptors.flatMap(([lba, blocks]) => [...u64(lba), ...u32(blocks), 0, 0, 0, 0]),
   ]);
 }
+
+/** A 32-byte CDB. `lba` below 2^53. */
+export function cdb32(serviceAction: number, flags: number, lba: number, blocks: number): number[] {
+  const head = [0x7f, 0, 0, 0, 0, 0, 0, 0x18, ...u16(serviceAction), flags, 0];
+  return [...head, ...u64(lba), ...u64(0), ...u32(blocks)];
+}

@@ -151,9 +151,14 @@ export class FakeTarget {
 
 /** A logical unit on `size` bytes of memory. */
 export function fakeUnit(
-  options: Partial<LogicalUnitOptions> & { size?: number; blockSize?: 512 | 4096 } = {},
+  options: Partial<LogicalUnitOptions> & { size?: number; blockSize?: 512 | 2048 | 4096 } = {},
 ): LogicalUnit {
   const { size = 1 << 20, blockSize = 512, ...rest } = options;
   const identity = deriveIdentity({ targetName: 'iqn.2026-01.test:disk', lun: 0, image: 'memory' });
   return new LogicalUnit(new MemoryDevice({ size, blockSize }), { identity, ...rest });
+}
+
+/** A CD or DVD drive, by default with a CD of 512 blocks. */
+export function fakeDrive(blocks = 512): LogicalUnit {
+  return fakeUnit({ type: 'cdrom', size: blocks * 2048, blockSize: 2048 });
 }

@@ -135,6 +135,34 @@ export function windowsContract(suite: VerbsSuite): void {
       });
     }
 
+    it('are bound to nothing when the queue pair that bound them is closed', async (t) => {
+      if (!suite.devices[0].attributes.hasMemoryWindows) {
+        t.skip('the device has no memory windows');
+        return;
+      }
+      const domain = suite.devices[1].allocateProtectionDomain();
+      const first = await suite.connect({ passive: { domain } });
+      const binding = bind(first.passive, 1000, 500, AccessFlag.REMOTE_READ);
+      first.passive.post(binding);
+      await first.passive.completed(1);
+      await suite.disconnect();
+
+      const { active, passive } = await suite.connect({ passive: { domain } });
+      binding.bindRegion = passive.region;
+      passive.post(binding);
+      await passive.completed(1);
+      assert.deepEqual(statuses(passive), [SUCCESS]);
+      const read = active.request(SendOpcode.RDMA_READ, 1, 0, 500);
+      read.remoteKey = binding.window!.remoteKey;
+      read.setRemoteAddress(passive.region.address + 1000);
+      active.post(read);
+      await active.completed(1);
+      assert.deepEqual(statuses(active), [SUCCESS]);
+      binding.window!.close();
+      await suite.disconnect();
+      domain.close();
+    });
+
     it('are invalidated by the peer along with a send', async (t) => {
       const { hasMemoryWindows, hasSendWithInvalidate } = suite.devices[0].attributes;
       if (!hasMemoryWindows || !hasSendWithInvalidate) {

@@ -1,5 +1,11 @@
 /** CDBs of the commands that there are, with fields that are apt to be handled wrongly. */
 
+import {
+  ADDITIONAL_CDB_LENGTH,
+  ADDITIONAL_CDB_LENGTH_32,
+  serviceActionOffset,
+  VARIABLE_LENGTH,
+} from '../../../src/scsi/cdb.js';
 import type { Operation } from '../../../src/scsi/operation.js';
 import { below, bytes, chance, odd, oneOf, type Random } from '../engine/pick.js';
 
@@ -17,7 +23,13 @@ export function anyCdb(operations: readonly Operation[], random: Random): Buffer
   // A bit that means nothing has to be noticed.
   if (chance(random, 0.05)) cdb[below(random, cdb.length)]! |= 1 << below(random, 8);
   cdb[0] = operation.opcode;
-  if (operation.serviceAction !== undefined) cdb[1] = (cdb[1]! & 0xe0) | operation.serviceAction;
+  const { opcode, serviceAction } = operation;
+  if (opcode === VARIABLE_LENGTH) {
+    cdb[ADDITIONAL_CDB_LENGTH] = chance(random, 0.98) ? ADDITIONAL_CDB_LENGTH_32 : below(random, 256);
+    cdb.writeUInt16BE(serviceAction!, serviceActionOffset(opcode));
+  } else if (serviceAction !== undefined) {
+    cdb[1] = (cdb[1]! & 0xe0) | serviceAction;
+  }
   return cdb;
 }
 

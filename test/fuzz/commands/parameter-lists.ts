@@ -1,6 +1,7 @@
 /** Data-Out that commands understand: parameter lists, nearly right, and blocks. */
 
 import { fakeNexus, FakeTarget, fakeUnit } from '../../../src/scsi/testing/fake-task.js';
+import { copyList, populateList, writeUsingList, zeroToken } from '../../../src/scsi/testing/fake-copies.js';
 import { encodeTransportId } from '../../../src/scsi/transport-id.js';
 import { below, bytes, chance, damaged, odd, oneOf, type Random } from '../engine/pick.js';
 import type { DataOut } from './steps.js';
@@ -13,6 +14,9 @@ const MAKERS: Readonly<Record<number, Maker>> = {
   0x55: (_, random) => modePages(random, 8),
   0x42: (_, random) => unmapDescriptors(random),
   0x5f: (cdb, random) => reservation(cdb, random),
+  0x48: (_, random) => sanitizeList(random),
+  0x83: (cdb, random) => thirdPartyCopy(cdb, random),
+  0xa4: (_, random) => portGroups(random),
 };
 
 /** Where the CDB says how long its parameter list is: offset and bytes. */
@@ -21,6 +25,9 @@ const LENGTHS: Readonly<Record<number, readonly [offset: number, bytes: number]>
   0x55: [7, 2],
   0x42: [7, 2],
   0x5f: [5, 4],
+  0x48: [7, 2],
+  0x83: [10, 4],
+  0xa4: [6, 4],
 };
 
 /** Data-Out for `cdb`, whose parameter list length is mostly made to agree. `blockSize`: bytes. */
@@ -62,6 +69,51 @@ function modePages(random: Random, header: 4 | 8): Buffer {
     at += length;
   }
   return Buffer.concat([list, ...pages]);
+}
+
+/** What is put in the place of a ROD token in a case: the token that the unit has told last. */
+export const TOKEN_PLACE = Buffer.alloc(512, 0x5a);
+const UNIT = fakeUnit();
+
+function sanitizeList(random: Random): Buffer {
+  const pattern = bytes(random, oneOf(random, [1, 4, 512]));
+  const header = Buffer.from([chance(random, 0.2) ? below(random, 256) : 1, 0, 0, 0]);
+  header.writeUInt16BE(pattern.length, 2);
+  return Buffer.concat([header, pattern]);
+}
+
+function thirdPartyCopy(cdb: Buffer, random: Random): Buffer {
+  const ranges = Array.from({ length: 1 + below(random, 3) }, (): [number, number] => [
+    odd(random, 8),
+    odd(random, 6),
+  ]);
+  const flags = below(random, 4);
+  if ((cdb[1]! & 0x1f) === 0x10) return populateList(ranges, { flags });
+  if ((cdb[1]! & 0x1f) === 0x11) {
+    const token = chance(random, 0.8) ? TOKEN_PLACE : zeroToken();
+    return writeUsingList(token, ranges, { flags, offset: chance(random, 0.7) ? 0 : odd(random, 8) });
+  }
+  const segments = ranges.map(([from, blocks]) => ({
+    from,
+    blocks,
+    to: odd(random, 7),
+    destination: chance(random, 0.9) ? below(random, 2) : odd(random, 16),
+    flags: chance(random, 0.8) ? 2 : below(random, 4),
+  }));
+  return copyList([UNIT, UNIT], segments, {
+    listIdentifier: below(random, 3),
+    flags: oneOf(random, [0, 0x10, 0x18, 8]),
+  });
+}
+
+function portGroups(random: Random): Buffer {
+  const descriptors = Array.from({ length: below(random, 3) }, () => {
+    const descriptor = Buffer.alloc(4);
+    descriptor[0] = oneOf(random, [0, 1, 2, 3, 0x0e, 0x0f, 4]);
+    descriptor[3] = below(random, 4);
+    return descriptor;
+  });
+  return Buffer.concat([Buffer.alloc(4), ...descriptors]);
 }
 
 function unmapDescriptors(random: Random): Buffer {

@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { BlockIo, BlockOp, type BlockStatus } from '../../../src/block/device.js';
 import { MemoryDevice } from '../../../src/block/memory.js';
-import { deriveIdentity } from '../../../src/scsi/identity.js';
+import { LogicalUnitInventory } from '../../../src/scsi/inventory.js';
 import { MAXIMUM_TRANSFER_BYTES } from '../../../src/scsi/limits.js';
 import { LogicalUnit } from '../../../src/scsi/logical-unit.js';
 import type { ReservationStore } from '../../../src/scsi/reservation-store.js';
+import type { SanitizeStore } from '../../../src/scsi/sanitize-store.js';
+import { SenseKey } from '../../../src/scsi/sense.js';
 import { Status } from '../../../src/scsi/status.js';
 import {
   abortTask,
@@ -14,12 +16,16 @@ import {
   clearTaskSet,
   logicalUnitReset,
 } from '../../../src/scsi/task-management.js';
+import { TargetPortGroups } from '../../../src/scsi/target-port-groups.js';
 import type { TaskAttribute } from '../../../src/scsi/task.js';
-import { FakeTask, fakeNexus } from '../../../src/scsi/testing/fake-task.js';
+import { FakeCopyHost } from '../../../src/scsi/testing/fake-copies.js';
+import { FakeTask, fakeNexus, fakeUnit } from '../../../src/scsi/testing/fake-task.js';
 import { SlowDevice } from '../../../src/scsi/testing/slow-device.js';
+import { CopyManager } from '../../../src/scsi/third-party-copy/copy-manager.js';
 import { Memory, ScatterList } from '../../../src/util/memory.js';
 import { pattern } from '../../support/pattern.js';
-import { isRead, isWrite, namedBlocks, writableBlocks } from './blocks.js';
+import { isPiecewise, isRead, isWrite, namedBlocks, writableBlocks } from './blocks.js';
+import { TOKEN_PLACE } from './parameter-lists.js';
 import type { CommandStep, DataOut, ManagementStep, UnitSetup, UnitStep } from './steps.js';
 
 export const BLOCKS = 64;
@@ -27,10 +33,21 @@ export const BLOCKS = 64;
 const MEMORY_LIMIT = MAXIMUM_TRANSFER_BYTES + (1 << 20);
 /** Turns in which everything that is under way has to end once nothing holds it up. */
 const LAST_TURNS = 1000;
+const RECEIVE_COPY_RESULTS = 0x84;
 const INQUIRY = [0x12, 0, 0, 0, 96, 0];
 
 /** Keeps nothing: what a file does is its own tests' matter. */
-const STORE: ReservationStore = { kept: null, keep: (_, kept) => kept(null) };
+const STORE: ReservationStore & SanitizeStore = { kept: null, keep: (_, kept) => kept(null) };
+
+/** Two groups, of which the nexuses' port is in the first. */
+export const portGroups = (): TargetPortGroups =>
+  new TargetPortGroups({
+    groups: [
+      { id: 1, ports: [1] },
+      { id: 2, ports: [2] },
+    ],
+    explicit: true,
+  });
 
 class FuzzedTask extends FakeTask {
   /** Bytes of memory that the command has asked for. */
@@ -60,7 +77,14 @@ export class Scene {
   readonly #memory: MemoryDevice;
   readonly #slow: SlowDevice | null;
   readonly #unit: LogicalUnit;
+  readonly #inventory = new LogicalUnitInventory();
   readonly #nexuses = [fakeNexus('a'), fakeNexus('b')];
+  readonly #host = new FakeCopyHost();
+  readonly #copies = new CopyManager(this.#host);
+  /** What works in the background goes on by these calls. */
+  readonly #later: (() => void)[] = [];
+  /** What stands for blocks, as it was told last. */
+  #token: Buffer | null = null;
   /** In order of their arrival. */
   #running: FuzzedTask[] = [];
   readonly #read = new MediumRead();
@@ -68,28 +92,43 @@ export class Scene {
   /** The medium after the step before this one. */
   #image: Buffer;
   #status: BlockStatus = 0;
+  #worksInBackground = false;
 
   constructor(setup: UnitSetup) {
-    const { device, keepsReservations, blockSize, ...options } = setup;
+    const { device, keeps, isAsymmetric, blockSize, type, ...options } = setup;
     const medium = { size: BLOCKS * blockSize, blockSize, thin: setup.provisioning === 'thin' };
     this.#slow = device === 'slow' ? new SlowDevice(medium, false) : null;
     if (this.#slow !== null) this.#slow.fault = () => this.#status;
     this.#memory = this.#slow?.memory ?? new MemoryDevice(medium);
-    this.#unit = new LogicalUnit(this.#slow ?? this.#memory, {
-      identity: deriveIdentity({ targetName: 'iqn.2026-01.test:fuzzed', lun: 0, image: 'fuzzed' }),
+    const ofDisk = {
       ...options,
-      reservationStore: keepsReservations ? STORE : null,
+      reservationStore: keeps ? STORE : null,
+      sanitizeStore: keeps ? STORE : null,
+      copyManager: this.#copies,
+      ...(isAsymmetric && { targetPortGroups: portGroups() }),
+      runLater: (call: () => void) => void this.#later.push(call),
+    };
+    this.#unit = new LogicalUnit(this.#slow ?? this.#memory, {
+      identity: fakeUnit().configuration.identity,
+      type,
+      ...(type === 'disk' && ofDisk),
     });
-    for (const nexus of this.#nexuses) this.#unit.addNexus(nexus);
+    this.#inventory.add(0, this.#unit);
+    for (const nexus of this.#nexuses) this.#inventory.addNexus(nexus);
     this.#readInto = Memory.allocate(medium.size);
     this.#image = this.#readMedium();
   }
 
   take(step: UnitStep): void {
     const before = [...this.#running];
+    this.#worksInBackground = this.#isAtWork;
     switch (step.kind) {
       case 'command':
         this.#command(step);
+        break;
+      case 'turn':
+        for (let i = 0; i < step.turns; i++) this.#turn();
+        this.#checkMedium(before);
         break;
       case 'device':
         this.#status = step.status as BlockStatus;
@@ -114,10 +153,12 @@ export class Scene {
   /** Everything that is under way comes to its end, and nothing is left of it. */
   finish(): void {
     const before = [...this.#running];
-    for (let turn = 0; this.#running.length > 0; turn++) {
+    this.#worksInBackground = this.#isAtWork;
+    for (let turn = 0; this.#running.length > 0 || this.#isAtWork; turn++) {
       assert.ok(turn < LAST_TURNS, `never ends: ${this.#running.map(describe).join('; ')}`);
       this.#slow?.completeAll();
       this.#deliver(false);
+      this.#turn();
     }
     this.#checkMedium(before);
     assert.equal(this.#unit.taskSet.count, 0, 'tasks are left in the task set');
@@ -130,10 +171,22 @@ export class Scene {
     assert.equal(judge.outcome, 'GOOD', 'INQUIRY afterwards');
   }
 
+  /** Whether a sanitize operation or a copy changes the medium, whatever tasks there are. */
+  get #isAtWork(): boolean {
+    return this.#unit.sanitizer.state === 'running' || this.#copies.running > 0;
+  }
+
+  #turn(): void {
+    this.#host.turn();
+    this.#later.shift()?.();
+  }
+
   #command(step: CommandStep): void {
     const others = [...this.#running];
     const task = new FuzzedTask();
     const dataOut = bytesOf(step.dataOut);
+    const place = dataOut.indexOf(TOKEN_PLACE);
+    if (place >= 0) this.#token?.copy(dataOut, place);
     task.aim(this.#nexuses[step.nexus]!, step.attribute as TaskAttribute, step.dataInLimit, dataOut.length);
     task.cdb.fill(0);
     task.cdb.write(step.cdb, 'hex');
@@ -143,7 +196,9 @@ export class Scene {
     task.onEnd = () => this.#ended(task);
     this.#running.push(task);
     this.#unit.submit(task);
-    if (others.length === 0 && this.#running.length === 0) this.#checkAlone(task);
+    if (others.length === 0 && this.#running.length === 0 && !this.#worksInBackground) this.#checkAlone(task);
+    if (task.cdb[0] === RECEIVE_COPY_RESULTS && task.dataIn.length > TOKEN_PLACE.length)
+      this.#token = Buffer.from(task.dataIn.subarray(-TOKEN_PLACE.length));
     this.#checkMedium([...others, task]);
   }
 
@@ -160,7 +215,7 @@ export class Scene {
   /** A command that nothing else could have come between. */
   #checkAlone(task: FuzzedTask): void {
     const image = this.#readMedium();
-    if (task.ending === 'finished' && task.scsiStatus !== Status.GOOD)
+    if (task.ending === 'finished' && task.scsiStatus !== Status.GOOD && !isPiecewise(task.cdb))
       assert.ok(image.equals(this.#image), `it failed, and has changed the medium: ${describe(task)}`);
     if (task.scsiStatus !== Status.GOOD || task.cdbLength < 6) return;
     const { blockSize } = this.#unit;
@@ -186,6 +241,10 @@ export class Scene {
     const { blockSize } = this.#unit;
     const image = this.#readMedium();
     if (image.equals(this.#image)) return;
+    if (this.#worksInBackground || this.#isAtWork) {
+      this.#image = image;
+      return;
+    }
     const ranges = tasks.map((task) => writableBlocks(task.cdb, BLOCKS));
     for (let block = 0; block < BLOCKS; block++) {
       const at = block * blockSize;
@@ -227,12 +286,15 @@ export class Scene {
         isComplete = logicalUnitReset(unit, nexus, completed);
         break;
       case 'leaveAndReturn':
-        unit.removeNexus(nexus);
-        unit.addNexus(nexus);
+        this.#inventory.removeNexus(nexus);
+        this.#inventory.addNexus(nexus);
         break;
     }
     if (!isComplete) {
-      this.#slow?.completeAll();
+      for (let turn = 0; answers === 0 && turn < LAST_TURNS; turn++) {
+        this.#slow?.completeAll();
+        this.#turn();
+      }
       assert.equal(answers, 1, `${name} is answered once`);
     } else {
       assert.equal(answers, 0, `${name} is answered twice`);
@@ -262,6 +324,7 @@ function describe(task: FuzzedTask): string {
 
 /** Which byte of the CDB or the parameter list is complained about, where the sense data tells. */
 function fieldPointer({ sense }: FuzzedTask): string {
+  if (sense.key !== SenseKey.ILLEGAL_REQUEST && sense.key !== SenseKey.COPY_ABORTED) return '';
   const at = sense.bytes[0] === 0x72 ? 12 : 15;
   if (at + 3 > sense.length || (sense.bytes[at]! & 0x80) === 0) return '';
   return ` at ${(sense.bytes[at]! & 0x40) === 0 ? 'list' : 'CDB'} byte ${sense.bytes.readUInt16BE(at + 1)}`;

@@ -2,14 +2,17 @@
 
 /** How the unit is made. */
 export interface UnitSetup {
+  type: 'disk' | 'cdrom';
   /** `memory` lends its own, `slow` does not. */
   device: 'memory' | 'slow';
-  blockSize: 512 | 4096;
+  blockSize: 512 | 2048 | 4096;
   provisioning: 'thin' | 'full';
   removable: boolean;
   readOnly: boolean;
-  /** Persistent reservations can outlive the loss of power. */
-  keepsReservations: boolean;
+  /** Reservations and the sanitize operation can outlive the loss of power. */
+  keeps: boolean;
+  /** There are target port groups. */
+  isAsymmetric: boolean;
 }
 
 /** Data-Out: bytes as hexadecimal digits, or `length` bytes of a pattern. */
@@ -26,6 +29,12 @@ export interface CommandStep {
   attribute: number;
   /** Data-Out comes with a later step. */
   holdsData: boolean;
+}
+
+/** Copies and what else works in the background have some turns. */
+export interface TurnStep {
+  kind: 'turn';
+  turns: number;
 }
 
 /** The device does some of what waits, each operation with this `BlockStatus`. */
@@ -61,4 +70,4 @@ export interface ManagementStep {
   nexus: number;
 }
 
-export type UnitStep = CommandStep | DeviceStep | DeferStep | DeliverStep | ManagementStep;
+export type UnitStep = CommandStep | TurnStep | DeviceStep | DeferStep | DeliverStep | ManagementStep;

@@ -1,14 +1,29 @@
 /** Any commands, parameter lists, task management and mishaps against a logical unit. */
 
+import { MemoryDevice } from '../../../src/block/memory.js';
+import { LogicalUnit } from '../../../src/scsi/logical-unit.js';
+import { CopyManager } from '../../../src/scsi/third-party-copy/copy-manager.js';
+import { FakeCopyHost } from '../../../src/scsi/testing/fake-copies.js';
 import { fakeUnit } from '../../../src/scsi/testing/fake-task.js';
 import { below, chance, damaged, oneOf, type Random } from '../engine/pick.js';
 import type { Case, Surface } from '../engine/surface.js';
 import { anyCdb } from './cdbs.js';
 import { dataOutFor } from './parameter-lists.js';
-import { Scene } from './scene.js';
+import { portGroups, Scene } from './scene.js';
 import { MANAGEMENT, type CommandStep, type UnitSetup, type UnitStep } from './steps.js';
 
-const OPERATIONS = fakeUnit({ removable: true }).operations.operations;
+/** Of disks with all that they may have, and of drives. */
+const OPERATIONS = [
+  ...fakeUnit({
+    removable: true,
+    copyManager: new CopyManager(new FakeCopyHost()),
+    targetPortGroups: portGroups(),
+  }).operations.operations,
+  ...new LogicalUnit(new MemoryDevice({ size: 1 << 20, blockSize: 2048 }), {
+    identity: fakeUnit().configuration.identity,
+    type: 'cdrom',
+  }).operations.operations,
+];
 const LIMITS = [0, 1, 4, 18, 252, 4096, 1 << 18];
 
 export class CommandsSurface implements Surface<UnitSetup, UnitStep> {
@@ -24,19 +39,23 @@ export class CommandsSurface implements Surface<UnitSetup, UnitStep> {
   }
 
   setup(random: Random): UnitSetup {
+    const isDisc = chance(random, 0.15);
     return {
+      type: isDisc ? 'cdrom' : 'disk',
       device: oneOf(random, ['memory', 'slow', 'slow']),
-      blockSize: oneOf(random, [512, 512, 4096]),
+      blockSize: isDisc ? 2048 : oneOf(random, [512, 512, 4096]),
       provisioning: oneOf(random, ['thin', 'full']),
       removable: chance(random, 0.3),
       readOnly: chance(random, 0.1),
-      keepsReservations: chance(random, 0.5),
+      keeps: chance(random, 0.5),
+      isAsymmetric: chance(random, 0.3),
     };
   }
 
   step(random: Random): UnitStep {
     const kind = random();
-    if (kind < 0.82) return command(random);
+    if (kind < 0.8) return command(random);
+    if (kind < 0.82) return { kind: 'turn', turns: 1 + below(random, 3) };
     if (kind < 0.88)
       return {
         kind: 'device',
