@@ -154,6 +154,7 @@ export class SessionLogin {
     timeoutMs = this.#limits.connectTimeoutMs,
   ): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    const { errorRecoveryLevel = 0 } = this.#options;
     const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -192,6 +193,7 @@ export class SessionLogin {
               ...INITIATOR_OFFER,
               ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
               ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
+              errorRecoveryLevel,
             },
           }),
         },

@@ -43,6 +43,7 @@ export type {
   LoginIdentity,
   LoginPolicy,
   LoginRefusal,
+  RecoveryOffer,
   SessionType,
   TargetIdentity,
 } from './login/policy.js';

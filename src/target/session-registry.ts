@@ -191,7 +191,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
   findTarget(name: string, initiatorName: string): TargetIdentity | LoginRefusal {
     const target = this.authenticator.find(name, initiatorName);
     if ('refusal' in target) return target;
-    return { name: target.name, portalGroupTag: this.#portal.portalGroupTag, alias: target.alias };
+    const { alias, recovery } = target;
+    return { name: target.name, portalGroupTag: this.#portal.portalGroupTag, alias, recovery };
   }
 
   admit(): LoginRefusal | null {

@@ -91,7 +91,9 @@ export class TargetCommand extends Command {
     // aborted task has written must not come behind what others write then.
     const { parameters, datamover } = this.phase;
     task.mayLend =
-      !parameters.dataDigest && (this.writeLength === 0 ? datamover.takesLoans : datamover.abandonsAtOnce);
+      !parameters.dataDigest &&
+      parameters.errorRecoveryLevel === 0 &&
+      (this.writeLength === 0 ? datamover.takesLoans : datamover.abandonsAtOnce);
     const cdb = task.cdb;
     for (let i = 0; i < CDB_LENGTH; i++) cdb[i] = pdu.header[CDB_OFFSET + i]!;
     task.cdbLength = CDB_LENGTH;

@@ -9,6 +9,7 @@ import {
   MAX_LUN,
   type ReservationStore,
 } from '../scsi/index.js';
+import type { RecoveryOffer } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { AccessList, type AccessRule } from './access.js';
@@ -27,6 +28,8 @@ export interface TargetOptions extends TargetSecurity {
   name: string;
   /** Shown to initiators (TargetAlias), at most 255 bytes of UTF-8. */
   alias?: string;
+  /** What initiators that ask for it may agree on; nothing but new sessions by default. */
+  recovery?: Partial<RecoveryOffer>;
 }
 
 export interface LunOptions {
@@ -62,6 +65,7 @@ export class Target {
   readonly name: string;
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
+  readonly recovery: Partial<RecoveryOffer>;
   readonly #log: Logger;
   #security: CompiledSecurity;
 
@@ -70,6 +74,7 @@ export class Target {
     this.name = options.name;
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
+    this.recovery = options.recovery ?? {};
     this.#log = log;
     this.#security = compile(options);
   }

@@ -45,6 +45,8 @@ interface Pending {
   deadline: number | null;
   answered(pdu: ControlPdu, deadline: number | null): void;
   failed(error: RiserError): void;
+  /** What was sent, if it has data, which may be damaged on the way; from ErrorRecoveryLevel 1 on. */
+  sent: { header: Buffer; data: Buffer } | null;
 }
 
 export interface TaskManagementOptions {
@@ -187,6 +189,13 @@ export class ControlRequests {
     pending.answered(pdu, pending.deadline);
   }
 
+  /** The data of the request with this tag was damaged on the way; false if it is not known any more. */
+  sendAgain(tag: number): boolean {
+    const sent = this.#pending.get(tag)?.sent ?? null;
+    if (sent !== null) this.#phase.sendRequest(sent.header, sent.data);
+    return sent !== null;
+  }
+
   rejected(tag: number, error: RiserError): void {
     const pending = this.#pending.get(tag);
     this.#pending.delete(tag);
@@ -222,11 +231,14 @@ export class ControlRequests {
   ): number {
     do this.#lastTag = this.#lastTag >= RESERVED_TAG - 1 ? FIRST_TAG : this.#lastTag + 1;
     while (this.#pending.has(this.#lastTag));
-    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer });
+    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer, sent: null });
     return this.#lastTag;
   }
 
   #send(header: Buffer, data: Buffer | null): void {
+    const pending = this.#pending.get(Bhs.initiatorTaskTag.get(header));
+    if (this.#phase.parameters.errorRecoveryLevel > 0 && pending !== undefined && data !== null)
+      pending.sent = { header: Buffer.from(header), data };
     this.#phase.sendRequest(header, data);
   }
 

@@ -28,6 +28,7 @@ import {
   Reject,
   ScsiCommand,
   ScsiResponse as ScsiResponseHeader,
+  SnackRequest,
 } from '../wire/headers.js';
 import {
   FINAL,
@@ -37,11 +38,13 @@ import {
   RejectReason,
   RESERVED_TAG,
   ScsiResponse,
+  SnackType,
 } from '../wire/opcodes.js';
 import { CommandWindow } from './command-window.js';
 import { ControlRequests } from './control-requests.js';
 import { extendedCdb, planData, takeCollapsedStatus, takeResponse, writeCommand } from './scsi-command.js';
 import { type InitiatorTask, InitiatorTaskState } from './task.js';
+import { StatusRecovery } from './status-recovery.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskTable } from './task-table.js';
 
@@ -76,6 +79,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Requests that are no commands, and for which there is no room yet. */
   readonly #waiting: { header: Buffer; data: Buffer | null }[] = [];
   #expStatSN: number;
+  /** Null at ErrorRecoveryLevel 0. */
+  readonly #recovery: StatusRecovery | null;
   /** The connection is gone. */
   isOver = false;
   readonly #header = Memory.allocate(BHS_LENGTH);
@@ -87,6 +92,12 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
     this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
     this.#expStatSN = login.expStatSN;
+    this.#recovery =
+      login.parameters.errorRecoveryLevel > 0
+        ? new StatusRecovery(login.expStatSN, (begin, length) => {
+            this.#requestStatus(begin, length);
+          })
+        : null;
     this.control = new ControlRequests(this);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
   }
@@ -164,6 +175,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.wasSent = true;
     planData(task, this.parameters);
     task.cmdSN = this.#window.take();
+    this.#sendCommand(task);
+  }
+
+  #sendCommand(task: InitiatorTask): void {
     writeCommand(this.#header, task, task.cmdSN, this.#expStatSN);
     this.datamover.sendCommand(this.#header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
   }
@@ -260,14 +275,16 @@ export class InitiatorFullFeature implements InitiatorTasks {
     // A ping shows the next StatSN without taking it (RFC 7143 11.19.1).
     const isPing = opcode === Opcode.NOP_IN && Bhs.initiatorTaskTag.get(header) === RESERVED_TAG;
     const statSN = ScsiResponseHeader.statSN.get(header);
-    if (!isPing) {
+    if (this.#recovery !== null) {
+      if (!this.#mayTake(this.#recovery, pdu, statSN, isPing)) return;
+    } else if (!isPing) {
       if (statSN !== this.#expStatSN) {
         this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(header)}`);
         return;
       }
       this.#expStatSN = serialAdd(statSN, 1);
     }
-    if (pdu.dataDigestFailed) {
+    if (pdu.dataDigestFailed && this.#recovery === null) {
       // Its status is lost; without recovery within a connection there is no way to get it again (RFC 7143 7.8).
       this.violation('DATA_DIGEST', `a data digest that does not match: ${dumpHeader(header)}`);
       return;
@@ -309,6 +326,63 @@ export class InitiatorFullFeature implements InitiatorTasks {
     }
     // Those for which there was no tag.
     if (this.#queue.first !== null) this.#sendQueued();
+  }
+
+  // ---- recovery within the connection ----
+
+  /** Whether a response is to be handled, now that its number is known; with what is missing it is asked for (RFC 7143 7.8, 7.9). */
+  #mayTake(recovery: StatusRecovery, pdu: ControlPdu, statSN: number, isPing: boolean): boolean {
+    if (!recovery.isPlausible(statSN)) {
+      this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(pdu.header)}`);
+      return false;
+    }
+    if (isPing) {
+      if (!pdu.dataDigestFailed) recovery.reveal(statSN);
+      return !pdu.dataDigestFailed;
+    }
+    if (recovery.isRepetition(statSN)) return false;
+    if (pdu.dataDigestFailed || this.#lacksData(pdu.header)) {
+      recovery.miss(statSN);
+      this.flush();
+      return false;
+    }
+    recovery.take(statSN);
+    this.#expStatSN = recovery.expStatSN;
+    return true;
+  }
+
+  /** Whether a SCSI Response came before all of the data; what is missing was asked for then, and comes before the response. */
+  #lacksData(header: Buffer): boolean {
+    if ((header[0]! & OPCODE_MASK) !== Opcode.SCSI_RESPONSE) return false;
+    const task = this.#findActive(Bhs.initiatorTaskTag.get(header));
+    if (!task?.isRead || ScsiResponseHeader.expDataSN.get(header) <= task.dataSN) return false;
+    if (!task.isMissingData) this.datamover.requestMissingData(task);
+    return true;
+  }
+
+  statusDeferred(statSN: number): void {
+    this.#recovery?.hearOf(statSN);
+  }
+
+  /** RFC 7143 11.16 */
+  #requestStatus(begin: number, length: number): void {
+    const header = this.#begin(Opcode.SNACK_REQUEST, RESERVED_TAG);
+    SnackRequest.flags.set(header, FINAL | SnackType.STATUS);
+    SnackRequest.targetTransferTag.set(header, RESERVED_TAG);
+    SnackRequest.expStatSN.set(header, this.#expStatSN);
+    SnackRequest.begRun.set(header, begin);
+    SnackRequest.runLength.set(header, length);
+    this.datamover.sendControl(header, null, 0);
+  }
+
+  /** What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.2.1, 7.8). */
+  #sendAgain(rejected: Buffer, error: RiserError): void {
+    const opcode = rejected[0]! & OPCODE_MASK;
+    const tag = Bhs.initiatorTaskTag.get(rejected);
+    const task = this.#findActive(tag);
+    if (opcode === Opcode.SCSI_COMMAND) {
+      if (task?.cmdSN === ScsiCommand.cmdSN.get(rejected)) this.#sendCommand(task);
+    } else if (opcode !== Opcode.DATA_OUT && !this.control.sendAgain(tag)) this.control.rejected(tag, error);
   }
 
   /** RFC 7143 11.4 */
@@ -357,8 +431,11 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const tag = pdu.dataLength >= BHS_LENGTH ? Bhs.initiatorTaskTag.get(pdu.data()) : RESERVED_TAG;
     const task = this.#findActive(tag);
     const error = new RiserError('REJECTED', message, { by: 'peer', costs: 'task' });
-    // What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.8).
-    if (reason === RejectReason.DATA_DIGEST_ERROR) this.drop(error);
+    const isSnack = pdu.dataLength > 0 && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SNACK_REQUEST;
+    // What is missing will not come any more; or the target waits for what was damaged on the way.
+    if (isSnack || (reason === RejectReason.DATA_DIGEST_ERROR && this.#recovery === null)) this.drop(error);
+    else if (reason === RejectReason.DATA_DIGEST_ERROR && tag !== RESERVED_TAG)
+      this.#sendAgain(pdu.data(), error);
     else if (task !== null && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SCSI_COMMAND) {
       task.error = error;
       this.#end(task);
@@ -450,6 +527,7 @@ function connectionParameters(parameters: OperationalParameters, taskLimit: numb
     maxRecvDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
     maxBurstLength: parameters.maxBurstLength,
     maxOutstandingR2T: parameters.maxOutstandingR2T,
+    errorRecoveryLevel: parameters.errorRecoveryLevel,
     helloRequired: parameters.iSERHelloRequired,
     taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
     maxReceivePDUs: taskLimit + CONTROL_REQUESTS + parameters.initiatorMaxOutstandingUnexpectedPDUs,

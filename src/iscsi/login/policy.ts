@@ -29,6 +29,14 @@ export interface TargetIdentity {
   readonly portalGroupTag: number;
   /** Human-readable description, at most 255 bytes of UTF-8, or null. */
   readonly alias: string | null;
+  /** What sessions with it may agree on besides; one connection and no recovery below the session by default. */
+  readonly recovery?: Partial<RecoveryOffer>;
+}
+
+/** What a session's recovery depends on (RFC 7143 7.1.5). */
+export interface RecoveryOffer {
+  /** 0: by a new session; 1: of damaged PDUs; 2: of connections. */
+  readonly errorRecoveryLevel: 0 | 1 | 2;
 }
 
 /** Who logs in, to what: known after the first complete request. */

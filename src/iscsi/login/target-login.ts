@@ -308,7 +308,8 @@ export class TargetLogin {
       identity,
       negotiation: new Negotiation({
         role: 'target',
-        offer: this.#offer,
+        // Over RDMA nothing is damaged, and there is no SNACK (RFC 7145 7.3.11).
+        offer: { ...this.#offer, ...(this.#options.isRdma !== true && target?.recovery) },
         ...(this.#options.mayEnterRdma === true && { rdmaOffer: ISER_TARGET_OFFER }),
         sessionType,
         leading: identity.tsih === 0,

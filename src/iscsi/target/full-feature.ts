@@ -50,6 +50,7 @@ import {
 } from '../wire/opcodes.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
+import { Retention } from './retention.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
 import { TextExchange, type TargetDirectory } from './text-exchange.js';
 
@@ -102,6 +103,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** Aborted commands whose data is still on its way. */
   #abortedWhileRead = 0;
   /** Responses to task management that wait for that. */
+  /** What may have to be sent again; null at ErrorRecoveryLevel 0. */
+  readonly retention: Retention | null;
   readonly #heldResponses: { initiatorTaskTag: number; response: TaskManagementResponse }[] = [];
 
   constructor(options: FullFeatureOptions) {
@@ -118,6 +121,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
     this.#maxReceivePDUs =
       options.commandWindow + IMMEDIATE_RESERVE + parameters.targetMaxOutstandingUnexpectedPDUs;
+    const { retransmission } = this.datamover;
+    this.retention =
+      parameters.errorRecoveryLevel > 0 && retransmission !== null
+        ? new Retention(this, retransmission)
+        : null;
     this.datamover.enableDatamover(this.#connectionParameters(), this);
   }
 
@@ -148,13 +156,15 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
     this.#unexpected.retire(ScsiCommand.expStatSN.get(header));
+    this.retention?.acknowledge(ScsiCommand.expStatSN.get(header));
     if (opcode === Opcode.DATA_OUT) {
       this.#unsolicitedData(pdu);
       return;
     }
     if (opcode === Opcode.SNACK_REQUEST) {
       // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16).
-      this.reject(header, RejectReason.SNACK_REJECT);
+      if (this.retention === null) this.reject(header, RejectReason.SNACK_REJECT);
+      else this.retention.snack(header);
       return;
     }
     if (pdu.dataDigestFailed) {
@@ -169,14 +179,16 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       case Turn.NEVER:
         return;
       case Turn.GAP:
-        this.drop(
-          violation(
-            'CMDSN_GAP',
-            `the initiator skipped CmdSN ${this.commands.expCmdSN}: ${dumpHeader(header)}`,
-          ),
-        );
+        this.#early(pdu, opcode);
         return;
     }
+    this.#execute(pdu, opcode, isImmediate);
+    if (!this.commands.held.isEmpty) this.#executeHeld();
+  }
+
+  /** Carry a request out whose turn it is. */
+  #execute(pdu: ControlPdu, opcode: number, isImmediate: boolean): void {
+    const header = pdu.header;
     if (this.#isDiscovery && isForNormalSessions(opcode, header)) {
       this.reject(header, RejectReason.PROTOCOL_ERROR);
       return;
@@ -205,13 +217,39 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
   }
 
+  /** A request before `pdu` is missing. With recovery within a connection it will be sent again (RFC 7143 7.2.1). */
+  #early(pdu: ControlPdu, opcode: number): void {
+    const header = pdu.header;
+    const { held } = this.commands;
+    if (this.retention === null) {
+      const missing = this.commands.expCmdSN;
+      this.drop(violation('CMDSN_GAP', `the initiator skipped CmdSN ${missing}: ${dumpHeader(header)}`));
+      return;
+    }
+    const isCommand = opcode === Opcode.SCSI_COMMAND && !this.#isDiscovery;
+    if (held.has(ScsiCommand.cmdSN.get(header)) || !held.hasRoom(pdu, isCommand ? 0 : pdu.dataLength)) return;
+    const command = isCommand ? this.#beginCommand(header, false) : null;
+    if (isCommand && command === null) return;
+    held.add(this, pdu, command);
+    command?.hold(pdu);
+  }
+
+  #executeHeld(): void {
+    for (let next = this.commands.takeHeld(); next !== null; next = this.commands.takeHeld()) {
+      const { phase, pdu, command } = next;
+      if (command === null) phase.#execute(pdu, pdu.header[0]! & OPCODE_MASK, false);
+      else command.resume(pdu);
+    }
+    this.datamover.flush();
+  }
+
   dataCompletionNotify(transfer: TargetTransfer): void {
     this.hasHeard = true;
     (transfer as Command).dataCompleted();
   }
 
   dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void {
-    (transfer as Command).loseData(error);
+    if (this.retention === null || error !== 'digest') (transfer as Command).loseData(error);
     this.reject(header, rejectReasonOf(error));
   }
 
@@ -219,14 +257,29 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     (transfer as Command).buffersReleased();
   }
 
+  /** The connection is gone. */
   connectionTerminateNotify(): void {
-    // The connection that owns this phase hears of it first.
+    for (const command of this.commands.held.drop(this)) command.end();
+    this.retention?.clear();
+  }
+
+  /** Let time pass. */
+  tick(): void {
+    this.retention?.tick();
+  }
+
+  findCommand(initiatorTaskTag: number): Command | null {
+    return this.commands.find(initiatorTaskTag);
   }
 
   // ---- SCSI commands ----
 
   #scsiCommand(pdu: ControlPdu, isImmediate: boolean): void {
-    const header = pdu.header;
+    this.#beginCommand(pdu.header, isImmediate)?.start(pdu);
+  }
+
+  /** A new active command; null when there can be none, and that is told. */
+  #beginCommand(header: Buffer, isImmediate: boolean): Command | null {
     const tag = Bhs.initiatorTaskTag.get(header);
     const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
     if (tag === RESERVED_TAG || attribute > CommandAttribute.HEAD_OF_QUEUE) {
@@ -236,8 +289,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     } else if (isImmediate && !this.commands.hasRoomForImmediate) {
       this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
     } else {
-      this.commands.begin(tag, isImmediate).start(pdu);
+      return this.commands.begin(tag, isImmediate);
     }
+    return null;
   }
 
   #unsolicitedData(pdu: ControlPdu): void {
@@ -251,6 +305,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
     if (!pdu.dataDigestFailed && command.unsolicitedData(pdu)) return;
     const error = pdu.dataDigestFailed ? 'digest' : 'sequence';
+    if (this.retention !== null && command.recoverUnsolicited(pdu)) {
+      if (pdu.dataDigestFailed) this.reject(header, RejectReason.DATA_DIGEST_ERROR);
+      return;
+    }
     command.loseData(error);
     this.reject(header, rejectReasonOf(error));
     command.endLostUnsolicited((DataOut.flags.get(header) & FINAL) !== 0);
@@ -273,6 +331,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     ScsiResponseHeader.residualCount.set(header, residual);
     this.#number(header, this.takeStatSN());
     if (senseLength === 0) {
+      this.retention?.keep(header, null, 0);
       this.datamover.sendResponse(command, header, null, 0);
       return;
     }
@@ -281,6 +340,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const length = Math.min(senseLength, this.parameters.initiatorMaxRecvDataSegmentLength - 2);
     data.writeUInt16BE(length, 0);
     for (let i = 0; i < length; i++) data[2 + i] = sense[i]!;
+    this.retention?.keep(header, data, 2 + length);
     this.datamover.sendResponse(command, header, data, 2 + length);
   }
 
@@ -366,7 +426,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   }
 
   /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. Of data for an active task the initiator expects no answer. */
-  reject(request: Buffer, reason: RejectReason): void {
+  reject(request: Buffer, reason: RejectReason, dataSN = 0): void {
     this.#host.log.warn(`rejected a PDU, reason 0x${reason.toString(16)}: ${dumpHeader(request)}`);
     const opcode = request[0]! & OPCODE_MASK;
     const isExpected = opcode !== Opcode.DATA_OUT && opcode !== Opcode.SNACK_REQUEST;
@@ -374,6 +434,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = this.#begin(Opcode.REJECT, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
     Reject.reason.set(header, reason);
+    Reject.dataSN.set(header, dataSN);
     this.sendNumbered(header, request, BHS_LENGTH);
   }
 
@@ -418,6 +479,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** Give a response its StatSN and queue it. */
   sendNumbered(header: Buffer, data: Uint8Array | null, length: number): void {
     this.#number(header, this.takeStatSN());
+    this.retention?.keep(header, data, length);
     this.datamover.sendControl(header, data, length);
   }
 
@@ -430,6 +492,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       maxRecvDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
       maxBurstLength: parameters.maxBurstLength,
       maxOutstandingR2T: parameters.maxOutstandingR2T,
+      errorRecoveryLevel: parameters.errorRecoveryLevel,
       helloRequired: parameters.iSERHelloRequired,
       taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
       maxReceivePDUs: this.#maxReceivePDUs,

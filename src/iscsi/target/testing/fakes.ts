@@ -35,6 +35,7 @@ export class FakeDatamover implements TargetDatamover {
   readonly device = null;
   readonly commandLimit = Infinity;
   readonly takesLoans = true;
+  readonly retransmission = null;
   readonly sent: SentPdu[] = [];
   readonly data: SentData[] = [];
   readonly solicited: { transfer: TargetTransfer; from: number; to: number }[] = [];
