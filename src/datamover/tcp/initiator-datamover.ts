@@ -192,8 +192,8 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
   }
 
   /**
-   * Whether this R2T is handled as recovery's: it has come before, or one before it is missing, or it asks again for what was sent
-   * and got lost (RFC 7143 11.8).
+   * Whether this R2T is handled as recovery's: it has come before, or one before it is missing, or it asks again, maybe among other
+   * things, for what was sent and got lost (RFC 7143 11.8).
    */
   #isRecoveryR2T(header: Buffer, transfer: InitiatorTransfer | null): boolean {
     if (transfer === null) return true;
@@ -208,9 +208,11 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     const offset = R2T.bufferOffset.get(header);
     const length = R2T.desiredDataTransferLength.get(header);
     const tag = R2T.targetTransferTag.get(header);
-    const isAgain = length > 0 && length <= this.parameters.maxBurstLength && tag !== RESERVED_TAG;
-    if (!isAgain || offset + length > transfer.transferred) return false;
+    const isAllowed = length > 0 && length <= this.parameters.maxBurstLength && tag !== RESERVED_TAG;
+    const isAgain = offset < transfer.transferred && offset + length <= transfer.buffer.length;
+    if (!isAllowed || !isAgain) return false;
     transfer.dataSN++;
+    transfer.transferred = Math.max(transfer.transferred, offset + length);
     this.writer.sendDataOut(transfer, offset, length, tag, tasks.expectedStatSN());
     tasks.commandNumbersNotify(ScsiResponse.expCmdSN.get(header), ScsiResponse.maxCmdSN.get(header));
     return true;

@@ -256,6 +256,11 @@ export abstract class Command extends TargetTransfer {
 
   /** Data_Completion_Notify. */
   dataCompleted(): void {
+    if (this.#isUnsolicitedLost && this.#dataError === null) {
+      this.#isUnsolicitedLost = false;
+      this.#unsolicitedReceived = this.solicitEnd;
+      if (this.#solicitRest()) return;
+    }
     if (this.#dataError !== null) this.dataFailed(this.#dataError);
     else this.dataReceived();
   }
@@ -296,7 +301,9 @@ export abstract class Command extends TargetTransfer {
     if (this.#unsolicitedReceived >= this.#wanted) return false;
     this.unsolicitedLength = this.#unsolicitedReceived;
     this.solicitOffset = this.#unsolicitedReceived;
-    this.solicitEnd = this.#wanted;
+    // What was lost is asked for apart from what nobody has sent (RFC 7143 11.8).
+    const isLost = this.#isUnsolicitedLost && this.#unsolicitedReceived < this.#unsolicitedLimit;
+    this.solicitEnd = isLost ? Math.min(this.#wanted, this.#unsolicitedLimit) : this.#wanted;
     this.phase.datamover.getData(this);
     this.phase.datamover.flush();
     return true;

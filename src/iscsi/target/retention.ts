@@ -50,6 +50,8 @@ export class Retention {
   /** In the order of StatSN, without gaps. */
   readonly #kept: Kept[] = [];
   #bytes = 0;
+  /** All below are acknowledged. */
+  #expStatSN: number;
   /** The first that is not forgotten. */
   #firstWhole = 0;
   /** The oldest StatSN at the last tick. */
@@ -60,6 +62,7 @@ export class Retention {
   constructor(host: RetentionHost, retransmission: TargetRetransmission) {
     this.#host = host;
     this.#retransmission = retransmission;
+    this.#expStatSN = host.peekStatSN();
   }
 
   /** Responses that are not acknowledged. */
@@ -128,7 +131,8 @@ export class Retention {
   /** The initiator has all responses below `expStatSN`. */
   acknowledge(expStatSN: number): void {
     // What was never sent cannot be acknowledged.
-    if (serialLess(this.#host.peekStatSN(), expStatSN)) return;
+    if (serialLess(this.#host.peekStatSN(), expStatSN) || !serialLess(this.#expStatSN, expStatSN)) return;
+    this.#expStatSN = expStatSN;
     let count = 0;
     while (count < this.#kept.length && serialLess(this.#kept[count]!.statSN, expStatSN)) count++;
     if (count === 0) return;
@@ -227,7 +231,8 @@ export class Retention {
     const index = begin === 0 && length === 0 ? 0 : (begin - oldest) >>> 0;
     const end = length === 0 ? this.#kept.length : index + length;
     if (index >= end || end > this.#kept.length) {
-      this.#host.reject(request, RejectReason.PROTOCOL_ERROR);
+      const isForgotten = serialLess(begin, oldest) && !serialLess(begin, this.#expStatSN);
+      this.#host.reject(request, isForgotten ? RejectReason.SNACK_REJECT : RejectReason.PROTOCOL_ERROR);
       return;
     }
     const wanted = this.#kept.slice(index, end);
