@@ -31,8 +31,8 @@ export interface Changes {
 /**
  * The changes that lead from `before` to `after`.
  *
- * A logical unit with any other setting is removed and added; a target with another alias too, because
- * initiators learn the alias when they log in. Other rules or secrets leave sessions alone.
+ * A logical unit with any other setting is removed and added; a target with another alias or recovery too, because
+ * initiators learn these when they log in. Other rules or secrets leave sessions alone.
  */
 export function changesBetween(before: Configuration, after: Configuration): Changes {
   const changes: Changes = {
@@ -45,7 +45,8 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     removedPortals: without(before.portals, after.portals, formatPortal),
     addedPortals: without(after.portals, before.portals, formatPortal),
   };
-  const keyOf = (target: TargetConfiguration): string => JSON.stringify([target.name, target.alias]);
+  const keyOf = (target: TargetConfiguration): string =>
+    JSON.stringify([target.name, target.alias, target.recovery]);
   changes.removedTargets = without(before.targets, after.targets, keyOf);
   changes.addedTargets = without(after.targets, before.targets, keyOf);
 

@@ -85,9 +85,16 @@ const lun = z
     }
   });
 
+const recovery = z
+  .strictObject({
+    errorRecoveryLevel: z.union([z.literal(0), z.literal(1)]).default(0),
+  })
+  .optional();
+
 const target = z.strictObject({
   name,
   alias: z.string().min(1).optional(),
+  recovery,
   auth,
   access,
   luns: z.array(lun).max(256),
@@ -226,6 +233,7 @@ function toTarget(
   return {
     name: from.name,
     ...(from.alias !== undefined && { alias: from.alias }),
+    ...(from.recovery !== undefined && { recovery: from.recovery }),
     ...(authentication !== undefined && { authentication }),
     ...(rules !== undefined && { access: rules }),
     luns: from.luns.map((each) => toLun(each, folder)),

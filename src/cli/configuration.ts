@@ -1,6 +1,6 @@
 /** What a server serves: the common result of the command line and of the configuration file. */
 
-import type { Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
+import type { Authentication, FailedLoginLimits, RecoveryOffer, TargetSecurity } from '../target/index.js';
 import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
@@ -42,6 +42,8 @@ export interface TargetConfiguration extends TargetSecurity {
   /** The iSCSI name. */
   name: string;
   alias?: string;
+  /** What initiators that ask for it may agree on. */
+  recovery?: Partial<RecoveryOffer>;
   luns: LunConfiguration[];
 }
 

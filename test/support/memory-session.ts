@@ -131,11 +131,11 @@ export class MemorySession {
       0,
       () => undefined,
     );
-    let phase: InitiatorFullFeature | null = null;
+    const begun: InitiatorFullFeature[] = [];
     this.#initiator = new InitiatorConnection(
       {
-        loggedIn: (begun) => {
-          phase = begun;
+        loggedIn: (phase) => {
+          begun.push(phase);
         },
         connectionClosed: (reason) => {
           this.initiatorEnd = reason;
@@ -161,8 +161,8 @@ export class MemorySession {
     this.#target.attach(acceptTcp(this.#streams.target, this.#target));
     this.#initiator.start(new InitiatorTcpDatamover(this.#streams.initiator, this.#initiator));
     this.run();
-    if (phase === null) throw new Error('the login has failed');
-    this.phase = phase;
+    if (begun.length !== 1) throw new Error('the login has failed');
+    this.phase = begun[0]!;
     this.#positions.initiator = 0;
     this.#positions.target = 0;
   }

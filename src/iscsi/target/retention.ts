@@ -206,11 +206,11 @@ export class Retention {
       return;
     }
     const kept = this.#findData(tag);
-    if (kept?.run == null) {
+    const run = kept?.run ?? null;
+    if (kept === null || run === null) {
       this.#host.reject(request, kept === null ? RejectReason.PROTOCOL_ERROR : RejectReason.SNACK_REJECT);
       return;
     }
-    const { run } = kept;
     const sent = dataInEnd(run);
     const first = begin === 0 && length === 0 ? kept.firstDataSN : begin;
     const end = length === 0 ? sent : begin + length;
@@ -277,11 +277,11 @@ export class Retention {
       this.#host.reject(request, RejectReason.INVALID_PDU_FIELD);
       return;
     }
-    if (kept?.run == null) {
+    const before = kept?.run ?? null;
+    if (kept === null || before === null) {
       this.#host.reject(request, kept === null ? RejectReason.PROTOCOL_ERROR : RejectReason.SNACK_REJECT);
       return;
     }
-    const before = kept.run;
     const command = kept.command!;
     kept.header ??= responseOf(kept.initiatorTaskTag, before);
     const offset = Math.min(before.length, dataInOffset(before, kept.firstDataSN));
