@@ -88,6 +88,7 @@ const lun = z
 const recovery = z
   .strictObject({
     errorRecoveryLevel: z.union([z.literal(0), z.literal(1)]).default(0),
+    maxConnections: z.number().int().min(1).max(64).default(1),
   })
   .optional();
 

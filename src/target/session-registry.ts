@@ -57,7 +57,12 @@ export class SessionRegistry implements PortalHost {
   }
 
   sessions(): SessionInfo[] {
-    return [...this.#sessions.values()].map((session) => session.info);
+    return [...this.#all].map((session) => session.info);
+  }
+
+  /** Each once, however many connections it has. */
+  get #all(): Set<Session> {
+    return new Set(this.#sessions.values());
   }
 
   tick(now: number): void {
@@ -88,6 +93,10 @@ export class SessionRegistry implements PortalHost {
       return;
     }
     this.#sessions.delete(connection);
+    if (!session.left(connection)) {
+      if (error !== null) log.warn(`${connection.remote}: a connection of several is lost: ${error.message}`);
+      return;
+    }
     this.#usedHandles.delete(session.info.tsih);
     session.close();
     const { info } = session;
@@ -97,12 +106,13 @@ export class SessionRegistry implements PortalHost {
 
   /** End sessions with an Async Message. */
   endSessions(matches: (session: Session) => boolean): void {
-    for (const session of [...this.#sessions.values()]) {
+    for (const session of this.#all) {
       if (!matches(session)) continue;
       session.endReason = 'stopped';
-      const { fullFeature } = session.connection;
-      fullFeature?.announceEnd();
-      fullFeature?.datamover.connectionTerminate();
+      for (const { fullFeature } of [...session.connections]) {
+        fullFeature?.announceEnd();
+        fullFeature?.datamover.connectionTerminate();
+      }
     }
   }
 
@@ -124,7 +134,7 @@ export class SessionRegistry implements PortalHost {
   // ---- for ConnectedPortal ----
 
   get isFull(): boolean {
-    return this.#sessions.size >= this.#options.limits.sessions;
+    return this.#all.size >= this.#options.limits.sessions;
   }
 
   find(nexusKey: string, tsih: number): Session | null {
@@ -146,12 +156,19 @@ export class SessionRegistry implements PortalHost {
     this.#usedHandles.delete(handle);
   }
 
+  /** One more connection of an open session. */
+  join(connection: TargetConnection, session: Session): void {
+    this.#pending.delete(connection);
+    this.#sessions.set(connection, session);
+    session.join(connection);
+  }
+
   open(connection: TargetConnection, session: Session): void {
     // Session reinstatement (RFC 7143 6.3.5): the new session ends the old one before it begins.
-    for (const old of [...this.#sessions.values()]) {
+    for (const old of this.#all) {
       if (old.nexusKey !== session.nexusKey) continue;
       old.endReason = 'reinstated';
-      old.connection.drop(null);
+      for (const each of [...old.connections]) each.drop(null);
     }
     this.#pending.delete(connection);
     this.#sessions.set(connection, session);
@@ -201,10 +218,20 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
 
   findSession(identity: LoginIdentity): ExistingSession | null {
     const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
-    return session === null ? null : { maxConnections: 1, connectionIds: [session.connectionId] };
+    if (session === null) return null;
+    const { parameters, connectionIds, sharedCommands } = session;
+    return {
+      maxConnections: parameters.maxConnections,
+      connectionIds,
+      parameters,
+      expCmdSN: sharedCommands!.expCmdSN,
+      maxCmdSN: sharedCommands!.maxCmdSN,
+    };
   }
 
-  openSession({ target }: LoginIdentity): { readonly tsih: number } | LoginRefusal {
+  openSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal {
+    if (identity.tsih !== 0) return this.#joinSession(identity, user);
+    const { target } = identity;
     if (target !== null && this.authenticator.target === null) {
       return { refusal: LoginStatus.TARGET_REMOVED, reason: `${target.name} was removed during the login` };
     }
@@ -218,7 +245,25 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     return { tsih: this.#handle };
   }
 
+  /** The session may have ended during the login, and belongs to who has opened it. */
+  #joinSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal {
+    const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
+    if (session === null)
+      return {
+        refusal: LoginStatus.SESSION_DOES_NOT_EXIST,
+        reason: 'the session has ended during the login',
+      };
+    if (session.info.user !== user)
+      return { refusal: LoginStatus.AUTHORIZATION_FAILURE, reason: 'the session is of another user' };
+    return { tsih: identity.tsih };
+  }
+
   sessionOpened(connection: TargetConnection, login: LoginResult): Session {
+    if (login.identity.tsih !== 0) {
+      this.#session = this.#registry.find(nexusKeyOf(login.identity), login.tsih)!;
+      this.#registry.join(connection, this.#session);
+      return this.#session;
+    }
     const session = new Session({
       connection,
       login,

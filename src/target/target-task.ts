@@ -8,6 +8,7 @@ import { AhsType, CommandAttribute } from '../iscsi/wire/opcodes.js';
 import { Command, type FullFeature } from '../iscsi/index.js';
 import type { ControlPdu, DataError } from '../datamover/index.js';
 import {
+  abortTask,
   decodeLun,
   type LogicalUnitView,
   MAX_CDB_LENGTH,
@@ -101,6 +102,11 @@ export class TargetCommand extends Command {
     this.#view.route(decodeLun(pdu.header, Bhs.lunHigh.offset)).submit(task);
   }
 
+  abort(): void {
+    const unit = this.task.logicalUnit;
+    if (unit !== null) abortTask(unit, this.task, ignore);
+  }
+
   protected refuse(error: DataError): void {
     const { sense } = this.task;
     sense.set(senseOf(error), false);
@@ -135,6 +141,8 @@ export class TargetCommand extends Command {
     }
   }
 }
+
+const ignore = (): void => undefined;
 
 function attributeOf(attribute: number): TaskAttribute {
   if (attribute === CommandAttribute.ORDERED) return TaskAttribute.ORDERED;

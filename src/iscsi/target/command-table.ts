@@ -5,6 +5,7 @@
 
 import { serialAdd, serialLess } from '../../util/serial.js';
 import type { Command } from './command.js';
+import type { FullFeature } from './full-feature.js';
 import { type HeldRequest, HeldRequests } from './held-requests.js';
 
 const BUCKETS = 256;
@@ -95,8 +96,9 @@ export class CommandTable {
   }
 
   /** A command from the pool, made active under `initiatorTaskTag`. */
-  begin(initiatorTaskTag: number, isImmediate: boolean): Command {
+  begin(initiatorTaskTag: number, isImmediate: boolean, phase: FullFeature): Command {
     const command = this.#pool.pop() ?? this.#create();
+    command.phase = phase;
     const bucket = bucketOf(initiatorTaskTag);
     command.initiatorTaskTag = initiatorTaskTag;
     command.isImmediate = isImmediate;
@@ -124,6 +126,17 @@ export class CommandTable {
     command.isActive = false;
     this.active--;
     if (command.isImmediate) this.#activeImmediate--;
+  }
+
+  /** The active commands that came by `phase`; for control paths. */
+  of(phase: FullFeature): Command[] {
+    const found: Command[] = [];
+    for (const first of this.#buckets) {
+      for (let command = first; command !== null; command = command.nextInBucket) {
+        if (command.phase === phase) found.push(command);
+      }
+    }
+    return found;
   }
 
   /** The command's buffers are free as well: it can be used again. */

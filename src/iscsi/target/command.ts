@@ -17,7 +17,8 @@ import type { FullFeature } from './full-feature.js';
 const GOOD = 0;
 
 export abstract class Command extends TargetTransfer {
-  readonly phase: FullFeature;
+  /** The connection that it came by, and is answered by (RFC 7143 4.2.4: allegiance). */
+  phase: FullFeature;
   readonly #pool: BufferPool;
 
   cmdSN = 0;
@@ -81,6 +82,8 @@ export abstract class Command extends TargetTransfer {
   protected abstract refuse(error: DataError): void;
   /** What receiveData asked for was lost. */
   protected abstract dataFailed(error: DataError): void;
+  /** Its connection is gone: abort the task. `end` follows, at once or when the medium lets go of the buffers. */
+  abstract abort(): void;
   /** The command is over and its buffers are free. */
   protected abstract released(): void;
 
@@ -138,6 +141,12 @@ export abstract class Command extends TargetTransfer {
   }
 
   // ---- called by the connection ----
+
+  /** The connection is gone, and the session goes on without it. */
+  terminate(): void {
+    if (this.#isResponseHeld) this.end();
+    else this.abort();
+  }
 
   /** Take on a Command PDU whose turn by CmdSN has come. */
   start(pdu: ControlPdu): void {

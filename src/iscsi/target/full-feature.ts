@@ -60,6 +60,10 @@ export interface FullFeatureHost {
   createCommand(phase: FullFeature): Command;
   /** Carry out a task management function and call `call.respond` once, at once or later. */
   manageTasks(call: TaskManagementCall): void;
+  /** The session's commands; null until its first connection has made the table. */
+  sharedCommands: CommandTable | null;
+  /** End the session's connection `connectionId`, or with null all of them, but for `phase`; false if there is no such one. */
+  endConnection(phase: FullFeature, connectionId: number | null): boolean;
   /** What SendTargets tells this initiator. */
   readonly directory: TargetDirectory;
   readonly buffers: BufferPool;
@@ -116,7 +120,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.#connectionId = options.connectionId;
     this.#statSN = options.statSN;
     this.#unexpected = new UnexpectedPdus(parameters.initiatorMaxOutstandingUnexpectedPDUs);
-    this.commands = new CommandTable(options.expCmdSN, options.commandWindow, () => host.createCommand(this));
+    this.commands = host.sharedCommands ??= new CommandTable(options.expCmdSN, options.commandWindow, () =>
+      host.createCommand(this),
+    );
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
     if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
     this.#maxReceivePDUs =
@@ -217,11 +223,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
   }
 
-  /** A request before `pdu` is missing. With recovery within a connection it will be sent again (RFC 7143 7.2.1). */
+  /**
+   * A request before `pdu` is missing: with recovery within a connection it will be sent again (RFC 7143 7.2.1), and of several
+   * connections each has its own pace.
+   */
   #early(pdu: ControlPdu, opcode: number): void {
     const header = pdu.header;
     const { held } = this.commands;
-    if (this.retention === null) {
+    if (this.retention === null && this.parameters.maxConnections === 1) {
       const missing = this.commands.expCmdSN;
       this.drop(violation('CMDSN_GAP', `the initiator skipped CmdSN ${missing}: ${dumpHeader(header)}`));
       return;
@@ -239,8 +248,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       const { phase, pdu, command } = next;
       if (command === null) phase.#execute(pdu, pdu.header[0]! & OPCODE_MASK, false);
       else command.resume(pdu);
+      phase.datamover.flush();
     }
-    this.datamover.flush();
   }
 
   dataCompletionNotify(transfer: TargetTransfer): void {
@@ -260,6 +269,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** The connection is gone. */
   connectionTerminateNotify(): void {
     for (const command of this.commands.held.drop(this)) command.end();
+    // Those of the session's last connection are gone with the session.
+    for (const command of this.commands.of(this)) command.terminate();
     this.retention?.clear();
   }
 
@@ -268,8 +279,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.retention?.tick();
   }
 
+  /** The active command with this tag, if it came by this connection. */
   findCommand(initiatorTaskTag: number): Command | null {
-    return this.commands.find(initiatorTaskTag);
+    const command = this.commands.find(initiatorTaskTag);
+    return command?.phase === this ? command : null;
   }
 
   // ---- SCSI commands ----
@@ -289,14 +302,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     } else if (isImmediate && !this.commands.hasRoomForImmediate) {
       this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
     } else {
-      return this.commands.begin(tag, isImmediate);
+      return this.commands.begin(tag, isImmediate, this);
     }
     return null;
   }
 
   #unsolicitedData(pdu: ControlPdu): void {
     const header = pdu.header;
-    const command = this.commands.find(Bhs.initiatorTaskTag.get(header));
+    const command = this.findCommand(Bhs.initiatorTaskTag.get(header));
     // The task may have been aborted while its data was under way, in good faith (RFC 7143 4.2.3.3).
     if (command === null) return;
     if (DataOut.targetTransferTag.get(header) !== RESERVED_TAG) {
@@ -385,23 +398,40 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     LogoutResponseHeader.time2Wait.set(header, this.parameters.defaultTime2Wait);
     LogoutResponseHeader.time2Retain.set(header, this.parameters.defaultTime2Retain);
     this.sendNumbered(header, null, 0);
-    if (response !== LogoutResponse.SUCCESS) return;
+    const isOther =
+      reason !== LogoutReason.CLOSE_SESSION && LogoutRequest.cid.get(request) !== this.#connectionId;
+    if (response !== LogoutResponse.SUCCESS || isOther) return;
     this.hasLoggedOut = true;
     this.datamover.connectionTerminate();
   }
 
+  /** Ends the other connections that the initiator logs out: their commands are over before the answer leaves. */
   #logoutResponse(reason: number, connectionId: number): number {
-    if (reason === LogoutReason.CLOSE_SESSION) return LogoutResponse.SUCCESS;
+    if (reason === LogoutReason.CLOSE_SESSION) {
+      this.#host.endConnection(this, null);
+      return LogoutResponse.SUCCESS;
+    }
     if (reason !== LogoutReason.CLOSE_CONNECTION) return LogoutResponse.RECOVERY_NOT_SUPPORTED;
-    return connectionId === this.#connectionId ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
+    const isKnown = connectionId === this.#connectionId || this.#host.endConnection(this, connectionId);
+    return isKnown ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
+  }
+
+  /** Tell the initiator that the session's connection `connectionId` is gone (RFC 7143 11.9.1, event 2). */
+  announceLoss(connectionId: number): void {
+    this.#announce(AsyncEvent.CONNECTION_WILL_DROP, connectionId);
   }
 
   /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3), if it has room for that. */
   announceEnd(): void {
+    this.#announce(AsyncEvent.SESSION_WILL_DROP, 0);
+  }
+
+  #announce(event: number, parameter1: number): void {
     if (!this.#maySurprise()) return;
     const header = this.#begin(Opcode.ASYNC_MESSAGE, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
-    AsyncMessage.asyncEvent.set(header, AsyncEvent.SESSION_WILL_DROP);
+    AsyncMessage.asyncEvent.set(header, event);
+    AsyncMessage.parameter1.set(header, parameter1);
     AsyncMessage.parameter2.set(header, this.parameters.defaultTime2Wait);
     AsyncMessage.parameter3.set(header, this.parameters.defaultTime2Retain);
     this.sendNumbered(header, null, 0);
