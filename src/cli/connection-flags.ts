@@ -11,6 +11,7 @@ export interface ConnectionFlags extends LogFlags {
   headerDigest?: boolean;
   dataDigest?: boolean;
   errorRecoveryLevel?: 0 | 1;
+  connections?: number;
   /** Of RDMA, for iSER. */
   device?: string;
   /** Milliseconds. */
@@ -43,6 +44,11 @@ export function addConnectionOptions(command: Command, result?: string): Command
         '--error-recovery-level <level>',
         'ask the target to send again what digests find damaged (1) instead of a new session (0); over TCP only',
       ).argParser(parseLevel),
+    )
+    .option(
+      '--connections <count>',
+      'connections of a session to spread commands over, 1 to 64, if the target agrees; over TCP only (default: 1)',
+      parseConnections,
     )
     .option(
       '--device <name>',
@@ -83,6 +89,13 @@ export function addMultipath(command: Command): Command {
 function parseLevel(text: string): 0 | 1 {
   if (text === '0' || text === '1') return text === '1' ? 1 : 0;
   throw usageError(`${text} is no error recovery level`, 'Give 0 or 1.');
+}
+
+/** @throws RiserError `USAGE` */
+function parseConnections(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= 64) return count;
+  throw usageError(`${text} is no number of connections`, 'Give a number from 1 to 64.');
 }
 
 /**

@@ -49,6 +49,12 @@ export class FlippingRelay {
     });
   }
 
+  /** Cut the newest connection. */
+  cut(): void {
+    const newest = [...this.#sockets].at(-1);
+    newest?.destroy();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();

@@ -34,6 +34,8 @@ export type Answer<T> = (result: T | RiserError) => void;
 
 /** Tags of control requests have bit 31 set, which those of tasks have not. */
 const FIRST_TAG = 0x8000_0000;
+/** Of one connection. */
+const TAGS = 0x0200_0000;
 /** Pairs of one answer: as many as fit a text, for a portal may have many targets. */
 const ANSWER_PAIR_LIMIT = TEXT_LIMIT / 4;
 /** The longest data of a ping, bytes. */
@@ -61,10 +63,14 @@ export interface TaskManagementOptions {
 export class ControlRequests {
   readonly #phase: InitiatorFullFeature;
   readonly #pending = new Map<number, Pending>();
-  #lastTag = FIRST_TAG;
+  readonly #firstTag: number;
+  #lastTag: number;
 
-  constructor(phase: InitiatorFullFeature) {
+  /** `connection`: see {@link TaskTable}. */
+  constructor(phase: InitiatorFullFeature, connection: number) {
     this.#phase = phase;
+    this.#firstTag = FIRST_TAG + connection * TAGS;
+    this.#lastTag = this.#firstTag;
   }
 
   /** A task management function (RFC 7143 11.5); the answer is one of {@link TaskManagementResponse}. */
@@ -229,7 +235,7 @@ export class ControlRequests {
     answer: Answer<T>,
     deadline: number | null = null,
   ): number {
-    do this.#lastTag = this.#lastTag >= RESERVED_TAG - 1 ? FIRST_TAG : this.#lastTag + 1;
+    do this.#lastTag = this.#lastTag >= this.#firstTag + TAGS - 2 ? this.#firstTag : this.#lastTag + 1;
     while (this.#pending.has(this.#lastTag));
     this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer, sent: null });
     return this.#lastTag;

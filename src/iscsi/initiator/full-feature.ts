@@ -71,7 +71,9 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Whether anything was received since this was last cleared; the keepalive looks. */
   hasHeard = false;
   readonly #host: InitiatorHost;
-  readonly #tasks = new TaskTable();
+  readonly #tasks: TaskTable;
+  /** All connections of the session, this one among them. */
+  readonly #siblings: InitiatorFullFeature[];
   readonly #queue = new TaskQueue();
   readonly #window: CommandWindow;
   /** Immediate requests that the target has room for. */
@@ -85,11 +87,20 @@ export class InitiatorFullFeature implements InitiatorTasks {
   isOver = false;
   readonly #header = Memory.allocate(BHS_LENGTH);
 
-  constructor(datamover: InitiatorDatamover, login: InitiatorLoginResult, host: InitiatorHost) {
+  /** `leading`: another connection of the session, with which it shares the numbers of commands; null for the first. */
+  constructor(
+    datamover: InitiatorDatamover,
+    login: InitiatorLoginResult,
+    host: InitiatorHost,
+    leading: InitiatorFullFeature | null = null,
+  ) {
     this.datamover = datamover;
     this.parameters = login.parameters;
     this.#host = host;
-    this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
+    this.#siblings = leading === null ? [] : leading.#siblings;
+    const index = this.#siblings.push(this) - 1;
+    this.#tasks = new TaskTable(index);
+    this.#window = leading === null ? new CommandWindow(login.cmdSN, login.maxCmdSN) : leading.#window;
     this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
     this.#expStatSN = login.expStatSN;
     this.#recovery =
@@ -98,7 +109,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
             this.#requestStatus(begin, length);
           })
         : null;
-    this.control = new ControlRequests(this);
+    this.control = new ControlRequests(this, index);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
   }
 
@@ -123,7 +134,24 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#unexpected.retire(expCmdSN);
     const hasGrown = this.#window.update(expCmdSN, maxCmdSN);
     if (this.#waiting.length > 0) this.#sendWaiting();
-    if (hasGrown) this.#sendQueued();
+    if (!hasGrown) return;
+    this.#sendQueued();
+    if (this.#siblings.length > 1) this.#wakeSiblings();
+  }
+
+  /** The window of all has grown. */
+  #wakeSiblings(): void {
+    for (const sibling of this.#siblings) {
+      if (sibling === this || sibling.isOver) continue;
+      if (sibling.#waiting.length > 0) sibling.#sendWaiting();
+      sibling.#sendQueued();
+      sibling.flush();
+    }
+  }
+
+  /** CmdSN of the session's next command. */
+  get cmdSN(): number {
+    return this.#window.cmdSN;
   }
 
   // ---- tasks ----
@@ -135,6 +163,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.senseLength = 0;
     task.residual = 0;
     task.wasSent = false;
+    task.connection = this;
     task.abortError = null;
     task.isAborting = false;
     if (this.isOver) {

@@ -11,7 +11,7 @@ import { LoginFlag, Opcode, OPCODE_MASK } from '../wire/opcodes.js';
 import { serialAdd } from '../../util/serial.js';
 import { buildText, parseText, quote, TextAssembler, type TextPair, TextSplitter } from '../wire/text.js';
 import { formatIsid, receiveIscsiName } from '../names.js';
-import { DEFAULT_PARAMETERS, isSecurityKey, type OperationalParameters } from './keys.js';
+import { DEFAULT_PARAMETERS, forNextConnection, isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
 import { ISER_TARGET_OFFER, type Offer, TARGET_OFFER } from './offer.js';
 import type {
@@ -456,19 +456,6 @@ function greetingOf({ target, sessionType }: LoginIdentity): TextPair[] {
 function withRecovery(offer: Offer, recovery: Partial<RecoveryOffer>): Offer {
   const isFenced = (recovery.maxConnections ?? 1) === 1;
   return { ...offer, ...recovery, ...(!isFenced && { taskReporting: ['RFC3720'] }) };
-}
-
-/** What a further connection of a session begins with: what is each connection's own has its default (RFC 7143 13). */
-function forNextConnection(parameters: Readonly<OperationalParameters>): OperationalParameters {
-  const { headerDigest, dataDigest } = DEFAULT_PARAMETERS;
-  const { initiatorMaxRecvDataSegmentLength, targetMaxRecvDataSegmentLength } = DEFAULT_PARAMETERS;
-  return {
-    ...parameters,
-    headerDigest,
-    dataDigest,
-    initiatorMaxRecvDataSegmentLength,
-    targetMaxRecvDataSegmentLength,
-  };
 }
 
 function closed(reason: string): LoginOutcome {
