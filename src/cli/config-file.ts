@@ -89,6 +89,7 @@ const recovery = z
   .strictObject({
     errorRecoveryLevel: z.union([z.literal(0), z.literal(1)]).default(0),
     maxConnections: z.number().int().min(1).max(64).default(1),
+    defaultTime2Retain: z.number().int().min(0).max(3600).default(0),
   })
   .optional();
 

@@ -29,6 +29,9 @@ import { TestTarget } from '../support/target.js';
 import { until } from '../support/verbs-pair.js';
 
 const DATA = pattern(4096, 1);
+/** RESERVE(6) of the whole unit. */
+const RESERVE = Buffer.of(0x16, 0, 0, 0, 0, 0);
+const RESERVATION_CONFLICT = 0x18;
 
 describe('several connections in a session', () => {
   let target: TestTarget;
@@ -225,6 +228,64 @@ describe('several connections in a session', () => {
     first.cmdSN = cmdSN;
     for (let i = 0; i < 40; i++) assert.ok((await first.read(0, i * 8, 8)).data.equals(pattern(4096, i)));
     for (const initiator of all) initiator.destroy();
+  });
+
+  describe('a session that has lost its last connection', () => {
+    let patient: TestTarget;
+    const KEYS = { DefaultTime2Wait: '0', DefaultTime2Retain: '1' };
+    const lost = async (): Promise<Initiator> => {
+      const initiator = await patient.login({ keys: KEYS });
+      assert.equal(initiator.answers['DefaultTime2Retain'], '1');
+      await initiator.command(0, RESERVE);
+      initiator.destroy();
+      await initiator.closed;
+      return initiator;
+    };
+    const rejoin = ({ isid, tsih }: Initiator): Promise<Initiator> =>
+      patient.login({ isid, joins: { tsih, cid: 0 } });
+
+    before(async () => {
+      patient = await TestTarget.start([{ device: new MemoryDevice({ size: 1 << 20 }) }], {
+        recovery: { defaultTime2Retain: 1 },
+        limits: { sessions: 2 },
+      });
+    });
+    after(() => patient.close());
+
+    test('goes on with a new connection: its numbers and what it has reserved', async () => {
+      const before = await lost();
+      const other = await patient.login();
+      assert.equal((await other.write(0, 0, DATA)).status, RESERVATION_CONFLICT);
+      const again = await rejoin(before);
+      assert.equal(again.tsih, before.tsih);
+      assert.equal(again.cmdSN, before.cmdSN);
+      assert.equal((await again.write(0, 0, DATA)).status, 0);
+      assert.equal((await other.write(0, 0, DATA)).status, RESERVATION_CONFLICT);
+      await again.logout();
+      await until(() => patient.server.sessions().length === 1, 'the end by logout');
+      assert.equal((await other.write(0, 0, DATA)).status, 0);
+      await other.logout();
+      await until(() => patient.server.sessions().length === 0, 'the end of all');
+    });
+
+    test('ends when none comes', async () => {
+      const before = await lost();
+      assert.equal(patient.server.sessions().length, 1);
+      await until(() => patient.server.sessions().length === 0, 'the end of the session');
+      assert.deepEqual(await refused(rejoin(before)), [2, 10]);
+    });
+
+    test('ends by a login that reinstates it, and for one that needs the room', async () => {
+      const first = await lost();
+      const successor = await patient.login({ isid: first.isid });
+      assert.notEqual(successor.tsih, first.tsih);
+      assert.equal(patient.server.sessions().length, 1);
+      const second = await lost();
+      const newcomer = await patient.login();
+      assert.deepEqual(await refused(rejoin(second)), [2, 10]);
+      newcomer.destroy();
+      successor.destroy();
+    });
   });
 
   async function write(initiator: Initiator, index: number): Promise<void> {

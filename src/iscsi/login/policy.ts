@@ -40,6 +40,8 @@ export interface RecoveryOffer {
   readonly errorRecoveryLevel: 0 | 1 | 2;
   /** Connections in a session, 1 to 65535. */
   readonly maxConnections: number;
+  /** How long a session that has lost its last connection waits for another one, besides DefaultTime2Wait: seconds, 0 to 3600. */
+  readonly defaultTime2Retain: number;
 }
 
 /** Who logs in, to what: known after the first complete request. */
