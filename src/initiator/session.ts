@@ -182,7 +182,7 @@ export class Session implements TaskPath {
 
   /** Tasks under way. */
   get tasks(): number {
-    return this.#others.reduce((sum, { phase }) => sum + phase.tasks, this.#phase?.tasks ?? 0);
+    return this.#phase?.tasks ?? 0;
   }
 
   // ---- TaskPath ----

@@ -66,7 +66,7 @@ export class ControlRequests {
   readonly #firstTag: number;
   #lastTag: number;
 
-  /** `connection`: see {@link TaskTable}. */
+  /** `connection`: which one of its session's, 64 at most, it is for: all share one space of tags. */
   constructor(phase: InitiatorFullFeature, connection: number) {
     this.#phase = phase;
     this.#firstTag = FIRST_TAG + connection * TAGS;

@@ -71,6 +71,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Whether anything was received since this was last cleared; the keepalive looks. */
   hasHeard = false;
   readonly #host: InitiatorHost;
+  /** The session's: its connections share one space of tags. */
   readonly #tasks: TaskTable;
   /** All connections of the session, this one among them. */
   readonly #siblings: InitiatorFullFeature[];
@@ -99,7 +100,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#host = host;
     this.#siblings = leading === null ? [] : leading.#siblings;
     const index = this.#siblings.push(this) - 1;
-    this.#tasks = new TaskTable(index);
+    this.#tasks = leading === null ? new TaskTable() : leading.#tasks;
     this.#window = leading === null ? new CommandWindow(login.cmdSN, login.maxCmdSN) : leading.#window;
     this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
     this.#expStatSN = login.expStatSN;
@@ -122,7 +123,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** What is ending has its outcome: whatever else comes for it is for nobody. */
   #findActive(tag: number): InitiatorTask | null {
     const task = this.#tasks.find(tag);
-    return task?.state === InitiatorTaskState.ACTIVE ? task : null;
+    return task?.state === InitiatorTaskState.ACTIVE && task.connection === this ? task : null;
   }
 
   expectedStatSN(): number {
@@ -180,7 +181,12 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.datamover.flush();
   }
 
-  /** Tasks that the target has. */
+  /** The active tasks of this connection; for control paths. */
+  #own(): InitiatorTask[] {
+    return this.#tasks.all().filter((task) => task.connection === this);
+  }
+
+  /** Tasks of the session that the target has. */
   get tasks(): number {
     return this.#tasks.count;
   }
@@ -189,7 +195,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     return this.#window.isOpen && this.#tasks.count < this.datamover.taskLimit;
   }
 
-  /** Whether there are tasks that are not over. */
+  /** Whether there are tasks of the session that the target has, or that wait here. */
   get hasTasks(): boolean {
     return this.#tasks.count > 0 || this.#queue.first !== null;
   }
@@ -260,7 +266,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** End tasks whose time is over; if the target does not even let go of them, with the connection. */
   tick(now: number): void {
     if (!this.hasTasks) return;
-    for (const task of this.#tasks.all()) {
+    for (const task of this.#own()) {
       if (now < task.deadline) continue;
       if (task.state === InitiatorTaskState.ACTIVE && task.abortError === null) this.abort(task, timedOut());
       else if (!task.isAborting) {
@@ -279,7 +285,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   terminated(reason: Error | null): void {
     this.isOver = true;
     const error = gone(reason);
-    const active = this.#tasks.all();
+    const active = this.#own();
     const queued = this.#queue.takeAll();
     for (const task of active) {
       if (task.state === InitiatorTaskState.ACTIVE) task.error = task.abortError ?? error;

@@ -7,22 +7,15 @@ import type { InitiatorTask } from './task.js';
 
 const INDEX_BITS = 16;
 const INDEX_MASK = (1 << INDEX_BITS) - 1;
-/** 9 bits, above them 6 for the connection, of 64 at most: tags of tasks have bit 31 clear, which leaves the others to control requests. */
-const GENERATION_MASK = 0x1ff;
-const CONNECTION_SHIFT = 25;
+/** 15 bits: tags of tasks have bit 31 clear, which leaves the others to control requests. */
+const GENERATION_MASK = 0x7fff;
 
 export class TaskTable {
   readonly #tasks: (InitiatorTask | null)[] = [];
   readonly #generations: number[] = [];
   readonly #free: number[] = [];
-  readonly #connection: number;
   /** Tasks in the table. */
   count = 0;
-
-  /** `connection`: which one of its session's it is, as all of these share one space of tags. */
-  constructor(connection = 0) {
-    this.#connection = connection << CONNECTION_SHIFT;
-  }
 
   /** Give `task` a tag that no other task of the connection has; the table must not be full. */
   add(task: InitiatorTask): void {
@@ -30,7 +23,7 @@ export class TaskTable {
     const generation = (this.#generations[index]! + 1) & GENERATION_MASK;
     this.#generations[index] = generation;
     this.#tasks[index] = task;
-    task.initiatorTaskTag = this.#connection | (generation << INDEX_BITS) | index;
+    task.initiatorTaskTag = (generation << INDEX_BITS) | index;
     this.count++;
   }
 
