@@ -87,7 +87,9 @@ describe('fuzz', () => {
   let target: TestTarget;
   let bystander: Bystander;
   before(async () => {
-    target = await TestTarget.start([{ device: new MemoryDevice({ size: SIZE }) }]);
+    target = await TestTarget.start([{ device: new MemoryDevice({ size: SIZE }) }], {
+      recovery: { errorRecoveryLevel: 1, maxConnections: 2 },
+    });
     bystander = await Bystander.arrive(target, BYSTANDER_LBA);
   });
   after(async () => {
@@ -104,6 +106,33 @@ describe('fuzz', () => {
           const initiator = await target.login();
           for (const pdu of pdus) sendFuzzed(initiator, pdu);
           await leave(initiator.pdus, abrupt);
+          await bystander.assertUndisturbed();
+        },
+      ),
+      { numRuns: RUNS },
+    );
+  });
+
+  test('PDU streams with recovery, over two connections of a session', async () => {
+    const snack = fuzzedPdu.map((pdu) => ({ ...pdu, opcode: Opcode.SNACK_REQUEST, claim: null }));
+    const step = fc.record({ pdu: fc.oneof(fuzzedPdu, snack), isSecond: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(step, { minLength: 1, maxLength: 30 }),
+        fc.boolean(),
+        async (steps, abrupt) => {
+          const keys = { ErrorRecoveryLevel: '1', MaxConnections: '2', MaxRecvDataSegmentLength: '512' };
+          const first = await target.login({ keys });
+          const { isid, tsih } = first;
+          const second = await target.login({ isid, joins: { tsih, cid: 1 } });
+          // Something that a SNACK may be for.
+          await Promise.all([first.read(0, 0, 16), first.nop(Buffer.from('hello'), true)]);
+          for (const { pdu, isSecond } of steps) {
+            const [sender, other] = isSecond ? [second, first] : [first, second];
+            sendFuzzed(sender, pdu);
+            other.cmdSN = sender.cmdSN;
+          }
+          await Promise.all([leave(first.pdus, abrupt), leave(second.pdus, abrupt)]);
           await bystander.assertUndisturbed();
         },
       ),
