@@ -85,6 +85,12 @@ describe('changes between configurations', () => {
     assert.deepEqual([changes.removedLuns, changes.addedLuns], [[], []]);
   });
 
+  test('so is one that recovers in another way', () => {
+    const recovering = { ...target('a', lun(0, '/a')), recovery: { errorRecoveryLevel: 1 as const } };
+    const { removedTargets, addedTargets } = changesBetween(serving(target('a')), serving(recovering));
+    assert.deepEqual([removedTargets.length, addedTargets.length], [1, 1]);
+  });
+
   describe('of who gets in', () => {
     const chap = (secret: string) => ({ chap: { users: [{ name: 'alice', secret: new Secret(secret) }] } });
     const secured = (security: Partial<TargetConfiguration>) => ({

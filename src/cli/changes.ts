@@ -41,8 +41,8 @@ export interface Changes {
 /**
  * The changes that lead from `before` to `after`.
  *
- * A logical unit with any other setting is removed and added, but a CD drive gets its other disc; a target with another alias too, because
- * initiators learn the alias when they log in, and one with other target port groups. Other states of those, other rules or
+ * A logical unit with any other setting is removed and added, but a CD drive gets its other disc; a target with another alias or recovery
+ * too, because initiators learn these when they log in, and one with other target port groups. Other states of those, other rules or
  * secrets leave sessions alone.
  */
 export function changesBetween(before: Configuration, after: Configuration): Changes {
@@ -59,7 +59,7 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     addedPortals: without(after.portals, before.portals, formatPortal),
   };
   const keyOf = (target: TargetConfiguration): string =>
-    JSON.stringify([target.name, target.alias, portGroupsOf(target)]);
+    JSON.stringify([target.name, target.alias, target.recovery, portGroupsOf(target)]);
   changes.removedTargets = without(before.targets, after.targets, keyOf);
   changes.addedTargets = without(after.targets, before.targets, keyOf);
 

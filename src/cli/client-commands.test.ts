@@ -60,6 +60,20 @@ describe('riser discover, ls, info', () => {
     assert.match((await run('ls', url)).stdout, /^URL .*\n.*\/0 +8 MiB +disk +RISER +Disk .*\n.*\/1 +4 MiB /);
   });
 
+  test('recovery and further connections are asked for, as far as the target has them', async () => {
+    const keys = async (...options: string[]): Promise<unknown[]> => {
+      const info = await json('info', `${url}/1`, ...options);
+      const negotiated = info['negotiated'] as Record<string, number>;
+      return [negotiated['ErrorRecoveryLevel'], negotiated['MaxConnections']];
+    };
+    assert.deepEqual(await keys('--error-recovery-level', '1', '--connections', '3'), [0, 1]);
+    for (const wrong of [
+      ['--connections', '65'],
+      ['--error-recovery-level', '2'],
+    ])
+      assert.equal((await run('info', `${url}/1`, ...wrong)).exitCode, 2);
+  });
+
   test('info tells everything of a LUN', async () => {
     const info = await json('info', `${url}/1`, '--header-digest', '--data-digest');
     assert.deepEqual(Object.keys(info).sort(), [

@@ -23,6 +23,7 @@ log: { level: debug, format: json }
 targets:
   - name: iqn.2001-04.com.Example:a
     alias: First
+    recovery: { errorRecoveryLevel: 1, maxConnections: 4 }
     luns:
       - lun: 0
         image: disks/a.img
@@ -55,6 +56,7 @@ targets:
         {
           name: 'iqn.2001-04.com.example:a',
           alias: 'First',
+          recovery: { errorRecoveryLevel: 1, maxConnections: 4, defaultTime2Retain: 0 },
           luns: [
             {
               ...defaults,

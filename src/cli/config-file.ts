@@ -104,9 +104,18 @@ const lun = z
     }
   });
 
+const recovery = z
+  .strictObject({
+    errorRecoveryLevel: z.union([z.literal(0), z.literal(1)]).default(0),
+    maxConnections: z.number().int().min(1).max(64).default(1),
+    defaultTime2Retain: z.number().int().min(0).max(3600).default(0),
+  })
+  .optional();
+
 const target = z.strictObject({
   name,
   alias: z.string().min(1).optional(),
+  recovery,
   auth,
   access,
   alua,
@@ -249,6 +258,7 @@ function toTarget(
   return {
     name: from.name,
     ...(from.alias !== undefined && { alias: from.alias }),
+    ...(from.recovery !== undefined && { recovery: from.recovery }),
     ...(authentication !== undefined && { authentication }),
     ...(rules !== undefined && { access: rules }),
     ...(from.alua !== undefined && { alua: from.alua }),

@@ -1,6 +1,12 @@
 /** What a server serves: the common result of the command line and of the configuration file. */
 
-import type { AccessStateName, Authentication, FailedLoginLimits, TargetSecurity } from '../target/index.js';
+import type {
+  AccessStateName,
+  Authentication,
+  FailedLoginLimits,
+  RecoveryOffer,
+  TargetSecurity,
+} from '../target/index.js';
 import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
@@ -62,6 +68,8 @@ export interface TargetConfiguration extends TargetSecurity {
   alias?: string;
   /** Absent: all portals give the same access. */
   alua?: AluaConfiguration;
+  /** What initiators that ask for it may agree on. */
+  recovery?: Partial<RecoveryOffer>;
   luns: LunConfiguration[];
 }
 

@@ -10,6 +10,8 @@ export interface ConnectionFlags extends LogFlags {
   initiatorName?: string;
   headerDigest?: boolean;
   dataDigest?: boolean;
+  errorRecoveryLevel?: 0 | 1;
+  connections?: number;
   /** Of RDMA, for iSER. */
   device?: string;
   /** Milliseconds. */
@@ -37,6 +39,17 @@ export function addConnectionOptions(command: Command, result?: string): Command
     .option('--initiator-name <iqn>', 'who to be (default: made from the name of this host)', parseName)
     .option('--header-digest', 'ask for CRC32C header digests; over TCP only')
     .option('--data-digest', 'ask for CRC32C data digests; over TCP only')
+    .addOption(
+      new Option(
+        '--error-recovery-level <level>',
+        'ask the target to send again what digests find damaged (1) instead of a new session (0); over TCP only',
+      ).argParser(parseLevel),
+    )
+    .option(
+      '--connections <count>',
+      'connections of a session to spread commands over, 1 to 64, if the target agrees; over TCP only (default: 1)',
+      parseConnections,
+    )
     .option(
       '--device <name>',
       'for iSER, as "riser rdma devices" lists it (default: an adapter that leads there, else software)',
@@ -70,6 +83,19 @@ export function addMultipath(command: Command): Command {
       .choices(Object.values(MultipathPolicy))
       .preset(MultipathPolicy.ROUND_ROBIN),
   );
+}
+
+/** @throws RiserError `USAGE` */
+function parseLevel(text: string): 0 | 1 {
+  if (text === '0' || text === '1') return text === '1' ? 1 : 0;
+  throw usageError(`${text} is no error recovery level`, 'Give 0 or 1.');
+}
+
+/** @throws RiserError `USAGE` */
+function parseConnections(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= 64) return count;
+  throw usageError(`${text} is no number of connections`, 'Give a number from 1 to 64.');
 }
 
 /**

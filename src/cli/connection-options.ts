@@ -58,7 +58,7 @@ export function requireLun(url: IscsiUrl): asserts url is IscsiUrl & { targetNam
 
 /** What `connect` of the library gets. Lines of the log go to standard error; `signal` gives up connecting. */
 export function connectOptions(url: IscsiUrl, flags: ConnectionFlags, signal: AbortSignal): ConnectOptions {
-  const { initiatorName, headerDigest, dataDigest, device, timeout } = flags;
+  const { initiatorName, headerDigest, dataDigest, errorRecoveryLevel, connections, device, timeout } = flags;
   if (device !== undefined && url.transport === 'tcp')
     throw usageError('--device is for iSER, and the URL asks for TCP', 'Write iser:// or auto://.');
   const authentication = authenticationOf(url.user, flags);
@@ -66,6 +66,8 @@ export function connectOptions(url: IscsiUrl, flags: ConnectionFlags, signal: Ab
     ...(initiatorName !== undefined && { initiatorName }),
     ...(headerDigest !== undefined && { headerDigest }),
     ...(dataDigest !== undefined && { dataDigest }),
+    ...(errorRecoveryLevel !== undefined && { errorRecoveryLevel }),
+    ...(connections !== undefined && { connections }),
     ...(device !== undefined && { device }),
     ...(timeout !== undefined && {
       limits: { connectTimeoutMs: timeout, loginTimeoutMs: timeout, recoveryTimeoutMs: timeout },

@@ -11,6 +11,7 @@
 
 import { BHS_LENGTH } from '../iscsi/wire/headers.js';
 import { Memory, type ScatterList } from '../util/memory.js';
+import type { DataInRun } from './data-in-run.js';
 
 /** What iSCSI has negotiated that the Datamover must obey (RFC 5047 8.1.8, Notice_Key_Values). */
 export interface ConnectionParameters {
@@ -24,6 +25,8 @@ export interface ConnectionParameters {
   maxBurstLength: number;
   /** MaxOutstandingR2T of one task. */
   maxOutstandingR2T: number;
+  /** From 1 on, what got lost of data is sent again (RFC 7143 7.1.4.1). */
+  errorRecoveryLevel: number;
   /** iSERHelloRequired (RFC 7145 6.10). */
   helloRequired: boolean;
   /** TaggedBufferForSolicitedDataOnly: an advertised write buffer begins behind the unsolicited data (RFC 7145 6.9). */
@@ -43,6 +46,7 @@ export const LOGIN_PARAMETERS: Readonly<ConnectionParameters> = {
   maxRecvDataSegmentLength: LOGIN_DATA_SEGMENT,
   maxBurstLength: 262144,
   maxOutstandingR2T: 1,
+  errorRecoveryLevel: 0,
   helloRequired: false,
   taggedBufferForSolicitedDataOnly: false,
   maxReceivePDUs: 1,
@@ -163,6 +167,8 @@ export abstract class InitiatorTransfer extends DataTransfer {
   transferred = 0;
   /** Kept by the Datamover: parts of `buffer` that are queued for sending; it must not change meanwhile. */
   queuedParts = 0;
+  /** Kept by the Datamover: Data-In or an R2T is missing, and was asked for. */
+  isMissingData = false;
   /** Kept by the Datamover: what the target may reach of `buffer`; null when it may reach nothing. */
   grant: object | null = null;
 }
@@ -177,6 +183,14 @@ export const DataError = {
   UNEXPECTED: 'unexpected',
 } as const;
 export type DataError = (typeof DataError)[keyof typeof DataError];
+
+/** Recovery within a command (RFC 7143 11.16), from ErrorRecoveryLevel 1 on; for control paths. */
+export interface TargetRetransmission {
+  /** Queue Data-In numbers `from` to `end - 1` of `run` again; `buffersReleased` of its transfer follows. */
+  resendData(run: DataInRun, from: number, end: number): void;
+  /** Queue those R2Ts of the transfer again that are unanswered and numbered `from` to `end - 1`. Returns how many. */
+  resendR2Ts(transfer: TargetTransfer, from: number, end: number): number;
+}
 
 /** What the Datamover tells the iSCSI layer of either role (RFC 5047 8.2). */
 export interface DatamoverEvents {
@@ -202,6 +216,7 @@ export interface TargetDatamoverEvents extends DatamoverEvents {
   /**
    * Data-Out of this transfer broke a rule and was dropped. The data phase goes on to the end of what is
    * outstanding (RFC 7143 7.8, 11.17.1), then dataCompletionNotify follows. `header` is the offending PDU's.
+   * From ErrorRecoveryLevel 1 on the Datamover asks again for what a digest did not match.
    */
   dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void;
 }
@@ -214,6 +229,8 @@ export interface InitiatorTasks {
   expectedStatSN(): number;
   /** ExpCmdSN and MaxCmdSN of a PDU that the Datamover has handled by itself. */
   commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void;
+  /** A response with this StatSN was dropped, as data before it is missing: it comes again together with that. */
+  statusDeferred(statSN: number): void;
 }
 
 /** The primitives that the iSCSI layer of either role invokes (RFC 5047 8.1). */
@@ -247,6 +264,8 @@ export interface TargetDatamover extends Datamover {
   readonly abandonsAtOnce: boolean;
   /** Commands that the connection has room for at a time. */
   readonly commandLimit: number;
+  /** Null where nothing can be sent again. */
+  readonly retransmission: TargetRetransmission | null;
   /** Whether memory that a block device lends is welcome: what an adapter moves stays in place, of which there is only so much. */
   readonly takesLoans: boolean;
 
@@ -296,12 +315,15 @@ export interface InitiatorDatamover extends Datamover {
   /**
    * Send_Control of a SCSI Command with its data descriptor: the transfer's immediate and unsolicited data go
    * along, and whatever the target asks for follows without another call. Data-In is put into the transfer's
-   * buffer. What breaks the rules of the data phase ends the connection.
+   * buffer. What breaks the rules of the data phase ends the connection; from ErrorRecoveryLevel 1 on what is missing is asked for.
    *
    * @param header 48 bytes that the caller has written, but for its lengths
    * @param ahs additional header segments, padded to 4 bytes each, or null
    */
   sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void;
+
+  /** Send_Control of a SNACK for all Data-In of an active task that is missing (RFC 7143 11.16). */
+  requestMissingData(transfer: InitiatorTransfer): void;
 
   /**
    * Deallocate_Task_Resources: the task is over, maybe without a SCSI Response; from now on the target cannot reach its

@@ -42,6 +42,10 @@ export interface ConnectOptions extends DeviceChoice {
   /** Ask for CRC32C digests. */
   headerDigest?: boolean;
   dataDigest?: boolean;
+  /** See {@link SessionOptions.errorRecoveryLevel}. */
+  errorRecoveryLevel?: 0 | 1;
+  /** See {@link SessionOptions.connections}. */
+  connections?: number;
   limits?: Partial<SessionLimits>;
   log?: Logger;
   /** Use every portal that the target tells, and spread tasks like this; only the URL's by default. */

@@ -128,6 +128,19 @@ export class SessionLogin {
     }
   }
 
+  /**
+   * One more connection of the session of `leading`.
+   *
+   * @throws RiserError as {@link logIn} does, but for what redirections and rechecks reject with
+   */
+  async join(leading: LoggedIn, cid: number, signal: AbortSignal | null): Promise<LoggedIn> {
+    const found = await this.#negotiate(leading.portal, 'tcp', signal, this.#limits.connectTimeoutMs, {
+      leading,
+      cid,
+    });
+    return { ...found, portal: leading.portal, whyNotIser: null };
+  }
+
   async #recheck({ connection, phase }: Negotiated, signal: AbortSignal | null): Promise<void> {
     const path = new ConnectionPath(phase);
     const onAbort = (): void => {
@@ -152,8 +165,10 @@ export class SessionLogin {
     transport: 'tcp' | 'iser',
     signal: AbortSignal | null,
     timeoutMs = this.#limits.connectTimeoutMs,
+    joins: { leading: LoggedIn; cid: number } | null = null,
   ): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
+    const { errorRecoveryLevel = 0, connections = 1 } = this.#options;
     const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -184,7 +199,14 @@ export class SessionLogin {
           initiatorName,
           targetName,
           isid: this.#isid,
-          initialCmdSN: 1,
+          initialCmdSN: joins?.leading.phase.cmdSN ?? 1,
+          ...(joins !== null && {
+            joins: {
+              tsih: joins.leading.login.tsih,
+              cid: joins.cid,
+              parameters: joins.leading.login.parameters,
+            },
+          }),
           authentication,
           isRdma,
           ...(!isRdma && {
@@ -192,11 +214,14 @@ export class SessionLogin {
               ...INITIATOR_OFFER,
               ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
               ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
+              errorRecoveryLevel,
+              maxConnections: connections,
             },
           }),
         },
         this.#limits,
         performance.now(),
+        joins?.leading.phase ?? null,
       );
       let timer: NodeJS.Timeout | undefined;
       let isOver = false;

@@ -42,6 +42,13 @@ export interface SessionOptions extends DeviceChoice {
   /** Ask for CRC32C digests; a target may decline. */
   headerDigest?: boolean;
   dataDigest?: boolean;
+  /** What the target is asked to agree on (RFC 7143 7.1.5): 0, the default, or 1: what digests find damaged is sent again. */
+  errorRecoveryLevel?: 0 | 1;
+  /**
+   * Connections over TCP that commands are spread over, 1 by default, at most 64; fewer if the target agrees on fewer. When one is lost
+   * all are made anew.
+   */
+  connections?: number;
   limits?: Partial<SessionLimits>;
   log?: Logger;
   /** Gives up connecting. */

@@ -65,6 +65,9 @@ export class Session implements TaskPath {
   #whyNotIser: string | null = null;
   #connection: InitiatorConnection | null = null;
   #phase: InitiatorFullFeature | null = null;
+  /** The session's further connections, and whose turn it is: 0 is the first connection's. */
+  #others: readonly LoggedIn[] = [];
+  #turn = 0;
   #login: InitiatorLoginResult | null = null;
   readonly #waiting = new WaitingTasks();
   /** Why there is no connection, and since when. */
@@ -87,6 +90,7 @@ export class Session implements TaskPath {
   readonly #flush = (): void => {
     this.#isFlushDue = false;
     this.#phase?.flush();
+    for (const { phase } of this.#others) phase.flush();
   };
 
   private constructor(options: SessionOptions) {
@@ -191,11 +195,18 @@ export class Session implements TaskPath {
       return;
     }
     task.deadline = performance.now() + task.timeoutMs;
-    phase.submit(task);
+    if (this.#others.length === 0) phase.submit(task);
+    else this.#nextPhase(phase).submit(task);
     if (this.#isFlushDue) return;
     // All that is submitted in one turn leaves together.
     this.#isFlushDue = true;
     queueMicrotask(this.#flush);
+  }
+
+  /** Connections take turns; `first` is the first one. */
+  #nextPhase(first: InitiatorFullFeature): InitiatorFullFeature {
+    this.#turn = this.#turn < this.#others.length ? this.#turn + 1 : 0;
+    return this.#turn === 0 ? first : this.#others[this.#turn - 1]!.phase;
   }
 
   submitLater(task: ClientTask, delayMs: number): void {
@@ -207,7 +218,7 @@ export class Session implements TaskPath {
   }
 
   cancel(task: ClientTask, error: RiserError): void {
-    if (!this.#waiting.cancel(task, error)) this.#phase?.abort(task, error);
+    if (!this.#waiting.cancel(task, error) && this.#phase !== null) task.connection?.abort(task, error);
   }
 
   unitAttention(task: ClientTask, sense: ParsedSense): void {
@@ -306,6 +317,7 @@ export class Session implements TaskPath {
     this.#end ??= error;
     this.#closing.abort(error);
     this.#connection?.drop(null);
+    for (const { connection } of this.#others) connection.drop(null);
     this.#waiting.failAll(error);
     for (const watcher of this.watchers) watcher.ended?.(error);
   }
@@ -317,8 +329,32 @@ export class Session implements TaskPath {
     const found = await this.#logins.logIn(signal);
     // It may have been lost, or the session closed, while it was looked at.
     if (found.phase.isOver) throw lostAgain();
-    if (this.#end !== null) found.connection.drop(null);
-    else this.#isUp(found);
+    const others = await this.#joinOthers(found, signal);
+    const all = [found, ...others];
+    if (this.#end === null && !all.some(({ phase }) => phase.isOver)) {
+      this.#others = others;
+      this.#isUp(found);
+      return;
+    }
+    for (const { connection } of all) connection.drop(null);
+    if (this.#end === null) throw lostAgain();
+  }
+
+  /** As many further connections as wanted and agreed on; with those that come about the session begins. */
+  async #joinOthers(leading: LoggedIn, signal: AbortSignal | null): Promise<LoggedIn[]> {
+    const { connections = 1 } = this.#options;
+    const count = Math.min(connections, leading.login.parameters.maxConnections);
+    if (count < connections && this.#options.targetName !== null)
+      this.#log.info(`the target agrees on ${count} of ${connections} connections`);
+    const others: LoggedIn[] = [];
+    if (leading.phase.datamover.kind !== 'tcp') return others;
+    try {
+      for (let cid = 1; cid < count; cid++) others.push(await this.#logins.join(leading, cid, signal));
+    } catch (error) {
+      if (signal?.aborted !== true)
+        this.#log.warn(`the session has ${others.length + 1} connections: ${(error as Error).message}`);
+    }
+    return others;
   }
 
   async #recheck(path: TaskPath): Promise<void> {
@@ -346,9 +382,14 @@ export class Session implements TaskPath {
   }
 
   #isDown(connection: InitiatorConnection, cause: Error | null): void {
-    if (this.#connection !== connection) return;
+    if (this.#connection !== connection && !this.#others.some((other) => other.connection === connection))
+      return;
+    // The session is recovered from as a whole (RFC 7143 7.1.4.4).
+    const rest = [this.#connection, ...this.#others.map((other) => other.connection)];
     this.#connection = null;
     this.#phase = null;
+    this.#others = [];
+    for (const each of rest) if (each !== connection) each?.drop(null);
     this.#leaveAt = null;
     if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
     this.#wentDown();
@@ -393,7 +434,7 @@ export class Session implements TaskPath {
   #leave(connection: InitiatorConnection, now: number): void {
     const phase = connection.fullFeature;
     if (this.#leaveAt === null || this.#leaveAt === LEAVING || phase === null) return;
-    if (phase.hasTasks && now < this.#leaveAt) return;
+    if ((phase.hasTasks || this.#others.some((other) => other.phase.hasTasks)) && now < this.#leaveAt) return;
     this.#leaveAt = LEAVING;
     phase.control.logout(() => {
       connection.drop(null);

@@ -43,6 +43,7 @@ export type {
   LoginIdentity,
   LoginPolicy,
   LoginRefusal,
+  RecoveryOffer,
   SessionType,
   TargetIdentity,
 } from './login/policy.js';
@@ -78,6 +79,7 @@ export {
 export { type AsyncNotice, InitiatorFullFeature, type InitiatorHost } from './initiator/full-feature.js';
 export { InitiatorTask, SENSE_LIMIT } from './initiator/task.js';
 export { Command } from './target/command.js';
+export type { CommandTable } from './target/command-table.js';
 export { type ConnectionHost, type ConnectionLimits, TargetConnection } from './target/connection.js';
 export { type EndReason, FullFeature, type FullFeatureHost } from './target/full-feature.js';
 export type { TaskManagementCall } from './target/task-management.js';

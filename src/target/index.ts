@@ -14,6 +14,7 @@
 export { Secret } from '../util/secret.js';
 export type { AccessRule } from './access.js';
 export type { Authentication, Credentials } from './authentication.js';
+export type { RecoveryOffer } from '../iscsi/index.js';
 export type { FailedLoginLimits } from './failed-logins.js';
 export type { Address } from './portal.js';
 export { ReservationFile } from './reservation-file.js';

@@ -47,6 +47,8 @@ export class SessionRegistry implements PortalHost {
   readonly #sessions = new Map<TargetConnection, Session>();
   /** Connections that have not logged in yet, the oldest first. */
   readonly #pending = new Set<TargetConnection>();
+  /** Sessions that have lost their last connection, and when they end, on the clock of `tick`; null until the next tick. */
+  readonly #retained = new Map<Session, number | null>();
   readonly #usedHandles = new Set<number>();
   #lastHandle = 0;
   /** Called when the last session has gone. */
@@ -57,10 +59,20 @@ export class SessionRegistry implements PortalHost {
   }
 
   sessions(): SessionInfo[] {
-    return [...this.#sessions.values()].map((session) => session.info);
+    return [...this.#all].map((session) => session.info);
+  }
+
+  /** Each once, however many connections it has. */
+  get #all(): Set<Session> {
+    return new Set([...this.#sessions.values(), ...this.#retained.keys()]);
   }
 
   tick(now: number): void {
+    for (const [session, end] of this.#retained) {
+      const { defaultTime2Wait, defaultTime2Retain } = session.parameters;
+      if (end === null) this.#retained.set(session, now + (defaultTime2Wait + defaultTime2Retain) * 1000);
+      else if (now >= end) this.#endRetained(session, 'no connection has followed the last one');
+    }
     for (const connection of this.#pending) connection.tick(now);
     for (const connection of this.#sessions.keys()) connection.tick(now);
   }
@@ -88,27 +100,50 @@ export class SessionRegistry implements PortalHost {
       return;
     }
     this.#sessions.delete(connection);
-    this.#usedHandles.delete(session.info.tsih);
-    session.close();
-    const { info } = session;
-    if (info.type === 'Normal') this.events?.sessionClosed(info, endReason(connection, session, error));
+    if (!session.left(connection)) {
+      if (error !== null) log.warn(`${connection.remote}: a connection of several is lost: ${error.message}`);
+      return;
+    }
+    const isLost = session.endReason === null && connection.fullFeature?.hasLoggedOut === false;
+    const { info, parameters } = session;
+    if (isLost && info.type === 'Normal' && parameters.defaultTime2Retain > 0) {
+      // Its tasks end with the connection; the session may be continued (RFC 7143 6.3.6).
+      this.#retained.set(session, null);
+      log.info(`${connection.remote}: the last connection is lost, the session is kept for a while`);
+    } else this.#end(session, endReason(connection, session, error));
     if (this.#sessions.size === 0) this.#emptied?.();
+  }
+
+  #end(session: Session, reason: string): void {
+    const { info } = session;
+    this.#usedHandles.delete(info.tsih);
+    session.close();
+    if (info.type === 'Normal') this.events?.sessionClosed(info, reason);
+  }
+
+  /** End a session that has no connection any more; what has one ends with that. */
+  #endRetained(session: Session, reason: string): void {
+    if (this.#retained.delete(session)) this.#end(session, reason);
   }
 
   /** End sessions with an Async Message. */
   endSessions(matches: (session: Session) => boolean): void {
-    for (const session of [...this.#sessions.values()]) {
+    for (const session of this.#all) {
       if (!matches(session)) continue;
       session.endReason = 'stopped';
-      const { fullFeature } = session.connection;
-      fullFeature?.announceEnd();
-      fullFeature?.datamover.connectionTerminate();
+      this.#endRetained(session, 'stopped' satisfies EndReason);
+      for (const { fullFeature } of [...session.connections]) {
+        fullFeature?.announceEnd();
+        fullFeature?.datamover.connectionTerminate();
+      }
     }
   }
 
   /** End everything: sessions politely, but within `graceMs`. */
   async close(graceMs: number): Promise<void> {
     for (const connection of [...this.#pending]) connection.drop(null);
+    for (const session of [...this.#retained.keys()])
+      this.#endRetained(session, 'stopped' satisfies EndReason);
     if (this.#sessions.size === 0) return;
     const emptied = new Promise<void>((resolve) => {
       this.#emptied = resolve;
@@ -123,12 +158,18 @@ export class SessionRegistry implements PortalHost {
 
   // ---- for ConnectedPortal ----
 
-  get isFull(): boolean {
-    return this.#sessions.size >= this.#options.limits.sessions;
+  /** Whether there is no room for one more session. */
+  makesNoRoom(): boolean {
+    if (this.#all.size < this.#options.limits.sessions) return false;
+    // Who is there comes before who may come back.
+    const [oldest] = this.#retained.keys();
+    if (oldest === undefined) return true;
+    this.#endRetained(oldest, 'the room was needed');
+    return false;
   }
 
   find(nexusKey: string, tsih: number): Session | null {
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#all) {
       if (session.nexusKey === nexusKey && session.info.tsih === tsih) return session;
     }
     return null;
@@ -146,12 +187,21 @@ export class SessionRegistry implements PortalHost {
     this.#usedHandles.delete(handle);
   }
 
+  /** One more connection of an open session. */
+  join(connection: TargetConnection, session: Session): void {
+    this.#pending.delete(connection);
+    this.#retained.delete(session);
+    this.#sessions.set(connection, session);
+    session.join(connection);
+  }
+
   open(connection: TargetConnection, session: Session): void {
     // Session reinstatement (RFC 7143 6.3.5): the new session ends the old one before it begins.
-    for (const old of [...this.#sessions.values()]) {
+    for (const old of this.#all) {
       if (old.nexusKey !== session.nexusKey) continue;
       old.endReason = 'reinstated';
-      old.connection.drop(null);
+      this.#endRetained(old, 'reinstated' satisfies EndReason);
+      for (const each of [...old.connections]) each.drop(null);
     }
     this.#pending.delete(connection);
     this.#sessions.set(connection, session);
@@ -199,7 +249,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
         refusal: LoginStatus.SERVICE_UNAVAILABLE,
         reason: `the target port group of ${name} is offline`,
       };
-    return { name: target.name, portalGroupTag, alias: target.alias };
+    const { alias, recovery } = target;
+    return { name: target.name, portalGroupTag, alias, recovery };
   }
 
   admit(): LoginRefusal | null {
@@ -208,14 +259,24 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
 
   findSession(identity: LoginIdentity): ExistingSession | null {
     const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
-    return session === null ? null : { maxConnections: 1, connectionIds: [session.connectionId] };
+    if (session === null) return null;
+    const { parameters, connectionIds, sharedCommands } = session;
+    return {
+      maxConnections: parameters.maxConnections,
+      connectionIds,
+      parameters,
+      expCmdSN: sharedCommands!.expCmdSN,
+      maxCmdSN: sharedCommands!.maxCmdSN,
+    };
   }
 
-  openSession({ target }: LoginIdentity): { readonly tsih: number } | LoginRefusal {
+  openSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal {
+    if (identity.tsih !== 0) return this.#joinSession(identity, user);
+    const { target } = identity;
     if (target !== null && this.authenticator.target === null) {
       return { refusal: LoginStatus.TARGET_REMOVED, reason: `${target.name} was removed during the login` };
     }
-    if (this.#registry.isFull) {
+    if (this.#registry.makesNoRoom()) {
       return {
         refusal: LoginStatus.OUT_OF_RESOURCES,
         reason: `${this.#options.limits.sessions} sessions are open`,
@@ -225,7 +286,25 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     return { tsih: this.#handle };
   }
 
+  /** The session may have ended during the login, and belongs to who has opened it. */
+  #joinSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal {
+    const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
+    if (session === null)
+      return {
+        refusal: LoginStatus.SESSION_DOES_NOT_EXIST,
+        reason: 'the session has ended during the login',
+      };
+    if (session.info.user !== user)
+      return { refusal: LoginStatus.AUTHORIZATION_FAILURE, reason: 'the session is of another user' };
+    return { tsih: identity.tsih };
+  }
+
   sessionOpened(connection: TargetConnection, login: LoginResult): Session {
+    if (login.identity.tsih !== 0) {
+      this.#session = this.#registry.find(nexusKeyOf(login.identity), login.tsih)!;
+      this.#registry.join(connection, this.#session);
+      return this.#session;
+    }
     const session = new Session({
       connection,
       login,

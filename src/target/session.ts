@@ -1,12 +1,14 @@
 /** A session of one initiator with one target, or a discovery session (RFC 7143 4.4.3). */
 
 import {
+  type CommandTable,
   type EndReason,
   type FullFeature,
   type FullFeatureHost,
   initiatorPortName,
   type LoginIdentity,
   type LoginResult,
+  type OperationalParameters,
   type TargetConnection,
   type TargetDirectory,
   type TaskManagementCall,
@@ -63,7 +65,11 @@ export interface SessionOptions {
 }
 
 export class Session implements FullFeatureHost {
-  readonly connection: TargetConnection;
+  /** All that it has, the oldest first. */
+  readonly connections = new Set<TargetConnection>();
+  sharedCommands: CommandTable | null = null;
+  /** What its leading login has agreed on. */
+  readonly parameters: OperationalParameters;
   readonly info: SessionInfo;
   readonly target: Target | null;
   readonly directory: TargetDirectory;
@@ -71,8 +77,6 @@ export class Session implements FullFeatureHost {
   readonly log: Logger;
   /** See {@link nexusKeyOf}. */
   readonly nexusKey: string;
-  /** CID of the one connection. */
-  readonly connectionId: number;
   /** Set by the side that ends the session, before the connection goes. */
   endReason: EndReason | null = null;
   readonly #nexus: Nexus;
@@ -81,7 +85,8 @@ export class Session implements FullFeatureHost {
   constructor(options: SessionOptions) {
     const { login, target, view } = options;
     const { identity, parameters } = login;
-    this.connection = options.connection;
+    this.connections.add(options.connection);
+    this.parameters = parameters;
     this.target = target;
     this.directory = options.directory;
     this.buffers = options.buffers;
@@ -110,7 +115,6 @@ export class Session implements FullFeatureHost {
       ...(view !== null && { view }),
       elsewhere: options.elsewhere,
     };
-    this.connectionId = identity.cid;
     this.#endSessionsOf = options.endSessionsOf;
   }
 
@@ -122,6 +126,44 @@ export class Session implements FullFeatureHost {
   /** From now on the target's logical units know the nexus. */
   open(): void {
     this.target?.inventory.addNexus(this.#nexus);
+  }
+
+  /** CIDs of its connections. */
+  get connectionIds(): number[] {
+    return [...this.connections].map(({ login }) => login!.identity.cid);
+  }
+
+  /** A further connection; one that has the same CID ends (RFC 7143 6.3.4). */
+  join(connection: TargetConnection): void {
+    const { cid } = connection.login!.identity;
+    const old = [...this.connections].filter(({ login }) => login!.identity.cid === cid);
+    this.connections.add(connection);
+    for (const each of old) each.drop(null);
+  }
+
+  /** A connection is gone; true if it was the last. The others hear of it unless it was logged out. */
+  left(connection: TargetConnection): boolean {
+    this.connections.delete(connection);
+    const { identity } = connection.login!;
+    const isAnnounced = connection.fullFeature?.hasLoggedOut !== true && this.endReason === null;
+    if (isAnnounced && !this.connectionIds.includes(identity.cid)) {
+      const [other] = this.connections;
+      other?.fullFeature?.announceLoss(identity.cid);
+    }
+    return this.connections.size === 0;
+  }
+
+  endConnection(phase: FullFeature, connectionId: number | null): boolean {
+    let isKnown = false;
+    for (const connection of [...this.connections]) {
+      const { fullFeature, login } = connection;
+      if (fullFeature === phase || fullFeature === null) continue;
+      if (connectionId !== null && login!.identity.cid !== connectionId) continue;
+      isKnown = true;
+      fullFeature.hasLoggedOut = true;
+      connection.drop(null);
+    }
+    return isKnown;
   }
 
   createCommand(phase: FullFeature): TargetCommand {
@@ -144,7 +186,7 @@ export class Session implements FullFeatureHost {
   /** Its connections are dropped at once, whatever its tasks still wait for (RFC 7144 6.3); an answer that there is leaves first. */
   #endByReset(): void {
     this.endReason = 'reset';
-    this.connection.fullFeature?.datamover.connectionTerminate();
+    for (const { fullFeature } of [...this.connections]) fullFeature?.datamover.connectionTerminate();
   }
 
   get #view(): LogicalUnitView {

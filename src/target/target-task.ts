@@ -8,6 +8,7 @@ import { AhsType, CommandAttribute } from '../iscsi/wire/opcodes.js';
 import { Command, type FullFeature } from '../iscsi/index.js';
 import type { ControlPdu, DataError } from '../datamover/index.js';
 import {
+  abortTask,
   decodeLun,
   type LogicalUnitView,
   MAX_CDB_LENGTH,
@@ -91,12 +92,19 @@ export class TargetCommand extends Command {
     // aborted task has written must not come behind what others write then.
     const { parameters, datamover } = this.phase;
     task.mayLend =
-      !parameters.dataDigest && (this.writeLength === 0 ? datamover.takesLoans : datamover.abandonsAtOnce);
+      !parameters.dataDigest &&
+      parameters.errorRecoveryLevel === 0 &&
+      (this.writeLength === 0 ? datamover.takesLoans : datamover.abandonsAtOnce);
     const cdb = task.cdb;
     for (let i = 0; i < CDB_LENGTH; i++) cdb[i] = pdu.header[CDB_OFFSET + i]!;
     task.cdbLength = CDB_LENGTH;
     if (pdu.ahsLength > 0) this.#extendCdb(pdu);
     this.#view.route(decodeLun(pdu.header, Bhs.lunHigh.offset)).submit(task);
+  }
+
+  abort(): void {
+    const unit = this.task.logicalUnit;
+    if (unit !== null) abortTask(unit, this.task, ignore);
   }
 
   protected refuse(error: DataError): void {
@@ -133,6 +141,8 @@ export class TargetCommand extends Command {
     }
   }
 }
+
+const ignore = (): void => undefined;
 
 function attributeOf(attribute: number): TaskAttribute {
   if (attribute === CommandAttribute.ORDERED) return TaskAttribute.ORDERED;

@@ -18,6 +18,7 @@ import {
   TargetPortGroups,
   type SanitizeStore,
 } from '../scsi/index.js';
+import type { RecoveryOffer } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { AccessList, type AccessRule } from './access.js';
@@ -58,6 +59,8 @@ export interface TargetOptions extends TargetSecurity {
   alias?: string;
   /** Absent: all portals give the same access. */
   alua?: AluaOptions;
+  /** What initiators that ask for it may agree on; nothing but new sessions by default. */
+  recovery?: Partial<RecoveryOffer>;
 }
 
 export interface LunOptions {
@@ -103,6 +106,7 @@ export class Target {
   readonly alias: string | null;
   readonly inventory: LogicalUnitInventory;
   readonly portGroups: TargetPortGroups;
+  readonly recovery: Partial<RecoveryOffer>;
   readonly #log: Logger;
   /** Ends the sessions that came by portals of these tags. */
   readonly #endSessions: (portals: readonly number[]) => void;
@@ -120,6 +124,7 @@ export class Target {
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
     this.#copyManager = copyManager;
+    this.recovery = options.recovery ?? {};
     this.#log = log;
     this.#endSessions = endSessions;
     this.#security = compile(options);

@@ -75,6 +75,7 @@ export const PARAMETERS: ConnectionParameters = {
   maxRecvDataSegmentLength: 16384,
   maxBurstLength: 20000,
   maxOutstandingR2T: 2,
+  errorRecoveryLevel: 0,
   helloRequired: false,
   taggedBufferForSolicitedDataOnly: true,
   maxReceivePDUs: 64,

@@ -76,8 +76,15 @@ export class InitiatorTaskMap extends Map<number, InitiatorTransfer> implements 
   expectedStatSN(): number {
     return 33;
   }
+  /** StatSNs of responses that were dropped. */
+  readonly deferred: number[] = [];
+
   commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void {
     this.numbers = [expCmdSN, maxCmdSN];
+  }
+
+  statusDeferred(statSN: number): void {
+    this.deferred.push(statSN);
   }
 }
 

@@ -103,6 +103,7 @@ export class BridgedLogin {
       maxRecvDataSegmentLength: CLIENT_DATA_SEGMENT,
       maxBurstLength: Number(this.#answered.get('MaxBurstLength') ?? maxBurstLength),
       maxOutstandingR2T: Number(this.#answered.get('MaxOutstandingR2T') ?? maxOutstandingR2T),
+      errorRecoveryLevel: 0,
       helloRequired: false,
       taggedBufferForSolicitedDataOnly: false,
       maxReceivePDUs: 0,

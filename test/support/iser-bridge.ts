@@ -434,4 +434,8 @@ class Link implements Numbering, InitiatorTasks {
   commandNumbersNotify(): void {
     // Every number comes in a PDU that is passed on.
   }
+
+  statusDeferred(): void {
+    // Over RDMA nothing is missing.
+  }
 }

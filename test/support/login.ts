@@ -28,6 +28,8 @@ export interface LoginOptions {
   keys?: Keys;
   /** Skip the security stage and start with the operational one. */
   withoutSecurity?: boolean;
+  /** Adds a connection to this session; `isid` is then its, too. */
+  joins?: { tsih: number; cid: number };
   /** How it authenticates; AuthMethod=None unless given. */
   authentication?: AuthenticationExchange;
 }
@@ -47,6 +49,13 @@ export const DEFAULT_KEYS: Keys = {
   DefaultTime2Wait: '2',
   DefaultTime2Retain: '0',
   ErrorRecoveryLevel: '0',
+};
+
+/** What each connection of a session settles for itself. */
+const CONNECTION_KEYS: Keys = {
+  HeaderDigest: 'None',
+  DataDigest: 'None',
+  MaxRecvDataSegmentLength: '262144',
 };
 
 /** The target answered a login with a status other than success. */
@@ -139,7 +148,10 @@ export async function performLogin(
   const names: Keys = { InitiatorName: options.initiatorName ?? 'iqn.2026-01.example.test:initiator' };
   if (options.targetName === undefined) names['SessionType'] = 'Discovery';
   else Object.assign(names, { SessionType: 'Normal', TargetName: options.targetName });
-  const operational = { ...DEFAULT_KEYS, ...options.keys };
+  const { joins } = options;
+  // Of a further connection the session's keys are none of its business (RFC 7143 13: LO).
+  if (joins !== undefined) delete names['SessionType'];
+  const operational = { ...(joins === undefined ? DEFAULT_KEYS : CONNECTION_KEYS), ...options.keys };
 
   let response: Pdu | null = null;
   let expStatSN = 0;
@@ -156,7 +168,7 @@ export async function performLogin(
     let offered = keys;
     // The target may need several turns in one stage (RFC 7143 6.3): it answers without T until it is content.
     for (;;) {
-      socket.send(loginHeader({ isid, currentStage, nextStage, expStatSN }), encodeKeys(offered));
+      socket.send(loginHeader({ isid, currentStage, nextStage, expStatSN, ...joins }), encodeKeys(offered));
       response = await acceptedAnswer();
       if ((LoginResponse.flags.get(response.header) & LoginFlag.TRANSIT) !== 0) return;
       offered = {};

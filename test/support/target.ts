@@ -1,6 +1,7 @@
 /** A Riser target inside of the test process, on a port of its own. */
 
 import type { BlockDevice } from '../../src/block/index.js';
+import type { RecoveryOffer } from '../../src/iscsi/index.js';
 import { type TargetLimits, TargetServer } from '../../src/target/index.js';
 import type { RdmaProvider } from '../../src/rdma/index.js';
 import { silentLogger, type Logger } from '../../src/util/logger.js';
@@ -25,6 +26,8 @@ export interface TestTargetOptions {
   limits?: Partial<TargetLimits>;
   /** With `iser`, initiators over TCP reach the target by a bridge, as sessions over iSER. */
   transport?: Transport;
+  /** What sessions may agree on. */
+  recovery?: Partial<RecoveryOffer>;
   /** Besides software iWARP. */
   adapters?: readonly RdmaProvider[];
 }
@@ -58,9 +61,9 @@ export class TestTarget {
 
   /** Serve `luns` as LUN 0, 1, ... of the target {@link TARGET_NAME}; the devices are closed with it. */
   static async start(luns: readonly TestLun[], options: TestTargetOptions = {}): Promise<TestTarget> {
-    const { log = silentLogger, limits = {}, transport = 'tcp', adapters = [] } = options;
+    const { log = silentLogger, limits = {}, transport = 'tcp', adapters = [], recovery = {} } = options;
     const server = new TargetServer({ log, limits, adapters });
-    const target = server.addTarget({ name: TARGET_NAME });
+    const target = server.addTarget({ name: TARGET_NAME, recovery });
     luns.forEach(
       (
         {

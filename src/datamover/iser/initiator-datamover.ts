@@ -173,6 +173,10 @@ export class InitiatorIserDatamover extends IserDatamover implements InitiatorDa
     if (--transfer.queuedParts === 0) this.#events.buffersReleased(transfer);
   }
 
+  requestMissingData(): void {
+    // Over RDMA nothing gets lost but the connection, and there is no SNACK (RFC 7145 7.3.11).
+  }
+
   deallocateTaskResources(transfer: InitiatorTransfer): void {
     if (transfer.grant !== null) this.#grants.close(transfer.grant as Grant, 0);
   }

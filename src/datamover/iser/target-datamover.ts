@@ -76,6 +76,8 @@ export class TargetIserDatamover extends IserDatamover implements TargetDatamove
     return this.commandRoom;
   }
 
+  readonly retransmission = null;
+
   get takesLoans(): boolean {
     return this.#memory.hasRoom;
   }

@@ -3,12 +3,21 @@
  *
  * Riser's initiator negotiates DataPDUInOrder and DataSequenceInOrder, so whatever is out of order is a
  * violation. Each costs the connection: a target that has lost count of one task cannot be trusted with others,
- * and the session recovers by a new connection (RFC 7143 7.1, ErrorRecoveryLevel 0).
+ * and the session recovers by a new connection (RFC 7143 7.1, ErrorRecoveryLevel 0). From level 1 on a SNACK asks for
+ * what is missing, and all that follows it: what comes meanwhile of that task is dropped.
  */
 
 import { Bhs, DataIn, R2T, ScsiResponse } from '../../iscsi/wire/headers.js';
-import { DATA_IN_STATUS, Opcode, OPCODE_MASK, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import {
+  DATA_IN_ACKNOWLEDGE,
+  DATA_IN_STATUS,
+  Opcode,
+  OPCODE_MASK,
+  RESERVED_TAG,
+  SnackType,
+} from '../../iscsi/wire/opcodes.js';
 import type { Memory } from '../../util/memory.js';
+import { serialLess } from '../../util/serial.js';
 import type {
   ConnectionParameters,
   ControlPdu,
@@ -67,6 +76,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
   protected override accept(pdu: ControlPdu): DataInPlacement | null {
     const header = pdu.header;
     const transfer = this.#tasks!.findTask(Bhs.initiatorTaskTag.get(header));
+    if (this.parameters.errorRecoveryLevel > 0 && this.#isRepetition(pdu, transfer)) return null;
     if (transfer === null) {
       this.violation('DATA_IN_UNASKED', 'Data-In for a task that does not exist');
     } else if (!transfer.isRead) {
@@ -95,12 +105,43 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     return null;
   }
 
+  /**
+   * Whether `pdu` is dropped for recovery's sake (RFC 7143 7.8, 7.9): it has come before, or something before it, or in it, is
+   * missing. That is asked for once; when it comes damaged again, once more.
+   */
+  #isRepetition(pdu: ControlPdu, transfer: InitiatorTransfer | null): boolean {
+    // What was asked for twice may come when its task is over.
+    if (transfer === null) return true;
+    const header = pdu.header;
+    const dataSN = DataIn.dataSN.get(header);
+    if (!transfer.isRead || serialLess(dataSN, transfer.dataSN)) return transfer.isRead;
+    const isNext = dataSN === transfer.dataSN;
+    if (isNext && !pdu.dataDigestFailed) {
+      transfer.isMissingData = false;
+      return false;
+    }
+    if (isNext || !transfer.isMissingData) this.requestMissingData(transfer);
+    if ((header[1]! & DATA_IN_STATUS) !== 0) this.#tasks!.statusDeferred(DataIn.statSN.get(header));
+    return true;
+  }
+
+  requestMissingData(transfer: InitiatorTransfer): void {
+    transfer.isMissingData = true;
+    this.#snack(SnackType.DATA_OR_R2T, transfer, RESERVED_TAG);
+  }
+
+  #snack(type: SnackType, transfer: InitiatorTransfer, transferTag: number): void {
+    this.writer.sendSnack(type, transfer, transferTag, this.#tasks!.expectedStatSN(), transfer.dataSN, 0);
+  }
+
   protected override dataArrived(placement: DataInPlacement, pdu: ControlPdu, length: number): void {
     const transfer = placement.transfer!;
     const header = pdu.header;
     placement.transfer = null;
     transfer.dataSN++;
     transfer.transferred += length;
+    if ((header[1]! & DATA_IN_ACKNOWLEDGE) !== 0 && this.parameters.errorRecoveryLevel > 0)
+      this.#snack(SnackType.DATA_ACK, transfer, DataIn.targetTransferTag.get(header));
     if ((header[1]! & DATA_IN_STATUS) !== 0) {
       // The status is the layer above's, the data is where it belongs.
       pdu.dataLength = 0;
@@ -123,6 +164,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     const offset = R2T.bufferOffset.get(header);
     const length = R2T.desiredDataTransferLength.get(header);
     const tag = R2T.targetTransferTag.get(header);
+    if (this.parameters.errorRecoveryLevel > 0 && this.#isRecoveryR2T(header, transfer)) return;
     if (!transfer?.isWrite) {
       this.violation('R2T_UNASKED', 'an R2T for a task that writes nothing');
     } else if (R2T.r2tSN.get(header) !== transfer.dataSN) {
@@ -149,6 +191,33 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     }
   }
 
+  /**
+   * Whether this R2T is handled as recovery's: it has come before, or one before it is missing, or it asks again, maybe among other
+   * things, for what was sent and got lost (RFC 7143 11.8).
+   */
+  #isRecoveryR2T(header: Buffer, transfer: InitiatorTransfer | null): boolean {
+    if (transfer === null) return true;
+    const tasks = this.#tasks!;
+    const number = R2T.r2tSN.get(header);
+    if (!transfer.isWrite || serialLess(number, transfer.dataSN)) return transfer.isWrite;
+    if (number !== transfer.dataSN) {
+      if (!transfer.isMissingData) this.requestMissingData(transfer);
+      return true;
+    }
+    transfer.isMissingData = false;
+    const offset = R2T.bufferOffset.get(header);
+    const length = R2T.desiredDataTransferLength.get(header);
+    const tag = R2T.targetTransferTag.get(header);
+    const isAllowed = length > 0 && length <= this.parameters.maxBurstLength && tag !== RESERVED_TAG;
+    const isAgain = offset < transfer.transferred && offset + length <= transfer.buffer.length;
+    if (!isAllowed || !isAgain) return false;
+    transfer.dataSN++;
+    transfer.transferred = Math.max(transfer.transferred, offset + length);
+    this.writer.sendDataOut(transfer, offset, length, tag, tasks.expectedStatSN());
+    tasks.commandNumbersNotify(ScsiResponse.expCmdSN.get(header), ScsiResponse.maxCmdSN.get(header));
+    return true;
+  }
+
   // ---- output ----
 
   sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {
@@ -156,6 +225,7 @@ export class InitiatorTcpDatamover extends TcpDatamover<DataInPlacement> impleme
     const { immediateLength, unsolicitedLength } = transfer;
     transfer.dataSN = 0;
     transfer.transferred = transfer.isWrite ? unsolicitedLength : 0;
+    transfer.isMissingData = false;
     this.writer.sendCommand(header, ahs, transfer);
     if (unsolicitedLength > immediateLength) {
       this.writer.sendDataOut(

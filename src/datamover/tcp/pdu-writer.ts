@@ -4,8 +4,22 @@
  * made here.
  */
 
-import { Bhs, BHS_LENGTH, DataIn, DIGEST_LENGTH, putLengths } from '../../iscsi/wire/headers.js';
-import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import {
+  Bhs,
+  BHS_LENGTH,
+  DataIn,
+  DIGEST_LENGTH,
+  putLengths,
+  SnackRequest,
+} from '../../iscsi/wire/headers.js';
+import {
+  DATA_IN_ACKNOWLEDGE,
+  DATA_IN_STATUS,
+  FINAL,
+  Opcode,
+  RESERVED_TAG,
+  SnackType,
+} from '../../iscsi/wire/opcodes.js';
 import { putU32 } from '../../util/fields.js';
 import { copyBytes, copyMemory, type Memory } from '../../util/memory.js';
 import type {
@@ -61,43 +75,88 @@ export class PduWriter {
   ): void {
     const parameters = this.parameters;
     const numbering = this.numbering;
-    const queue = this.#queue;
     let offset = 0;
     let burstLeft = parameters.maxBurstLength;
     do {
       const part = Math.min(length - offset, parameters.maxSendDataSegmentLength, burstLeft);
       const isLast = offset + part === length;
       burstLeft -= part;
-      const padding = -part & 3;
-      const headerDigest = parameters.headerDigest ? DIGEST_LENGTH : 0;
-      queue.reserve(BHS_LENGTH + headerDigest);
-      const bytes = queue.region.bytes;
-      const at = queue.offset;
       // A burst ends with the F bit (RFC 7143 11.7.1).
       const flags = (isLast ? DATA_IN_STATUS | residualFlags : 0) | (isLast || burstLeft === 0 ? FINAL : 0);
-      putU32(bytes, at, (Opcode.DATA_IN << 24) | (flags << 16) | (isLast ? status : 0));
-      putU32(bytes, at + 4, part);
-      putU32(bytes, at + 8, 0);
-      putU32(bytes, at + 12, 0);
-      putU32(bytes, at + 16, transfer.initiatorTaskTag);
-      putU32(bytes, at + 20, RESERVED_TAG);
-      putU32(bytes, at + DataIn.statSN.offset, isLast ? numbering.takeStatSN() : 0);
-      putU32(bytes, at + DataIn.expCmdSN.offset, numbering.expectedCmdSN());
-      putU32(bytes, at + DataIn.maxCmdSN.offset, numbering.maxCmdSN());
-      putU32(bytes, at + DataIn.dataSN.offset, transfer.dataSN++);
-      putU32(bytes, at + DataIn.bufferOffset.offset, offset);
-      putU32(bytes, at + DataIn.residualCount.offset, isLast ? residual : 0);
-      if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
-      const hasTail = padding > 0 || parameters.dataDigest;
-      queue.pushList(transfer.buffer, offset, part, isLast ? transfer : null);
-      if (hasTail) this.#pushTail(transfer, offset, part, padding);
+      const dataSN = transfer.dataSN++;
+      if (isLast)
+        this.sendDataIn(
+          transfer,
+          offset,
+          part,
+          flags,
+          dataSN,
+          transfer,
+          status,
+          numbering.takeStatSN(),
+          residual,
+        );
+      else this.sendDataIn(transfer, offset, part, flags, dataSN, null, 0, 0, 0);
       offset += part;
       if (burstLeft === 0) burstLeft = parameters.maxBurstLength;
     } while (offset < length);
   }
 
-  /** Ask for `length` bytes under the tag of `r2t` (RFC 7143 11.8). */
-  sendR2T(r2t: R2T, transfer: TargetTransfer, length: number): void {
+  /**
+   * One Data-In with `length` bytes of the transfer's buffer from `offset` on. With recovery within a command the end of a burst
+   * that is not the last asks for an acknowledgement (RFC 7143 11.7.2), by the task's own tag.
+   *
+   * @param owner who is told when the data has left
+   */
+  sendDataIn(
+    transfer: TargetTransfer,
+    offset: number,
+    length: number,
+    flags: number,
+    dataSN: number,
+    owner: TargetTransfer | null,
+    status: number,
+    statSN: number,
+    residual: number,
+  ): void {
+    const { errorRecoveryLevel, dataDigest, headerDigest } = this.parameters;
+    const numbering = this.numbering;
+    const queue = this.#queue;
+    const digestLength = headerDigest ? DIGEST_LENGTH : 0;
+    const padding = -length & 3;
+    const isAsking = flags === FINAL && errorRecoveryLevel > 0;
+    queue.reserve(BHS_LENGTH + digestLength);
+    const bytes = queue.region.bytes;
+    const at = queue.offset;
+    putU32(
+      bytes,
+      at,
+      (Opcode.DATA_IN << 24) | ((isAsking ? flags | DATA_IN_ACKNOWLEDGE : flags) << 16) | status,
+    );
+    putU32(bytes, at + 4, length);
+    putU32(bytes, at + 8, isAsking ? transfer.lunHigh : 0);
+    putU32(bytes, at + 12, isAsking ? transfer.lunLow : 0);
+    putU32(bytes, at + 16, transfer.initiatorTaskTag);
+    putU32(bytes, at + 20, isAsking ? transfer.initiatorTaskTag : RESERVED_TAG);
+    putU32(bytes, at + DataIn.statSN.offset, statSN);
+    putU32(bytes, at + DataIn.expCmdSN.offset, numbering.expectedCmdSN());
+    putU32(bytes, at + DataIn.maxCmdSN.offset, numbering.maxCmdSN());
+    putU32(bytes, at + DataIn.dataSN.offset, dataSN);
+    putU32(bytes, at + DataIn.bufferOffset.offset, offset);
+    putU32(bytes, at + DataIn.residualCount.offset, residual);
+    if (digestLength > 0) appendDigest(bytes, at, BHS_LENGTH);
+    queue.pushList(transfer.buffer, offset, length, owner);
+    if (padding > 0 || dataDigest) this.#pushTail(transfer, offset, length, padding);
+  }
+
+  /** Ask for what `r2t`, which is new, stands for (RFC 7143 11.8). */
+  sendR2T(r2t: R2T, transfer: TargetTransfer): void {
+    transfer.dataSN++;
+    this.resendR2T(r2t, transfer);
+  }
+
+  /** Ask for it again by the same R2T. */
+  resendR2T(r2t: R2T, transfer: TargetTransfer): void {
     const numbering = this.numbering;
     const queue = this.#queue;
     const headerDigest = this.parameters.headerDigest ? DIGEST_LENGTH : 0;
@@ -113,13 +172,40 @@ export class PduWriter {
     putU32(bytes, at + 24, numbering.peekStatSN());
     putU32(bytes, at + 28, numbering.expectedCmdSN());
     putU32(bytes, at + 32, numbering.maxCmdSN());
-    putU32(bytes, at + 36, transfer.dataSN++);
-    putU32(bytes, at + 40, r2t.nextOffset);
-    putU32(bytes, at + 44, length);
+    putU32(bytes, at + 36, r2t.number);
+    putU32(bytes, at + 40, r2t.offset);
+    putU32(bytes, at + 44, r2t.end - r2t.offset);
     if (headerDigest > 0) appendDigest(bytes, at, BHS_LENGTH);
   }
 
   // ---- the initiator's ----
+
+  /**
+   * A SNACK of `type` for the run of `length` PDUs from `begin` on; 0: of all (RFC 7143 11.16).
+   *
+   * @param transferTag the tag that a DataACK answers
+   */
+  sendSnack(
+    type: SnackType,
+    transfer: InitiatorTransfer,
+    transferTag: number,
+    expStatSN: number,
+    begin: number,
+    length: number,
+  ): void {
+    const header = Buffer.alloc(BHS_LENGTH);
+    const isAcknowledgement = type === SnackType.DATA_ACK;
+    SnackRequest.opcode.set(header, Opcode.SNACK_REQUEST);
+    SnackRequest.flags.set(header, FINAL | type);
+    SnackRequest.lunHigh.set(header, transfer.lunHigh);
+    SnackRequest.lunLow.set(header, transfer.lunLow);
+    SnackRequest.initiatorTaskTag.set(header, isAcknowledgement ? RESERVED_TAG : transfer.initiatorTaskTag);
+    SnackRequest.targetTransferTag.set(header, transferTag);
+    SnackRequest.expStatSN.set(header, expStatSN);
+    SnackRequest.begRun.set(header, begin);
+    SnackRequest.runLength.set(header, length);
+    this.sendControl(header, null, 0);
+  }
 
   /** A SCSI Command with the transfer's immediate data; see {@link InitiatorDatamover.sendCommand}. */
   sendCommand(header: Memory, ahs: Uint8Array | null, transfer: InitiatorTransfer): void {

@@ -18,6 +18,11 @@ export interface R2T {
   nextDataSN: number;
   /** Data was lost: what still comes is dropped, up to the final PDU. */
   hasFailed: boolean;
+  /** What was lost is asked for again then. */
+  isRecovered: boolean;
+  /** R2TSN, and the first byte that was asked for. */
+  number: number;
+  offset: number;
 }
 
 const INDEX_BITS = 16;
@@ -41,6 +46,9 @@ export class R2TTable {
         end: 0,
         nextDataSN: 0,
         hasFailed: false,
+        isRecovered: false,
+        number: 0,
+        offset: 0,
       };
       this.#all.push(r2t);
     }
@@ -51,6 +59,9 @@ export class R2TTable {
     r2t.end = offset + length;
     r2t.nextDataSN = 0;
     r2t.hasFailed = false;
+    r2t.isRecovered = false;
+    r2t.number = transfer.dataSN;
+    r2t.offset = offset;
     return r2t;
   }
 
@@ -58,6 +69,11 @@ export class R2TTable {
   find(tag: number): R2T | null {
     const r2t = this.#all[tag & INDEX_MASK];
     return r2t?.tag === tag && r2t.transfer !== null ? r2t : null;
+  }
+
+  /** Those of `transfer` in the order of their numbers; for control paths. */
+  of(transfer: TargetTransfer): R2T[] {
+    return this.#all.filter((r2t) => r2t.transfer === transfer).sort((a, b) => a.number - b.number);
   }
 
   release(r2t: R2T): void {

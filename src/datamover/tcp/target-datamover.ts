@@ -2,6 +2,7 @@
 
 import { Bhs, DataOut } from '../../iscsi/wire/headers.js';
 import { FINAL, Opcode, RESERVED_TAG } from '../../iscsi/wire/opcodes.js';
+import { serialLess } from '../../util/serial.js';
 import {
   type ConnectionParameters,
   type ControlPdu,
@@ -14,6 +15,7 @@ import {
 } from '../datamover.js';
 import type { ByteStream } from './byte-stream.js';
 import { type R2T, R2TTable } from './r2t-table.js';
+import { Retransmission } from './retransmission.js';
 import { TcpDatamover } from './tcp-datamover.js';
 
 export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatamover {
@@ -22,10 +24,12 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
   readonly takesLoans = true;
   readonly #events: TargetDatamoverEvents;
   readonly #r2ts = new R2TTable();
+  readonly retransmission: Retransmission;
 
   constructor(stream: ByteStream, events: TargetDatamoverEvents) {
     super(stream, events, Opcode.DATA_OUT);
     this.#events = events;
+    this.retransmission = new Retransmission(this.writer, this.#r2ts);
   }
 
   enableDatamover(parameters: ConnectionParameters, numbering: Numbering): void {
@@ -70,6 +74,7 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
       r2t.nextOffset + pdu.dataLength <= r2t.end &&
       isFinal === (r2t.nextOffset + pdu.dataLength === r2t.end);
     if (isInSequence && !pdu.dataDigestFailed && !r2t.hasFailed) return r2t;
+    if (this.parameters.errorRecoveryLevel > 0 && this.#isRecoverable(pdu, r2t, transfer)) return null;
     if (!r2t.hasFailed) {
       r2t.hasFailed = true;
       transfer.solicitEnd = transfer.solicitOffset;
@@ -81,6 +86,29 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
     }
     if (isFinal) this.#endR2T(r2t, transfer);
     return null;
+  }
+
+  /**
+   * Whether `pdu`, which cannot be taken, is made up for by a recovery R2T (RFC 7143 7.8, 11.8). That waits for the end of the
+   * sequence, and asks for all from the first loss on: what comes behind a loss is dropped.
+   */
+  #isRecoverable(pdu: ControlPdu, r2t: R2T, transfer: TargetTransfer): boolean {
+    const header = pdu.header;
+    const dataSN = DataOut.dataSN.get(header);
+    if (Bhs.initiatorTaskTag.get(header) !== transfer.initiatorTaskTag) return false;
+    if (r2t.hasFailed && !r2t.isRecovered) return false;
+    // It came twice.
+    if (serialLess(dataSN, r2t.nextDataSN)) return true;
+    if (!pdu.dataDigestFailed && !r2t.isRecovered && dataSN === r2t.nextDataSN) return false;
+    r2t.hasFailed = true;
+    r2t.isRecovered = true;
+    if (pdu.dataDigestFailed) this.#events.dataErrorNotify(transfer, DataError.DIGEST, header);
+    if ((Bhs.flags.get(header) & FINAL) !== 0) {
+      const { nextOffset, end } = r2t;
+      this.#r2ts.release(r2t);
+      this.writer.sendR2T(this.#r2ts.take(transfer, nextOffset, end - nextOffset), transfer);
+    }
+    return true;
   }
 
   protected override dataArrived(r2t: R2T, _pdu: ControlPdu, length: number): void {
@@ -126,7 +154,7 @@ export class TargetTcpDatamover extends TcpDatamover<R2T> implements TargetDatam
       const r2t = this.#r2ts.take(transfer, transfer.solicitOffset, length);
       transfer.outstandingR2Ts++;
       transfer.solicitOffset += length;
-      this.writer.sendR2T(r2t, transfer, length);
+      this.writer.sendR2T(r2t, transfer);
     }
   }
 

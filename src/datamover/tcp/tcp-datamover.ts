@@ -199,12 +199,13 @@ export abstract class TcpDatamover<P extends Placement> implements Datamover, By
     if (have < dataOffset - start) return false;
     const isData = (bytes[start]! & OPCODE_MASK) === this.#dataOpcode;
     const mayGoDirect = isData && dataDigest === 0 && total - have >= DIRECT_FROM;
-    if (have < total && !mayGoDirect) return false;
+    // Before data is waited for: the length may be what is damaged.
     if (headerDigest > 0 && !digestMatches(bytes, start, BHS_LENGTH + ahsLength)) {
-      // The lengths cannot be trusted, so the next PDU cannot be found (RFC 7143 7.7).
+      // The lengths cannot be trusted, so the next PDU cannot be found (RFC 7143 7.8).
       this.violation('HEADER_DIGEST', 'a header digest that does not match');
       return false;
     }
+    if (have < total && !mayGoDirect) return false;
     const pdu = this.#pdu;
     copyMemory(this.#receive, start, pdu.headerMemory, 0, BHS_LENGTH);
     pdu.region = this.#receive;

@@ -52,15 +52,18 @@ export class InitiatorConnection implements DatamoverEvents {
   #heardAt = 0;
   #pingedAt: number | null = null;
   readonly #isDiscovery: boolean;
+  readonly #leading: InitiatorFullFeature | null;
   #isClosed = false;
 
-  /** `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. */
+  /** `leading`: the connection whose session the login adds this one to; null for a new session. `now`: milliseconds on any clock that only goes forward; the same one as for `tick`. */
   constructor(
     host: InitiatorConnectionHost,
     login: InitiatorLoginOptions,
     limits: InitiatorLimits,
     now: number,
+    leading: InitiatorFullFeature | null = null,
   ) {
+    this.#leading = leading;
     this.#host = host;
     this.#limits = limits;
     this.#login = new InitiatorLogin(login);
@@ -152,7 +155,7 @@ export class InitiatorConnection implements DatamoverEvents {
   }
 
   #beginFullFeature(result: InitiatorLoginResult): void {
-    this.fullFeature = new InitiatorFullFeature(this.#datamover, result, this.#host);
+    this.fullFeature = new InitiatorFullFeature(this.#datamover, result, this.#host, this.#leading);
     this.#host.loggedIn(this.fullFeature, result);
   }
 

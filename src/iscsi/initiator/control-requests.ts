@@ -34,6 +34,8 @@ export type Answer<T> = (result: T | RiserError) => void;
 
 /** Tags of control requests have bit 31 set, which those of tasks have not. */
 const FIRST_TAG = 0x8000_0000;
+/** Of one connection. */
+const TAGS = 0x0200_0000;
 /** Pairs of one answer: as many as fit a text, for a portal may have many targets. */
 const ANSWER_PAIR_LIMIT = TEXT_LIMIT / 4;
 /** The longest data of a ping, bytes. */
@@ -45,6 +47,8 @@ interface Pending {
   deadline: number | null;
   answered(pdu: ControlPdu, deadline: number | null): void;
   failed(error: RiserError): void;
+  /** What was sent, if it has data, which may be damaged on the way; from ErrorRecoveryLevel 1 on. */
+  sent: { header: Buffer; data: Buffer } | null;
 }
 
 export interface TaskManagementOptions {
@@ -59,10 +63,14 @@ export interface TaskManagementOptions {
 export class ControlRequests {
   readonly #phase: InitiatorFullFeature;
   readonly #pending = new Map<number, Pending>();
-  #lastTag = FIRST_TAG;
+  readonly #firstTag: number;
+  #lastTag: number;
 
-  constructor(phase: InitiatorFullFeature) {
+  /** `connection`: which one of its session's, 64 at most, it is for: all share one space of tags. */
+  constructor(phase: InitiatorFullFeature, connection: number) {
     this.#phase = phase;
+    this.#firstTag = FIRST_TAG + connection * TAGS;
+    this.#lastTag = this.#firstTag;
   }
 
   /** A task management function (RFC 7143 11.5); the answer is one of {@link TaskManagementResponse}. */
@@ -187,6 +195,13 @@ export class ControlRequests {
     pending.answered(pdu, pending.deadline);
   }
 
+  /** The data of the request with this tag was damaged on the way; false if it is not known any more. */
+  sendAgain(tag: number): boolean {
+    const sent = this.#pending.get(tag)?.sent ?? null;
+    if (sent !== null) this.#phase.sendRequest(sent.header, sent.data);
+    return sent !== null;
+  }
+
   rejected(tag: number, error: RiserError): void {
     const pending = this.#pending.get(tag);
     this.#pending.delete(tag);
@@ -220,13 +235,16 @@ export class ControlRequests {
     answer: Answer<T>,
     deadline: number | null = null,
   ): number {
-    do this.#lastTag = this.#lastTag >= RESERVED_TAG - 1 ? FIRST_TAG : this.#lastTag + 1;
+    do this.#lastTag = this.#lastTag >= this.#firstTag + TAGS - 2 ? this.#firstTag : this.#lastTag + 1;
     while (this.#pending.has(this.#lastTag));
-    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer });
+    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer, sent: null });
     return this.#lastTag;
   }
 
   #send(header: Buffer, data: Buffer | null): void {
+    const pending = this.#pending.get(Bhs.initiatorTaskTag.get(header));
+    if (this.#phase.parameters.errorRecoveryLevel > 0 && pending !== undefined && data !== null)
+      pending.sent = { header: Buffer.from(header), data };
     this.#phase.sendRequest(header, data);
   }
 

@@ -28,6 +28,7 @@ import {
   Reject,
   ScsiCommand,
   ScsiResponse as ScsiResponseHeader,
+  SnackRequest,
 } from '../wire/headers.js';
 import {
   FINAL,
@@ -37,11 +38,13 @@ import {
   RejectReason,
   RESERVED_TAG,
   ScsiResponse,
+  SnackType,
 } from '../wire/opcodes.js';
 import { CommandWindow } from './command-window.js';
 import { ControlRequests } from './control-requests.js';
 import { extendedCdb, planData, takeCollapsedStatus, takeResponse, writeCommand } from './scsi-command.js';
 import { type InitiatorTask, InitiatorTaskState } from './task.js';
+import { StatusRecovery } from './status-recovery.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskTable } from './task-table.js';
 
@@ -68,7 +71,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Whether anything was received since this was last cleared; the keepalive looks. */
   hasHeard = false;
   readonly #host: InitiatorHost;
-  readonly #tasks = new TaskTable();
+  /** The session's: its connections share one space of tags. */
+  readonly #tasks: TaskTable;
+  /** All connections of the session, this one among them. */
+  readonly #siblings: InitiatorFullFeature[];
   readonly #queue = new TaskQueue();
   readonly #window: CommandWindow;
   /** Immediate requests that the target has room for. */
@@ -76,18 +82,35 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Requests that are no commands, and for which there is no room yet. */
   readonly #waiting: { header: Buffer; data: Buffer | null }[] = [];
   #expStatSN: number;
+  /** Null at ErrorRecoveryLevel 0. */
+  readonly #recovery: StatusRecovery | null;
   /** The connection is gone. */
   isOver = false;
   readonly #header = Memory.allocate(BHS_LENGTH);
 
-  constructor(datamover: InitiatorDatamover, login: InitiatorLoginResult, host: InitiatorHost) {
+  /** `leading`: another connection of the session, with which it shares the numbers of commands; null for the first. */
+  constructor(
+    datamover: InitiatorDatamover,
+    login: InitiatorLoginResult,
+    host: InitiatorHost,
+    leading: InitiatorFullFeature | null = null,
+  ) {
     this.datamover = datamover;
     this.parameters = login.parameters;
     this.#host = host;
-    this.#window = new CommandWindow(login.cmdSN, login.maxCmdSN);
+    this.#siblings = leading === null ? [] : leading.#siblings;
+    const index = this.#siblings.push(this) - 1;
+    this.#tasks = leading === null ? new TaskTable() : leading.#tasks;
+    this.#window = leading === null ? new CommandWindow(login.cmdSN, login.maxCmdSN) : leading.#window;
     this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
     this.#expStatSN = login.expStatSN;
-    this.control = new ControlRequests(this);
+    this.#recovery =
+      login.parameters.errorRecoveryLevel > 0
+        ? new StatusRecovery(login.expStatSN, (begin, length) => {
+            this.#requestStatus(begin, length);
+          })
+        : null;
+    this.control = new ControlRequests(this, index);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
   }
 
@@ -100,7 +123,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** What is ending has its outcome: whatever else comes for it is for nobody. */
   #findActive(tag: number): InitiatorTask | null {
     const task = this.#tasks.find(tag);
-    return task?.state === InitiatorTaskState.ACTIVE ? task : null;
+    return task?.state === InitiatorTaskState.ACTIVE && task.connection === this ? task : null;
   }
 
   expectedStatSN(): number {
@@ -112,7 +135,24 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#unexpected.retire(expCmdSN);
     const hasGrown = this.#window.update(expCmdSN, maxCmdSN);
     if (this.#waiting.length > 0) this.#sendWaiting();
-    if (hasGrown) this.#sendQueued();
+    if (!hasGrown) return;
+    this.#sendQueued();
+    if (this.#siblings.length > 1) this.#wakeSiblings();
+  }
+
+  /** The window of all has grown. */
+  #wakeSiblings(): void {
+    for (const sibling of this.#siblings) {
+      if (sibling === this || sibling.isOver) continue;
+      if (sibling.#waiting.length > 0) sibling.#sendWaiting();
+      sibling.#sendQueued();
+      sibling.flush();
+    }
+  }
+
+  /** CmdSN of the session's next command. */
+  get cmdSN(): number {
+    return this.#window.cmdSN;
   }
 
   // ---- tasks ----
@@ -124,6 +164,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.senseLength = 0;
     task.residual = 0;
     task.wasSent = false;
+    task.connection = this;
     task.abortError = null;
     task.isAborting = false;
     if (this.isOver) {
@@ -140,7 +181,12 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.datamover.flush();
   }
 
-  /** Tasks that the target has. */
+  /** The active tasks of this connection; for control paths. */
+  #own(): InitiatorTask[] {
+    return this.#tasks.all().filter((task) => task.connection === this);
+  }
+
+  /** Tasks of the session that the target has. */
   get tasks(): number {
     return this.#tasks.count;
   }
@@ -149,7 +195,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     return this.#window.isOpen && this.#tasks.count < this.datamover.taskLimit;
   }
 
-  /** Whether there are tasks that are not over. */
+  /** Whether there are tasks of the session that the target has, or that wait here. */
   get hasTasks(): boolean {
     return this.#tasks.count > 0 || this.#queue.first !== null;
   }
@@ -164,6 +210,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
     task.wasSent = true;
     planData(task, this.parameters);
     task.cmdSN = this.#window.take();
+    this.#sendCommand(task);
+  }
+
+  #sendCommand(task: InitiatorTask): void {
     writeCommand(this.#header, task, task.cmdSN, this.#expStatSN);
     this.datamover.sendCommand(this.#header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
   }
@@ -216,7 +266,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** End tasks whose time is over; if the target does not even let go of them, with the connection. */
   tick(now: number): void {
     if (!this.hasTasks) return;
-    for (const task of this.#tasks.all()) {
+    for (const task of this.#own()) {
       if (now < task.deadline) continue;
       if (task.state === InitiatorTaskState.ACTIVE && task.abortError === null) this.abort(task, timedOut());
       else if (!task.isAborting) {
@@ -235,7 +285,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   terminated(reason: Error | null): void {
     this.isOver = true;
     const error = gone(reason);
-    const active = this.#tasks.all();
+    const active = this.#own();
     const queued = this.#queue.takeAll();
     for (const task of active) {
       if (task.state === InitiatorTaskState.ACTIVE) task.error = task.abortError ?? error;
@@ -260,14 +310,16 @@ export class InitiatorFullFeature implements InitiatorTasks {
     // A ping shows the next StatSN without taking it (RFC 7143 11.19.1).
     const isPing = opcode === Opcode.NOP_IN && Bhs.initiatorTaskTag.get(header) === RESERVED_TAG;
     const statSN = ScsiResponseHeader.statSN.get(header);
-    if (!isPing) {
+    if (this.#recovery !== null) {
+      if (!this.#mayTake(this.#recovery, pdu, statSN, isPing)) return;
+    } else if (!isPing) {
       if (statSN !== this.#expStatSN) {
         this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(header)}`);
         return;
       }
       this.#expStatSN = serialAdd(statSN, 1);
     }
-    if (pdu.dataDigestFailed) {
+    if (pdu.dataDigestFailed && this.#recovery === null) {
       // Its status is lost; without recovery within a connection there is no way to get it again (RFC 7143 7.8).
       this.violation('DATA_DIGEST', `a data digest that does not match: ${dumpHeader(header)}`);
       return;
@@ -309,6 +361,63 @@ export class InitiatorFullFeature implements InitiatorTasks {
     }
     // Those for which there was no tag.
     if (this.#queue.first !== null) this.#sendQueued();
+  }
+
+  // ---- recovery within the connection ----
+
+  /** Whether a response is to be handled, now that its number is known; with what is missing it is asked for (RFC 7143 7.8, 7.9). */
+  #mayTake(recovery: StatusRecovery, pdu: ControlPdu, statSN: number, isPing: boolean): boolean {
+    if (!recovery.isPlausible(statSN)) {
+      this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(pdu.header)}`);
+      return false;
+    }
+    if (isPing) {
+      if (!pdu.dataDigestFailed) recovery.reveal(statSN);
+      return !pdu.dataDigestFailed;
+    }
+    if (recovery.isRepetition(statSN)) return false;
+    if (pdu.dataDigestFailed || this.#lacksData(pdu.header)) {
+      recovery.miss(statSN);
+      this.flush();
+      return false;
+    }
+    recovery.take(statSN);
+    this.#expStatSN = recovery.expStatSN;
+    return true;
+  }
+
+  /** Whether a SCSI Response came before all of the data; what is missing was asked for then, and comes before the response. */
+  #lacksData(header: Buffer): boolean {
+    if ((header[0]! & OPCODE_MASK) !== Opcode.SCSI_RESPONSE) return false;
+    const task = this.#findActive(Bhs.initiatorTaskTag.get(header));
+    if (!task?.isRead || ScsiResponseHeader.expDataSN.get(header) <= task.dataSN) return false;
+    if (!task.isMissingData) this.datamover.requestMissingData(task);
+    return true;
+  }
+
+  statusDeferred(statSN: number): void {
+    this.#recovery?.hearOf(statSN);
+  }
+
+  /** RFC 7143 11.16 */
+  #requestStatus(begin: number, length: number): void {
+    const header = this.#begin(Opcode.SNACK_REQUEST, RESERVED_TAG);
+    SnackRequest.flags.set(header, FINAL | SnackType.STATUS);
+    SnackRequest.targetTransferTag.set(header, RESERVED_TAG);
+    SnackRequest.expStatSN.set(header, this.#expStatSN);
+    SnackRequest.begRun.set(header, begin);
+    SnackRequest.runLength.set(header, length);
+    this.datamover.sendControl(header, null, 0);
+  }
+
+  /** What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.2.1, 7.8). */
+  #sendAgain(rejected: Buffer, error: RiserError): void {
+    const opcode = rejected[0]! & OPCODE_MASK;
+    const tag = Bhs.initiatorTaskTag.get(rejected);
+    const task = this.#findActive(tag);
+    if (opcode === Opcode.SCSI_COMMAND) {
+      if (task?.cmdSN === ScsiCommand.cmdSN.get(rejected)) this.#sendCommand(task);
+    } else if (opcode !== Opcode.DATA_OUT && !this.control.sendAgain(tag)) this.control.rejected(tag, error);
   }
 
   /** RFC 7143 11.4 */
@@ -357,8 +466,11 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const tag = pdu.dataLength >= BHS_LENGTH ? Bhs.initiatorTaskTag.get(pdu.data()) : RESERVED_TAG;
     const task = this.#findActive(tag);
     const error = new RiserError('REJECTED', message, { by: 'peer', costs: 'task' });
-    // What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.8).
-    if (reason === RejectReason.DATA_DIGEST_ERROR) this.drop(error);
+    const isSnack = pdu.dataLength > 0 && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SNACK_REQUEST;
+    // What is missing will not come any more; or the target waits for what was damaged on the way.
+    if (isSnack || (reason === RejectReason.DATA_DIGEST_ERROR && this.#recovery === null)) this.drop(error);
+    else if (reason === RejectReason.DATA_DIGEST_ERROR && tag !== RESERVED_TAG)
+      this.#sendAgain(pdu.data(), error);
     else if (task !== null && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SCSI_COMMAND) {
       task.error = error;
       this.#end(task);
@@ -450,6 +562,7 @@ function connectionParameters(parameters: OperationalParameters, taskLimit: numb
     maxRecvDataSegmentLength: parameters.initiatorMaxRecvDataSegmentLength,
     maxBurstLength: parameters.maxBurstLength,
     maxOutstandingR2T: parameters.maxOutstandingR2T,
+    errorRecoveryLevel: parameters.errorRecoveryLevel,
     helloRequired: parameters.iSERHelloRequired,
     taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
     maxReceivePDUs: taskLimit + CONTROL_REQUESTS + parameters.initiatorMaxOutstandingUnexpectedPDUs,

@@ -8,6 +8,7 @@ import type { RiserError } from '../../util/errors.js';
 import { Memory, ScatterList } from '../../util/memory.js';
 import { CDB_LENGTH } from '../wire/headers.js';
 import { CommandAttribute } from '../wire/opcodes.js';
+import type { InitiatorFullFeature } from './full-feature.js';
 
 /** The longest sense data that is kept, bytes (SPC-4 4.5). */
 export const SENSE_LIMIT = 252;
@@ -54,6 +55,8 @@ export abstract class InitiatorTask extends InitiatorTransfer {
 
   state: InitiatorTaskState = InitiatorTaskState.IDLE;
   cmdSN = 0;
+  /** Where it was submitted last. */
+  connection: InitiatorFullFeature | null = null;
   /** The task behind this one in the queue for the window. */
   nextQueued: InitiatorTask | null = null;
   /** Why it was given up while it was active; its error unless the target is faster. Null when it was not. */

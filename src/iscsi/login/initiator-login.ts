@@ -9,7 +9,7 @@ import { Bhs, BHS_LENGTH, ISID_OFFSET, LoginRequest, LoginResponse } from '../wi
 import { IMMEDIATE, LoginFlag, Opcode, OPCODE_MASK } from '../wire/opcodes.js';
 import { buildText, parseText, TextAssembler, type TextPair } from '../wire/text.js';
 import { InitiatorAuthentication, type InitiatorAuthenticationOptions } from './chap-initiator.js';
-import { isSecurityKey, type OperationalParameters } from './keys.js';
+import { forNextConnection, isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
 import { INITIATOR_OFFER, ISER_INITIATOR_OFFER, type Offer } from './offer.js';
 import { LoginStatus, loginStatusOf } from './status.js';
@@ -34,6 +34,8 @@ export interface InitiatorLoginOptions {
   offer?: Offer;
   /** The connection is over RDMA: a target that does not agree to that is left (RFC 7145 5.1). */
   isRdma?: boolean;
+  /** Adds a connection to the session with this `tsih`, which has agreed on `parameters`; absent: a new session. */
+  joins?: { tsih: number; cid: number; parameters: OperationalParameters };
 }
 
 /** A Login Request to send. */
@@ -110,27 +112,31 @@ export class InitiatorLogin {
   #isAuthenticated = false;
   #expStatSN = 0;
   #responses = 0;
-  #tsih = 0;
+  #tsih: number;
 
   constructor(options: InitiatorLoginOptions) {
     this.#options = options;
-    const { authentication } = options;
+    const { authentication, joins } = options;
+    this.#tsih = joins?.tsih ?? 0;
     this.#isOpen = (authentication?.user ?? null) === null;
     this.#authentication = new InitiatorAuthentication(authentication ?? { user: null });
     this.#negotiation = new Negotiation({
       role: 'initiator',
       offer: options.offer ?? (options.isRdma === true ? ISER_INITIATOR_OFFER : INITIATOR_OFFER),
       sessionType: options.targetName === null ? 'Discovery' : 'Normal',
-      leading: true,
+      leading: joins === undefined,
+      ...(joins !== undefined && { parameters: forNextConnection(joins.parameters) }),
     });
   }
 
   /** The first request: who, to what, and which ways to show it. */
   start(): LoginRequestPdu {
-    const { initiatorName, initiatorAlias, targetName } = this.#options;
+    const { initiatorName, initiatorAlias, targetName, joins } = this.#options;
     const pairs: TextPair[] = [{ key: 'InitiatorName', value: initiatorName }];
     if (initiatorAlias !== undefined) pairs.push({ key: 'InitiatorAlias', value: initiatorAlias });
-    pairs.push({ key: 'SessionType', value: targetName === null ? 'Discovery' : 'Normal' });
+    // A key of the leading login (RFC 7143 13.21).
+    if (joins === undefined)
+      pairs.push({ key: 'SessionType', value: targetName === null ? 'Discovery' : 'Normal' });
     if (targetName !== null) pairs.push({ key: 'TargetName', value: targetName });
     const step = this.#authentication.step(new Map());
     if (step.state === 'continue') pairs.push(...asPairs(step.keys));
@@ -255,6 +261,8 @@ export class InitiatorLogin {
     Bhs.opcode.set(header, Opcode.LOGIN_REQUEST | IMMEDIATE);
     Bhs.flags.set(header, (this.#stage << 2) | (transit ? LoginFlag.TRANSIT | this.#nextStage : 0));
     this.#options.isid.copy(header, ISID_OFFSET);
+    LoginRequest.tsih.set(header, this.#options.joins?.tsih ?? 0);
+    LoginRequest.cid.set(header, this.#options.joins?.cid ?? 0);
     LoginRequest.initiatorTaskTag.set(header, 0);
     LoginRequest.cmdSN.set(header, this.#options.initialCmdSN);
     LoginRequest.expStatSN.set(header, this.#expStatSN);

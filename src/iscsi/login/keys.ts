@@ -85,6 +85,19 @@ export const DEFAULT_PARAMETERS: Readonly<OperationalParameters> = {
   iSERHelloRequired: false,
 };
 
+/** What a further connection of a session begins with: what is each connection's own has its default (RFC 7143 13). */
+export function forNextConnection(parameters: Readonly<OperationalParameters>): OperationalParameters {
+  const { headerDigest, dataDigest } = DEFAULT_PARAMETERS;
+  const { initiatorMaxRecvDataSegmentLength, targetMaxRecvDataSegmentLength } = DEFAULT_PARAMETERS;
+  return {
+    ...parameters,
+    headerDigest,
+    dataDigest,
+    initiatorMaxRecvDataSegmentLength,
+    targetMaxRecvDataSegmentLength,
+  };
+}
+
 /** The parameters of type T. */
 type Named<T> = {
   [K in keyof OperationalParameters]: OperationalParameters[K] extends T ? K : never;

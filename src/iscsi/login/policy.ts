@@ -4,6 +4,7 @@
  * (an external directory) is looked up beforehand.
  */
 
+import type { OperationalParameters } from './keys.js';
 import type { LoginStatus } from './status.js';
 
 export type SessionType = 'Normal' | 'Discovery';
@@ -29,6 +30,18 @@ export interface TargetIdentity {
   readonly portalGroupTag: number;
   /** Human-readable description, at most 255 bytes of UTF-8, or null. */
   readonly alias: string | null;
+  /** What sessions with it may agree on besides; one connection and no recovery below the session by default. */
+  readonly recovery?: Partial<RecoveryOffer>;
+}
+
+/** What a session's recovery depends on (RFC 7143 7.1.5). */
+export interface RecoveryOffer {
+  /** 0: by a new session; 1: of damaged PDUs; 2: of connections. */
+  readonly errorRecoveryLevel: 0 | 1 | 2;
+  /** Connections in a session, 1 to 65535. */
+  readonly maxConnections: number;
+  /** How long a session that has lost its last connection waits for another one, besides DefaultTime2Wait: seconds, 0 to 3600. */
+  readonly defaultTime2Retain: number;
 }
 
 /** Who logs in, to what: known after the first complete request. */
@@ -55,6 +68,10 @@ export interface ExistingSession {
   readonly maxConnections: number;
   /** CIDs of its connections. */
   readonly connectionIds: readonly number[];
+  /** What was agreed on; what is each connection's own is not looked at. */
+  readonly parameters: Readonly<OperationalParameters>;
+  readonly expCmdSN: number;
+  readonly maxCmdSN: number;
 }
 
 /** The layer above the login machine. No method may throw. */
@@ -73,10 +90,10 @@ export interface LoginPolicy {
   findSession(identity: LoginIdentity): ExistingSession | null;
   /**
    * Called once, when everything else is agreed and just before the final Login Response is made: gives
-   * the new session's TSIH, 1-65535. A session of the same initiator, ISID, target and portal group is reinstated by this
+   * the session's TSIH, 1-65535, which is a new one where `identity.tsih` is 0; `user` is who the initiator has proved to be. A session of the same initiator, ISID, target and portal group is reinstated by this
    * one (RFC 7143 6.3.5); the caller may end the old one here or upon {@link LoginResult}.
    */
-  openSession(identity: LoginIdentity): { readonly tsih: number } | LoginRefusal;
+  openSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal;
 }
 
 /** One step of an authentication exchange. */

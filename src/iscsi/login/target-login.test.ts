@@ -272,17 +272,30 @@ describe('policy', () => {
     assert.equal(opened, 1);
   });
 
-  test('a connection joins only a session that has room, and reinstates none', () => {
+  test('a connection joins only a session that has room, or takes the place of one with its CID', () => {
     // SessionType is a key of the leading login only (RFC 7143 13.21).
     const names = NAMES.filter((text) => !text.startsWith('SessionType='));
     const withSession = (maxConnections: number, connectionIds: number[]): LoginOutcome => {
-      const policy = { ...POLICY, findSession: () => ({ maxConnections, connectionIds }) };
+      const numbers = {
+        expCmdSN: 70,
+        maxCmdSN: 90,
+        parameters: { ...DEFAULT_PARAMETERS, maxBurstLength: 9999 },
+      };
+      const policy = { ...POLICY, findSession: () => ({ maxConnections, connectionIds, ...numbers }) };
       return new LoginUnderTest({ policy }).send({ ...FULL_FEATURE, tsih: 9, cid: 3 }, names);
     };
     assertRefused(withSession(1, [1]), LoginStatus.TOO_MANY_CONNECTIONS, /session 9 has its 1 connection/);
-    assertRefused(withSession(1, [3]), LoginStatus.CANNOT_INCLUDE_IN_SESSION, /not reinstated/);
-    const joined = withSession(2, [1]);
-    assert.equal(joined.result?.identity.tsih, 9);
+    assertRefused(withSession(2, [1, 2]), LoginStatus.TOO_MANY_CONNECTIONS, /session 9 has its 2 connection/);
+    for (const joined of [withSession(2, [1]), withSession(1, [3]), withSession(2, [3, 1])]) {
+      assert.equal(joined.result?.identity.tsih, 9);
+      assert.equal(
+        joined.result.parameters.maxBurstLength,
+        9999,
+        'the session goes by what it has agreed on',
+      );
+      assert.equal(LoginResponse.expCmdSN.get(joined.response!.header), 70);
+      assert.equal(LoginResponse.maxCmdSN.get(joined.response!.header), 90);
+    }
   });
 });
 

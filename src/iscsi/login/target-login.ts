@@ -11,10 +11,18 @@ import { LoginFlag, Opcode, OPCODE_MASK } from '../wire/opcodes.js';
 import { serialAdd } from '../../util/serial.js';
 import { buildText, parseText, quote, TextAssembler, type TextPair, TextSplitter } from '../wire/text.js';
 import { formatIsid, receiveIscsiName } from '../names.js';
-import { DEFAULT_PARAMETERS, isSecurityKey, type OperationalParameters } from './keys.js';
+import { DEFAULT_PARAMETERS, forNextConnection, isSecurityKey, type OperationalParameters } from './keys.js';
 import { Negotiation } from './negotiation.js';
 import { ISER_TARGET_OFFER, type Offer, TARGET_OFFER } from './offer.js';
-import type { Authenticator, LoginIdentity, LoginPolicy, LoginRefusal, SessionType } from './policy.js';
+import type {
+  Authenticator,
+  ExistingSession,
+  LoginIdentity,
+  RecoveryOffer,
+  LoginPolicy,
+  LoginRefusal,
+  SessionType,
+} from './policy.js';
 import { SecurityStage } from './security-stage.js';
 import { LoginStatus } from './status.js';
 
@@ -141,6 +149,8 @@ export class TargetLogin {
   /** A copy of the first request's header; null before it came. */
   #first: Buffer | null = null;
   #begun: Begun | null = null;
+  /** The session that the connection is added to; null for a new one. */
+  #existing: ExistingSession | null = null;
   /** CSG in force. */
   #stage: number = LoginStage.SECURITY;
   #statSN = 0;
@@ -308,13 +318,16 @@ export class TargetLogin {
       identity,
       negotiation: new Negotiation({
         role: 'target',
-        offer: this.#offer,
+        // Over RDMA nothing is damaged, and there is no SNACK (RFC 7145 7.3.11).
+        offer:
+          this.#options.isRdma === true ? this.#offer : withRecovery(this.#offer, target?.recovery ?? {}),
         ...(this.#options.mayEnterRdma === true && { rdmaOffer: ISER_TARGET_OFFER }),
         sessionType,
         leading: identity.tsih === 0,
         ...((this.#options.isRdma === true || this.#options.mayEnterRdma === true) && {
           parameters: ISER_DEFAULTS,
         }),
+        ...(this.#existing !== null && { parameters: forNextConnection(this.#existing.parameters) }),
       }),
       security,
       greeting: greetingOf(identity),
@@ -328,13 +341,10 @@ export class TargetLogin {
     if (session === null) {
       return refuse(LoginStatus.SESSION_DOES_NOT_EXIST, `no session has TSIH ${identity.tsih}`);
     }
-    if (session.connectionIds.includes(identity.cid)) {
-      return refuse(
-        LoginStatus.CANNOT_INCLUDE_IN_SESSION,
-        'connections are not reinstated, log in anew with TSIH 0',
-      );
-    }
-    if (session.connectionIds.length >= session.maxConnections) {
+    this.#existing = session;
+    // One that has the same CID takes the place of the old one (RFC 7143 6.3.4).
+    const others = session.connectionIds.filter((cid) => cid !== identity.cid);
+    if (others.length >= session.maxConnections) {
       return refuse(
         LoginStatus.TOO_MANY_CONNECTIONS,
         `session ${identity.tsih} has its ${session.maxConnections} connection(s)`,
@@ -361,7 +371,7 @@ export class TargetLogin {
       if (next === LoginStage.FULL_FEATURE) {
         if (this.#lacksRdmaExtensions(begun))
           return refuse(LoginStatus.INITIATOR_ERROR, 'a session over RDMA without RDMAExtensions=Yes');
-        const opened = this.#options.policy.openSession(begun.identity);
+        const opened = this.#options.policy.openSession(begun.identity, begun.security.user);
         if ('refusal' in opened) return opened;
         tsih = opened.tsih;
       }
@@ -420,9 +430,10 @@ export class TargetLogin {
     LoginResponse.statSN.set(header, this.#statSN);
     this.#statSN = serialAdd(this.#statSN, 1);
     // RFC 7143 11.12.8: the CmdSN of the leading login is the first ExpCmdSN.
-    const expCmdSN = LoginRequest.cmdSN.get(first);
+    const expCmdSN = this.#existing?.expCmdSN ?? LoginRequest.cmdSN.get(first);
+    const maxCmdSN = this.#existing?.maxCmdSN ?? serialAdd(expCmdSN, this.#options.commandWindow - 1);
     LoginResponse.expCmdSN.set(header, expCmdSN);
-    LoginResponse.maxCmdSN.set(header, serialAdd(expCmdSN, this.#options.commandWindow - 1));
+    LoginResponse.maxCmdSN.set(header, maxCmdSN);
     LoginResponse.statusClass.set(header, status.statusClass);
     LoginResponse.statusDetail.set(header, status.statusDetail);
     return header;
@@ -439,6 +450,12 @@ function greetingOf({ target, sessionType }: LoginIdentity): TextPair[] {
   if (target.alias !== null && sessionType === 'Normal')
     greeting.push({ key: 'TargetAlias', value: target.alias });
   return greeting;
+}
+
+/** `offer` with what a target's sessions may agree on. Of several connections responses are in no order: there is no fence. */
+function withRecovery(offer: Offer, recovery: Partial<RecoveryOffer>): Offer {
+  const isFenced = (recovery.maxConnections ?? 1) === 1;
+  return { ...offer, ...recovery, ...(!isFenced && { taskReporting: ['RFC3720'] }) };
 }
 
 function closed(reason: string): LoginOutcome {

@@ -5,6 +5,8 @@
 
 import { serialAdd, serialLess } from '../../util/serial.js';
 import type { Command } from './command.js';
+import type { FullFeature } from './full-feature.js';
+import { type HeldRequest, HeldRequests } from './held-requests.js';
 
 const BUCKETS = 256;
 
@@ -17,7 +19,7 @@ export const Turn = {
   NOW: 0,
   /** Outside of the window, or a duplicate: to be ignored silently (RFC 7143 4.2.2.1). */
   NEVER: 1,
-  /** Inside of the window, but requests before it are missing; cannot be on one connection. */
+  /** Inside of the window, but requests before it are missing: they were damaged on the way, or come by another connection. */
   GAP: 2,
 } as const;
 export type Turn = (typeof Turn)[keyof typeof Turn];
@@ -30,6 +32,8 @@ export class CommandTable {
   active = 0;
   #activeImmediate = 0;
   expCmdSN: number;
+  /** Requests whose turn has not come, when there may be such. */
+  readonly held = new HeldRequests();
 
   /** `depth`: commands that may be active at a time, besides immediate ones. */
   constructor(expCmdSN: number, depth: number, create: () => Command) {
@@ -40,7 +44,10 @@ export class CommandTable {
 
   /** MaxCmdSN: the window shrinks with each active command and never moves backwards. */
   get maxCmdSN(): number {
-    return serialAdd(this.expCmdSN, this.#depth - 1 - (this.active - this.#activeImmediate));
+    return serialAdd(
+      this.expCmdSN,
+      this.#depth - 1 - (this.active - this.#activeImmediate - this.held.commands),
+    );
   }
 
   /** Look at a request's CmdSN, and advance ExpCmdSN if it is its turn. */
@@ -66,19 +73,32 @@ export class CommandTable {
     return command;
   }
 
-  /** The connection is gone: see {@link Command.connectionLost}. */
-  connectionLost(): void {
-    for (const first of this.#buckets) {
-      for (let command = first, next: Command | null; command !== null; command = next) {
-        next = command.nextInBucket;
-        command.connectionLost();
-      }
+  /** The request that was held until now, whose turn it is; null if there is none. */
+  takeHeld(): HeldRequest | null {
+    for (;;) {
+      const next = this.held.take(this.expCmdSN);
+      if (next === null) return null;
+      this.expCmdSN = serialAdd(this.expCmdSN, 1);
+      if (next !== 'skipped') return next;
     }
   }
 
+  /** End a command whose turn has not come; false if it has. */
+  abortHeld(command: Command): boolean {
+    if (!this.held.skipCommand(command)) return false;
+    command.end();
+    return true;
+  }
+
+  /** A request inside of the window that never came counts as received (RFC 7143 11.6.1). */
+  consider(cmdSN: number): void {
+    if (!this.held.has(cmdSN)) this.held.skip(cmdSN);
+  }
+
   /** A command from the pool, made active under `initiatorTaskTag`. */
-  begin(initiatorTaskTag: number, isImmediate: boolean): Command {
+  begin(initiatorTaskTag: number, isImmediate: boolean, phase: FullFeature): Command {
     const command = this.#pool.pop() ?? this.#create();
+    command.phase = phase;
     const bucket = bucketOf(initiatorTaskTag);
     command.initiatorTaskTag = initiatorTaskTag;
     command.isImmediate = isImmediate;
@@ -106,6 +126,17 @@ export class CommandTable {
     command.isActive = false;
     this.active--;
     if (command.isImmediate) this.#activeImmediate--;
+  }
+
+  /** The active commands that came by `phase`; for control paths. */
+  of(phase: FullFeature): Command[] {
+    const found: Command[] = [];
+    for (const first of this.#buckets) {
+      for (let command = first; command !== null; command = command.nextInBucket) {
+        if (command.phase === phase) found.push(command);
+      }
+    }
+    return found;
   }
 
   /** The command's buffers are free as well: it can be used again. */

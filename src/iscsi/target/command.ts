@@ -9,6 +9,7 @@
 import { type ControlPdu, DataError, TargetTransfer } from '../../datamover/datamover.js';
 import { type BufferPool, ScatterList } from '../../util/memory.js';
 import { RiserError } from '../../util/errors.js';
+import { serialLess } from '../../util/serial.js';
 import { Bhs, DataOut, ScsiCommand } from '../wire/headers.js';
 import { CommandFlag, FINAL, ResponseFlag } from '../wire/opcodes.js';
 import type { FullFeature } from './full-feature.js';
@@ -16,7 +17,8 @@ import type { FullFeature } from './full-feature.js';
 const GOOD = 0;
 
 export abstract class Command extends TargetTransfer {
-  readonly phase: FullFeature;
+  /** The connection that it came by, and is answered by (RFC 7143 4.2.4: allegiance). */
+  phase: FullFeature;
   readonly #pool: BufferPool;
 
   cmdSN = 0;
@@ -26,6 +28,11 @@ export abstract class Command extends TargetTransfer {
   /** Bytes that the initiator is ready to take, and to give (RFC 7143 11.3.4). Both are set for a bidirectional command; there is none that transfers both ways. */
   readLength = 0;
   writeLength = 0;
+
+  /** Its Data-In may have to be sent again; see {@link Retention}. */
+  isRetained = false;
+  /** Times that its Data-In is queued for sending. */
+  queuedSends = 0;
 
   /** Neighbours among the session's active commands with the same hash. */
   nextInBucket: Command | null = null;
@@ -41,9 +48,13 @@ export abstract class Command extends TargetTransfer {
   #unsolicitedReceived = 0;
   #isUnsolicitedOpen = false;
   #nextUnsolicitedDataSN = 0;
+  /** Some of it was lost, and will be asked for. */
+  #isUnsolicitedLost = false;
   /** Bytes that the command wants in its buffer; -1 until it asks. */
   #wanted = -1;
   #dataError: DataError | null = null;
+  /** See {@link Command.hold}. */
+  #isRefused = false;
 
   /** The response is ready but data is still on its way. */
   #isResponseHeld = false;
@@ -71,6 +82,8 @@ export abstract class Command extends TargetTransfer {
   protected abstract refuse(error: DataError): void;
   /** What receiveData asked for was lost. */
   protected abstract dataFailed(error: DataError): void;
+  /** Its connection is gone: abort the task. `end` follows, at once or when the medium lets go of the buffers. */
+  abstract abort(): void;
   /** The command is over and its buffers are free. */
   protected abstract released(): void;
 
@@ -129,16 +142,39 @@ export abstract class Command extends TargetTransfer {
 
   // ---- called by the connection ----
 
-  /** The connection is gone: the data that a held response waits for never comes. */
-  connectionLost(): void {
-    if (!this.#isResponseHeld || this.#isBufferBusy) return;
-    this.#isResponseHeld = false;
-    this.#finish();
-    this.#release();
+  /** The connection is gone, and the session goes on without it. */
+  terminate(): void {
+    if (this.#isResponseHeld) this.end();
+    else this.abort();
   }
 
   /** Take on a Command PDU whose turn by CmdSN has come. */
   start(pdu: ControlPdu): void {
+    if (!this.#take(pdu)) {
+      this.refuse(DataError.UNEXPECTED);
+      return;
+    }
+    this.#pdu = pdu;
+    this.begin(pdu);
+    this.#pdu = null;
+    // The task waits for its turn, and the PDU is gone when this returns.
+    if (this.isActive && this.#wanted < 0 && pdu.dataLength > 0) this.#stage(pdu, 0);
+  }
+
+  /** Take on a Command PDU whose turn has not come: its data is kept. */
+  hold(pdu: ControlPdu): void {
+    this.#isRefused = !this.#take(pdu);
+    if (!this.#isRefused && pdu.dataLength > 0) this.#stage(pdu, 0);
+  }
+
+  /** Its turn has come; `pdu` has no data. */
+  resume(pdu: ControlPdu): void {
+    if (this.#isRefused) this.refuse(DataError.UNEXPECTED);
+    else this.begin(pdu);
+  }
+
+  /** Whether what came with the command may come. */
+  #take(pdu: ControlPdu): boolean {
     const header = pdu.header;
     const flags = Bhs.flags.get(header);
     const expected = ScsiCommand.expectedDataTransferLength.get(header);
@@ -163,20 +199,14 @@ export abstract class Command extends TargetTransfer {
     this.#dataError = null;
     this.#isResponseHeld = false;
     this.#isBufferBusy = false;
+    this.#isUnsolicitedLost = false;
+    this.queuedSends = 0;
     this.remote.copyFrom(pdu.remote);
-    if (
+    return !(
       (pdu.dataLength > 0 &&
         (!isWrite || !this.phase.parameters.immediateData || pdu.dataLength > this.#unsolicitedLimit)) ||
       (this.#isUnsolicitedOpen && this.phase.parameters.initialR2T)
-    ) {
-      this.refuse(DataError.UNEXPECTED);
-      return;
-    }
-    this.#pdu = pdu;
-    this.begin(pdu);
-    this.#pdu = null;
-    // The task waits for its turn, and the PDU is gone when this returns.
-    if (this.isActive && this.#wanted < 0 && pdu.dataLength > 0) this.#stage(pdu, 0);
+    );
   }
 
   /**
@@ -188,6 +218,7 @@ export abstract class Command extends TargetTransfer {
     const offset = DataOut.bufferOffset.get(header);
     if (
       !this.#isUnsolicitedOpen ||
+      this.#isUnsolicitedLost ||
       DataOut.dataSN.get(header) !== this.#nextUnsolicitedDataSN ||
       offset !== this.#unsolicitedReceived ||
       offset + pdu.dataLength > this.#unsolicitedLimit
@@ -207,6 +238,21 @@ export abstract class Command extends TargetTransfer {
     return true;
   }
 
+  /**
+   * Unsolicited Data-Out came that cannot be taken, at ErrorRecoveryLevel 1 or more: what it lacks is asked for when the sequence
+   * has ended (RFC 7143 7.8). False: it breaks a rule.
+   */
+  recoverUnsolicited(pdu: ControlPdu): boolean {
+    const dataSN = DataOut.dataSN.get(pdu.header);
+    // What came twice is dropped, also when the command was sent again with all of its data.
+    if (!this.#isUnsolicitedOpen || serialLess(dataSN, this.#nextUnsolicitedDataSN)) return true;
+    if (!pdu.dataDigestFailed && !this.#isUnsolicitedLost && dataSN === this.#nextUnsolicitedDataSN)
+      return false;
+    this.#isUnsolicitedLost = true;
+    if ((Bhs.flags.get(pdu.header) & FINAL) !== 0) this.#endUnsolicited();
+    return true;
+  }
+
   /** Some of the Data-Out was lost; the task fails when the rest has come. */
   loseData(error: DataError): void {
     this.#dataError ??= error;
@@ -219,6 +265,11 @@ export abstract class Command extends TargetTransfer {
 
   /** Data_Completion_Notify. */
   dataCompleted(): void {
+    if (this.#isUnsolicitedLost && this.#dataError === null) {
+      this.#isUnsolicitedLost = false;
+      this.#unsolicitedReceived = this.solicitEnd;
+      if (this.#solicitRest()) return;
+    }
     if (this.#dataError !== null) this.dataFailed(this.#dataError);
     else this.dataReceived();
   }
@@ -232,8 +283,15 @@ export abstract class Command extends TargetTransfer {
       this.#sendResponse();
       return;
     }
+    if (--this.queuedSends > 0 || this.isRetained) return;
     this.#release();
     if (wasBusy) this.phase.abortedIsRead();
+  }
+
+  /** Its Data-In need not be sent again any more. */
+  releaseRetained(): void {
+    this.isRetained = false;
+    if (this.queuedSends <= 0) this.#release();
   }
 
   #endUnsolicited(): void {
@@ -252,7 +310,9 @@ export abstract class Command extends TargetTransfer {
     if (this.#unsolicitedReceived >= this.#wanted) return false;
     this.unsolicitedLength = this.#unsolicitedReceived;
     this.solicitOffset = this.#unsolicitedReceived;
-    this.solicitEnd = this.#wanted;
+    // What was lost is asked for apart from what nobody has sent (RFC 7143 11.8).
+    const isLost = this.#isUnsolicitedLost && this.#unsolicitedReceived < this.#unsolicitedLimit;
+    this.solicitEnd = isLost ? Math.min(this.#wanted, this.#unsolicitedLimit) : this.#wanted;
     this.phase.datamover.getData(this);
     this.phase.datamover.flush();
     return true;
@@ -298,6 +358,8 @@ export abstract class Command extends TargetTransfer {
     const { datamover } = this.phase;
     if (this.#dataInLength > 0 && this.#senseLength === 0) {
       // buffersReleased() follows when the data has left.
+      this.queuedSends = 1;
+      this.phase.retention?.keepData(this, this.#dataInLength, this.#status, flags, residual);
       datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
     } else {
       this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);

@@ -116,6 +116,7 @@ export class TargetConnection implements TargetDatamoverEvents {
     if (this.fullFeature !== null) {
       this.#keepalive ??= new Keepalive(this.fullFeature, this.#host.limits, now);
       this.#keepalive.tick(now);
+      this.fullFeature.tick();
     } else if (now - this.#openedAt >= this.#host.limits.loginTimeoutMs) {
       this.drop(
         new RiserError('LOGIN_TIMEOUT', `no login within ${this.#host.limits.loginTimeoutMs / 1000} s`, {
@@ -155,7 +156,7 @@ export class TargetConnection implements TargetDatamoverEvents {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#host.connectionClosed(this, reason);
-    this.fullFeature?.commands.connectionLost();
+    this.fullFeature?.connectionTerminateNotify();
   }
 
   get #commandWindow(): number {

@@ -52,6 +52,7 @@ import {
 import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
+import { Retention } from './retention.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
 import { TextExchange, type TargetDirectory } from './text-exchange.js';
 
@@ -61,6 +62,10 @@ export interface FullFeatureHost {
   createCommand(phase: FullFeature): Command;
   /** Carry out a task management function and call `call.respond` once, at once or later. */
   manageTasks(call: TaskManagementCall): void;
+  /** The session's commands; null until its first connection has made the table. */
+  sharedCommands: CommandTable | null;
+  /** End the session's connection `connectionId`, or with null all of them, but for `phase`; false if there is no such one. */
+  endConnection(phase: FullFeature, connectionId: number | null): boolean;
   /** What SendTargets tells this initiator. */
   readonly directory: TargetDirectory;
   readonly buffers: BufferPool;
@@ -106,6 +111,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** Aborted commands whose data is still on its way. */
   #abortedWhileRead = 0;
   /** Responses to task management that wait for that. */
+  /** What may have to be sent again; null at ErrorRecoveryLevel 0. */
+  readonly retention: Retention | null;
   readonly #heldResponses: {
     initiatorTaskTag: number;
     response: TaskManagementResponse;
@@ -121,11 +128,18 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.#connectionId = options.connectionId;
     this.#statSN = options.statSN;
     this.#unexpected = new UnexpectedPdus(parameters.initiatorMaxOutstandingUnexpectedPDUs);
-    this.commands = new CommandTable(options.expCmdSN, options.commandWindow, () => host.createCommand(this));
+    this.commands = host.sharedCommands ??= new CommandTable(options.expCmdSN, options.commandWindow, () =>
+      host.createCommand(this),
+    );
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
     if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
     this.#maxReceivePDUs =
       options.commandWindow + IMMEDIATE_RESERVE + parameters.targetMaxOutstandingUnexpectedPDUs;
+    const { retransmission } = this.datamover;
+    this.retention =
+      parameters.errorRecoveryLevel > 0 && retransmission !== null
+        ? new Retention(this, retransmission)
+        : null;
     this.datamover.enableDatamover(this.#connectionParameters(), this);
   }
 
@@ -156,13 +170,15 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
     this.#unexpected.retire(ScsiCommand.expStatSN.get(header));
+    this.retention?.acknowledge(ScsiCommand.expStatSN.get(header));
     if (opcode === Opcode.DATA_OUT) {
       this.#unsolicitedData(pdu);
       return;
     }
     if (opcode === Opcode.SNACK_REQUEST) {
       // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16).
-      this.reject(header, RejectReason.SNACK_REJECT);
+      if (this.retention === null) this.reject(header, RejectReason.SNACK_REJECT);
+      else this.retention.snack(header);
       return;
     }
     if (pdu.dataDigestFailed) {
@@ -177,14 +193,16 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       case Turn.NEVER:
         return;
       case Turn.GAP:
-        this.drop(
-          violation(
-            'CMDSN_GAP',
-            `the initiator skipped CmdSN ${this.commands.expCmdSN}: ${dumpHeader(header)}`,
-          ),
-        );
+        this.#early(pdu, opcode);
         return;
     }
+    this.#execute(pdu, opcode, isImmediate);
+    if (!this.commands.held.isEmpty) this.#executeHeld();
+  }
+
+  /** Carry a request out whose turn it is. */
+  #execute(pdu: ControlPdu, opcode: number, isImmediate: boolean): void {
+    const header = pdu.header;
     if (this.#isDiscovery && isForNormalSessions(opcode, header)) {
       this.reject(header, RejectReason.PROTOCOL_ERROR);
       return;
@@ -213,13 +231,42 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
   }
 
+  /**
+   * A request before `pdu` is missing: with recovery within a connection it will be sent again (RFC 7143 7.2.1), and of several
+   * connections each has its own pace.
+   */
+  #early(pdu: ControlPdu, opcode: number): void {
+    const header = pdu.header;
+    const { held } = this.commands;
+    if (this.retention === null && this.parameters.maxConnections === 1) {
+      const missing = this.commands.expCmdSN;
+      this.drop(violation('CMDSN_GAP', `the initiator skipped CmdSN ${missing}: ${dumpHeader(header)}`));
+      return;
+    }
+    const isCommand = opcode === Opcode.SCSI_COMMAND && !this.#isDiscovery;
+    if (held.has(ScsiCommand.cmdSN.get(header)) || !held.hasRoom(pdu, isCommand ? 0 : pdu.dataLength)) return;
+    const command = isCommand ? this.#beginCommand(pdu, false) : null;
+    if (isCommand && command === null) return;
+    held.add(this, pdu, command);
+    command?.hold(pdu);
+  }
+
+  #executeHeld(): void {
+    for (let next = this.commands.takeHeld(); next !== null; next = this.commands.takeHeld()) {
+      const { phase, pdu, command } = next;
+      if (command === null) phase.#execute(pdu, pdu.header[0]! & OPCODE_MASK, false);
+      else command.resume(pdu);
+      phase.datamover.flush();
+    }
+  }
+
   dataCompletionNotify(transfer: TargetTransfer): void {
     this.hasHeard = true;
     (transfer as Command).dataCompleted();
   }
 
   dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void {
-    (transfer as Command).loseData(error);
+    if (this.retention === null || error !== 'digest') (transfer as Command).loseData(error);
     this.reject(header, rejectReasonOf(error));
   }
 
@@ -227,14 +274,34 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     (transfer as Command).buffersReleased();
   }
 
+  /** The connection is gone. */
   connectionTerminateNotify(): void {
-    // The connection that owns this phase hears of it first.
+    for (const command of this.commands.held.drop(this)) command.end();
+    // Those of the session's last connection are gone with the session.
+    for (const command of this.commands.of(this)) command.terminate();
+    this.retention?.clear();
+  }
+
+  /** Let time pass. */
+  tick(): void {
+    this.retention?.tick();
+  }
+
+  /** The active command with this tag, if it came by this connection. */
+  findCommand(initiatorTaskTag: number): Command | null {
+    const command = this.commands.find(initiatorTaskTag);
+    return command?.phase === this ? command : null;
   }
 
   // ---- SCSI commands ----
 
   #scsiCommand(pdu: ControlPdu, isImmediate: boolean): void {
-    const header = pdu.header;
+    this.#beginCommand(pdu, isImmediate)?.start(pdu);
+  }
+
+  /** A new active command; null when there can be none, and that is told. */
+  #beginCommand(pdu: ControlPdu, isImmediate: boolean): Command | null {
+    const { header } = pdu;
     const tag = Bhs.initiatorTaskTag.get(header);
     const attribute = Bhs.flags.get(header) & CommandFlag.ATTRIBUTE_MASK;
     if (
@@ -248,13 +315,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     } else if (isImmediate && !this.commands.hasRoomForImmediate) {
       this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
     } else {
-      this.commands.begin(tag, isImmediate).start(pdu);
+      return this.commands.begin(tag, isImmediate, this);
     }
+    return null;
   }
 
   #unsolicitedData(pdu: ControlPdu): void {
     const header = pdu.header;
-    const command = this.commands.find(Bhs.initiatorTaskTag.get(header));
+    const command = this.findCommand(Bhs.initiatorTaskTag.get(header));
     // The task may have been aborted while its data was under way, in good faith (RFC 7143 4.2.3.3).
     if (command === null) return;
     if (DataOut.targetTransferTag.get(header) !== RESERVED_TAG) {
@@ -263,6 +331,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
     if (!pdu.dataDigestFailed && command.unsolicitedData(pdu)) return;
     const error = pdu.dataDigestFailed ? 'digest' : 'sequence';
+    if (this.retention !== null && command.recoverUnsolicited(pdu)) {
+      if (pdu.dataDigestFailed) this.reject(header, RejectReason.DATA_DIGEST_ERROR);
+      return;
+    }
     command.loseData(error);
     this.reject(header, rejectReasonOf(error));
     command.endLostUnsolicited((DataOut.flags.get(header) & FINAL) !== 0);
@@ -285,6 +357,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     ScsiResponseHeader.residualCount.set(header, residual);
     this.#number(header, this.takeStatSN());
     if (senseLength === 0) {
+      this.retention?.keep(header, null, 0);
       this.datamover.sendResponse(command, header, null, 0);
       return;
     }
@@ -293,6 +366,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const length = Math.min(senseLength, this.parameters.initiatorMaxRecvDataSegmentLength - 2);
     data.writeUInt16BE(length, 0);
     for (let i = 0; i < length; i++) data[2 + i] = sense[i]!;
+    this.retention?.keep(header, data, 2 + length);
     this.datamover.sendResponse(command, header, data, 2 + length);
   }
 
@@ -337,23 +411,40 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     LogoutResponseHeader.time2Wait.set(header, this.parameters.defaultTime2Wait);
     LogoutResponseHeader.time2Retain.set(header, this.parameters.defaultTime2Retain);
     this.sendNumbered(header, null, 0);
-    if (response !== LogoutResponse.SUCCESS) return;
+    const isOther =
+      reason !== LogoutReason.CLOSE_SESSION && LogoutRequest.cid.get(request) !== this.#connectionId;
+    if (response !== LogoutResponse.SUCCESS || isOther) return;
     this.hasLoggedOut = true;
     this.datamover.connectionTerminate();
   }
 
+  /** Ends the other connections that the initiator logs out: their commands are over before the answer leaves. */
   #logoutResponse(reason: number, connectionId: number): number {
-    if (reason === LogoutReason.CLOSE_SESSION) return LogoutResponse.SUCCESS;
+    if (reason === LogoutReason.CLOSE_SESSION) {
+      this.#host.endConnection(this, null);
+      return LogoutResponse.SUCCESS;
+    }
     if (reason !== LogoutReason.CLOSE_CONNECTION) return LogoutResponse.RECOVERY_NOT_SUPPORTED;
-    return connectionId === this.#connectionId ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
+    const isKnown = connectionId === this.#connectionId || this.#host.endConnection(this, connectionId);
+    return isKnown ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
+  }
+
+  /** Tell the initiator that the session's connection `connectionId` is gone (RFC 7143 11.9.1, event 2). */
+  announceLoss(connectionId: number): void {
+    this.#announce(AsyncEvent.CONNECTION_WILL_DROP, connectionId);
   }
 
   /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3), if it has room for that. */
   announceEnd(): void {
+    this.#announce(AsyncEvent.SESSION_WILL_DROP, 0);
+  }
+
+  #announce(event: number, parameter1: number): void {
     if (!this.#maySurprise()) return;
     const header = this.#begin(Opcode.ASYNC_MESSAGE, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
-    AsyncMessage.asyncEvent.set(header, AsyncEvent.SESSION_WILL_DROP);
+    AsyncMessage.asyncEvent.set(header, event);
+    AsyncMessage.parameter1.set(header, parameter1);
     AsyncMessage.parameter2.set(header, this.parameters.defaultTime2Wait);
     AsyncMessage.parameter3.set(header, this.parameters.defaultTime2Retain);
     this.sendNumbered(header, null, 0);
@@ -378,7 +469,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   }
 
   /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. Of data for an active task the initiator expects no answer. */
-  reject(request: Buffer, reason: RejectReason): void {
+  reject(request: Buffer, reason: RejectReason, dataSN = 0): void {
     this.#host.log.warn(`rejected a PDU, reason 0x${reason.toString(16)}: ${dumpHeader(request)}`);
     const opcode = request[0]! & OPCODE_MASK;
     const isExpected = opcode !== Opcode.DATA_OUT && opcode !== Opcode.SNACK_REQUEST;
@@ -386,6 +477,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     const header = this.#begin(Opcode.REJECT, RESERVED_TAG);
     Bhs.flags.set(header, FINAL);
     Reject.reason.set(header, reason);
+    Reject.dataSN.set(header, dataSN);
     this.sendNumbered(header, request, BHS_LENGTH);
   }
 
@@ -435,6 +527,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   /** Give a response its StatSN and queue it. */
   sendNumbered(header: Buffer, data: Uint8Array | null, length: number): void {
     this.#number(header, this.takeStatSN());
+    this.retention?.keep(header, data, length);
     this.datamover.sendControl(header, data, length);
   }
 
@@ -447,6 +540,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       maxRecvDataSegmentLength: parameters.targetMaxRecvDataSegmentLength,
       maxBurstLength: parameters.maxBurstLength,
       maxOutstandingR2T: parameters.maxOutstandingR2T,
+      errorRecoveryLevel: parameters.errorRecoveryLevel,
       helloRequired: parameters.iSERHelloRequired,
       taggedBufferForSolicitedDataOnly: parameters.taggedBufferForSolicitedDataOnly,
       maxReceivePDUs: this.#maxReceivePDUs,

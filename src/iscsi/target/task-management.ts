@@ -47,6 +47,10 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
       respond(absentTask(phase, code, request));
       return;
     }
+    if (code === TaskManagementFunction.ABORT_TASK && phase.commands.abortHeld(referenced)) {
+      respond(TaskManagementResponse.FUNCTION_COMPLETE);
+      return;
+    }
   } else if (code === TaskManagementFunction.TASK_REASSIGN) {
     // Needs ErrorRecoveryLevel 2 (RFC 7143 11.5.1).
     respond(TaskManagementResponse.REASSIGNMENT_NOT_SUPPORTED);
@@ -71,5 +75,7 @@ function absentTask(
   // One that was never received counts as received and aborted, if it was inside of the window.
   const isAwaited =
     !serialLess(refCmdSN, phase.commands.expCmdSN) && !serialLess(phase.commands.maxCmdSN, refCmdSN);
+  if (isAwaited && serialLess(refCmdSN, TaskManagementRequest.cmdSN.get(request)))
+    phase.commands.consider(refCmdSN);
   return isAwaited ? TaskManagementResponse.FUNCTION_COMPLETE : TaskManagementResponse.TASK_DOES_NOT_EXIST;
 }

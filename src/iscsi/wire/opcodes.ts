@@ -47,6 +47,12 @@ export const ResponseFlag = {
 
 /** Data-In, byte 1: the PDU carries status (RFC 7143 11.7.1). */
 export const DATA_IN_STATUS = 0x01;
+/** Data-In, byte 1: the target asks for a DataACK (RFC 7143 11.7.2). */
+export const DATA_IN_ACKNOWLEDGE = 0x40;
+
+/** SNACK types (RFC 7143 11.16.1). */
+export const SnackType = { DATA_OR_R2T: 0, STATUS: 1, DATA_ACK: 2, R_DATA: 3 } as const;
+export type SnackType = (typeof SnackType)[keyof typeof SnackType];
 
 /** Response field of a SCSI Response (RFC 7143 11.4.3). */
 export const ScsiResponse = { COMPLETED: 0x00, TARGET_FAILURE: 0x01 } as const;

@@ -32,7 +32,9 @@ export class AttackedTarget {
   }
 
   static async start(): Promise<AttackedTarget> {
-    const target = await TestTarget.start([{ device: new MemoryDevice({ size: SIZE }) }]);
+    const target = await TestTarget.start([{ device: new MemoryDevice({ size: SIZE }) }], {
+      recovery: { errorRecoveryLevel: 1, maxConnections: 2 },
+    });
     return new AttackedTarget(target, await Bystander.arrive(target, BYSTANDER_LBA));
   }
 

@@ -13,6 +13,8 @@ import { below, bytes, chance, damaged, odd, oneOf, type Random } from '../engin
 
 /** A header with some fields set to anything, and a data segment. */
 export interface PduStep {
+  /** By the session's second connection, if it has one. */
+  bySecond: boolean;
   opcode: number;
   immediate: boolean;
   flags: number;
@@ -53,6 +55,7 @@ function field(random: Random): [string, number] {
 export function anyPdu(random: Random): PduStep {
   const kind = random();
   return {
+    bySecond: chance(random, 0.4),
     opcode: kind < 0.65 ? oneOf(random, FREQUENT) : kind < 0.9 ? oneOf(random, RARER) : below(random, 64),
     immediate: chance(random, 0.4),
     flags: chance(random, 0.5) ? FINAL | oneOf(random, [0, 1, 0x20, 0x40, 0x41, 0x60]) : below(random, 256),
@@ -65,7 +68,9 @@ export function anyPdu(random: Random): PduStep {
 }
 
 export function mutatedPdu(step: PduStep, random: Random): PduStep {
-  switch (below(random, 7)) {
+  switch (below(random, 8)) {
+    case 6:
+      return { ...step, bySecond: !step.bySecond };
     case 0:
       return { ...step, flags: step.flags ^ (1 << below(random, 8)) };
     case 1:

@@ -28,6 +28,8 @@ export class FakeInitiatorDatamover implements InitiatorDatamover {
   readonly device = null;
   readonly taskLimit = 65_536;
   readonly sent: SentPdu[] = [];
+  /** Tasks whose missing data was asked for. */
+  readonly missing: InitiatorTransfer[] = [];
   tasks: InitiatorTasks | null = null;
   parameters: ConnectionParameters | null = null;
   flushes = 0;
@@ -37,6 +39,9 @@ export class FakeInitiatorDatamover implements InitiatorDatamover {
   /** Told when the connection is ended. */
   onEnd: (reason: Error | null) => void = () => undefined;
 
+  requestMissingData(transfer: InitiatorTransfer): void {
+    this.missing.push(transfer);
+  }
   deallocateTaskResources(): void {
     // It lends nothing.
   }

@@ -14,6 +14,7 @@ import { DEFAULT_PARAMETERS, type OperationalParameters } from '../../login/keys
 import { Bhs } from '../../wire/headers.js';
 import type { TextPair } from '../../wire/text.js';
 import { Command } from '../command.js';
+import type { CommandTable } from '../command-table.js';
 import { FullFeature, type FullFeatureHost } from '../full-feature.js';
 import type { TaskManagementCall } from '../task-management.js';
 
@@ -35,6 +36,7 @@ export class FakeDatamover implements TargetDatamover {
   readonly device = null;
   readonly commandLimit = Infinity;
   readonly takesLoans = true;
+  readonly retransmission = null;
   readonly sent: SentPdu[] = [];
   readonly data: SentData[] = [];
   readonly solicited: { transfer: TargetTransfer; from: number; to: number }[] = [];
@@ -113,6 +115,10 @@ export class FakeCommand extends Command {
   protected dataFailed(error: DataError): void {
     this.told.push(`dataFailed ${error}`);
   }
+  abort(): void {
+    this.told.push('abort');
+    this.end();
+  }
   protected released(): void {
     this.told.push('released');
   }
@@ -131,6 +137,9 @@ export class FakeCommand extends Command {
 
 export class FakeHost implements FullFeatureHost {
   readonly commands: FakeCommand[] = [];
+  sharedCommands: CommandTable | null = null;
+  /** CIDs of connections that were ended; null for all others. */
+  readonly ended: (number | null)[] = [];
   readonly calls: TaskManagementCall[] = [];
   readonly buffers = new BufferPool(64 << 20);
   readonly log = silentLogger;
@@ -151,6 +160,10 @@ export class FakeHost implements FullFeatureHost {
     };
     this.commands.push(command);
     return command;
+  }
+  endConnection(_phase: FullFeature, connectionId: number | null): boolean {
+    this.ended.push(connectionId);
+    return connectionId === null;
   }
   manageTasks(call: TaskManagementCall): void {
     this.calls.push(call);
