@@ -231,7 +231,7 @@ export abstract class Command extends TargetTransfer {
     if (this.#wanted >= 0 && !this.#isResponseHeld) {
       const part = Math.min(pdu.dataLength, this.#wanted - offset);
       if (part > 0) this.buffer.writeFrom(offset, pdu.region, pdu.dataOffset, part);
-    } else if (!this.#isResponseHeld) {
+    } else {
       this.#stage(pdu, offset);
     }
     if (isFinal) this.#endUnsolicited();
@@ -319,6 +319,8 @@ export abstract class Command extends TargetTransfer {
   }
 
   #stage(pdu: ControlPdu, offset: number): void {
+    // A command that has failed wants no data any more.
+    if (this.#isResponseHeld) return;
     if (this.#staging.length === 0 && !this.#pool.fill(this.#staging, this.#unsolicitedLimit)) {
       // Nothing can be promised for the data any more; after a new login the initiator sends the command again.
       this.phase.drop(
