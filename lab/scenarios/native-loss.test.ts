@@ -90,7 +90,7 @@ scenario('native-loss', { limit: 1200 }, (lab) => {
 
   test('nothing is left of them', async () => {
     const resources = await lab.guest.sh(
-      `rdma resource show qp link ${RXE.name} | grep -F '[node]' || true
+      `rdma resource show qp link ${RXE.name} | grep -F 'comm node' || true
       ls -l /proc/$(cat /run/riser.pid)/fd | grep -c 'uverbs.*(deleted)' || true`,
     );
     assert.equal(resources, '0');
