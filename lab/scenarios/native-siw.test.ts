@@ -46,10 +46,7 @@ scenario('native-siw', { limit: 600 }, (lab) => {
     await lab.guest.sh(
       `until grep -q 'session opened: .*io.riser' /lab/riser.log; do sleep 0.1; done
       sleep 1
-      rdma resource show qp link ${SIW.name} >/lab/resources.txt`,
-    );
-    await lab.guest.sh(
-      `timeout 60 rdma link delete ${SIW.name}
+      timeout 60 rdma link delete ${SIW.name}
       sleep 2
       rdma link add ${SIW.name} type siw netdev eth0`,
     );
