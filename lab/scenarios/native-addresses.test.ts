@@ -269,6 +269,7 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
       { limit: LIMIT },
     );
     assert.match(await connectionsOf(lab.guest, RXE), new RegExp(`state CONNECT .*${IPV6.rxe0}`));
+    assert.match(riser.log(), new RegExp(`${IPV6.rxe0}: connected by ${RXE.name}, path MTU 1024"`));
     assert.match(riser.log(), new RegExp(`session opened: .* over iSER by ${RXE.name}`));
     await logoutOverIser(lab.guest, lun);
     await riser.stop();
