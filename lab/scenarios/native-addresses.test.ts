@@ -273,6 +273,9 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
     assert.match(riser.log(), new RegExp(`session opened: .* over iSER by ${RXE.name}`));
     await logoutOverIser(lab.guest, lun);
     await riser.stop();
-    assert.equal(riser.log().match(/buffers are not on huge pages .*Cannot allocate memory.*vm\.nr_hugepages/g)?.length, 1);
+    assert.equal(
+      riser.log().match(/buffers are not on huge pages .*Cannot allocate memory.*vm\.nr_hugepages/g)?.length,
+      1,
+    );
   });
 });
