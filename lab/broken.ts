@@ -198,6 +198,14 @@ const DAMAGES: readonly Damage[] = [
     to: 'Field.remoteKey.set(bytes, destination.remoteKey ^ 1)',
     says: /✖ ib_write_bw, 65536 bytes, without CRC: perftest is the client[^]*✖ ib_read_bw, 101 bytes, with CRC: perftest is the client/,
   },
+  {
+    scenario: 'native-siw',
+    what: 'a limit of locked memory is taken for something else',
+    file: 'rdma/native/memory.js',
+    from: "name === 'ENOMEM' || name === 'EAGAIN'",
+    to: "name === 'EAGAIN'",
+    says: /✖ memory that may not be locked is told with its remedy/,
+  },
 ];
 
 /** Milliseconds; a scenario has its own limit below that. */
@@ -218,6 +226,7 @@ for (const damage of DAMAGES.filter(({ scenario }) => wanted.length === 0 || wan
 async function prove({ scenario, file, from, to, says }: Damage): Promise<string | null> {
   rmSync(COPY, { recursive: true, force: true });
   cpSync(join(ROOT, 'dist'), join(COPY, 'dist'), { recursive: true });
+  cpSync(join(ROOT, 'prebuilds'), join(COPY, 'prebuilds'), { recursive: true });
   cpSync(join(ROOT, 'package.json'), join(COPY, 'package.json'));
   const path = join(COPY, 'dist', file);
   const parts = readFileSync(path, 'utf8').split(from);

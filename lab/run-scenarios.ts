@@ -31,6 +31,7 @@ export const ON_DEMAND: ReadonlySet<string> = new Set([
   'native-initiator',
   'native-iwarp',
   'native-loss',
+  'native-siw',
   'native-target',
   'native-tools',
   'verbs-asan',

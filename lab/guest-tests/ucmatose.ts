@@ -47,7 +47,7 @@ test('ucmatose is the client', async () => {
 });
 
 test('ucmatose is the server', async () => {
-  const running = ucmatose('-p', String(UCMATOSE_PORT));
+  const running = ucmatose('-b', address, '-p', String(UCMATOSE_PORT));
   await run('bash', ['-c', listening(UCMATOSE_PORT)]);
   const end = new End(device);
   end.attach(await device.resolve({ host: address, port: UCMATOSE_PORT }));

@@ -36,9 +36,11 @@ export async function discoverOverIser(guest: Guest, portal: string): Promise<st
 
 /** Log in at the portal of `lun`, which was discovered, and wait for its disk, such as `/dev/sda`. */
 export async function loginOverIser(guest: Guest, { portal, target, lun }: IserLun): Promise<string> {
+  // udev writes IPv6 addresses without brackets.
+  const path = `ip-${portal.replace(/[[\]]/g, '')}-iscsi-${target}-lun-${lun}`;
   return guest.sh(`
     iscsiadm -m node -T ${target} -p ${portal} -I iser --login >/dev/null
-    disk=/dev/disk/by-path/ip-${portal}-iscsi-${target}-lun-${lun}
+    disk=/dev/disk/by-path/${path}
     udevadm wait --timeout=60 $disk
     readlink -e $disk`);
 }

@@ -14,7 +14,14 @@ import {
   riserInGuest,
   startGuestRiser,
 } from '../harness/guest-riser.js';
-import { initiatorStarts, withoutMultipath } from '../harness/iser-initiator.js';
+import {
+  connectionsOf,
+  discoverOverIser,
+  initiatorStarts,
+  loginOverIser,
+  logoutOverIser,
+  withoutMultipath,
+} from '../harness/iser-initiator.js';
 import { addRdmaDevices, listening, RXE, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
 
@@ -137,6 +144,16 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
     }
   }
 
+  test(`${RXE.name}: ucmatose as client and as server, by IPv6`, async () => {
+    const output = await lab.guest.sh(
+      `cd /riser
+      RISER_DEVICE=${RXE.name} RISER_ADDRESS=${IPV6.rxe0} node --import tsx --test --test-reporter=tap lab/guest-tests/ucmatose.ts`,
+      { limit: LIMIT },
+    );
+    assert.match(output, /^# pass 2$/m);
+    assert.match(output, /^# fail 0$/m);
+  });
+
   test('a process ends although siw still connects', async () => {
     const { stderr, status } = await lab.guest.run(
       `ip link add mute0 type dummy
@@ -233,5 +250,32 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
     assert.equal(await lab.guest.sh(`iscsiadm -m session | grep -c ' ${RXE.address}:3260'`), '1');
     await lab.guest.sh('iscsiadm -m node --logoutall=all', { limit: LIMIT });
     await riser.stop();
+  });
+
+  test('what is written over IPv6 is read again; where there are no huge pages that is said once', async () => {
+    await lab.guest.sh('sysctl -q vm.nr_hugepages=0');
+    const portal = `[${IPV6.rxe0}]:3260`;
+    riser = await startGuestRiser(lab.guest, lab.folder, {
+      configuration: 'riser.yaml',
+      portal,
+      flags: '--huge-pages',
+    });
+    await discoverOverIser(lab.guest, portal);
+    const lun = { portal, target: NAME, lun: 0 };
+    const disk = await loginOverIser(lab.guest, lun);
+    await lab.guest.sh(
+      `fio --name=io --filename=${disk} --rw=randrw --bsrange=4k-1m --iodepth=16 --size=16m \
+        --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
+      { limit: LIMIT },
+    );
+    assert.match(await connectionsOf(lab.guest, RXE), new RegExp(`state CONNECT .*${IPV6.rxe0}`));
+    assert.match(riser.log(), new RegExp(`${IPV6.rxe0}: connected by ${RXE.name}, path MTU 1024"`));
+    assert.match(riser.log(), new RegExp(`session opened: .* over iSER by ${RXE.name}`));
+    await logoutOverIser(lab.guest, lun);
+    await riser.stop();
+    assert.equal(
+      riser.log().match(/buffers are not on huge pages .*Cannot allocate memory.*vm\.nr_hugepages/g)?.length,
+      1,
+    );
   });
 });

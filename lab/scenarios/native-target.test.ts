@@ -96,7 +96,7 @@ scenario('native-target', { limit: 900 }, (lab) => {
     assert.equal(await connectionsOf(lab.guest, RXE), '');
     // What listens is the server's only connection, its queue pairs and their memory are gone.
     const held = await lab.guest.sh(
-      `rdma resource show qp link ${RXE.name} | grep -c '\\[node\\]' || true
+      `rdma resource show qp link ${RXE.name} | grep -c 'comm node' || true
       rdma resource show cm_id link ${RXE.name} | grep node || true`,
     );
     assert.match(held, /^0\n.*LISTEN[^\n]*$/);

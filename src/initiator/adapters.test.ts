@@ -140,6 +140,21 @@ describe('a session and adapters', { timeout: 120_000 }, () => {
     );
   });
 
+  it('tells what is wrong with the device itself, with its own remedy', async () => {
+    await serve(true);
+    provider.adapters = [adapter('near')];
+    await open();
+    provider.opened[0]!.device.isFull = true;
+    await assert.rejects(open({ device: 'near' }), {
+      code: 'OUT_OF_MEMORY',
+      message: /^the device cannot register/,
+      remedy: 'Raise the limit of locked memory.',
+    });
+    const { transport, whyNotIser } = await open({ transport: 'auto', device: 'near' });
+    assert.equal(transport, 'tcp');
+    assert.match(whyNotIser!, /^the device cannot register/);
+  });
+
   it('tells what went wrong on an adapter beside what did in software', async () => {
     await serve(false);
     const relay = await PortalRelay.start(() => target.port, { iser: 'close' });

@@ -21,7 +21,7 @@ const ADAPTER_TIMEOUT_MS = 2000;
  * A Datamover that is connected; `events` are told from now on.
  *
  * @throws RiserError `CONNECT`, `NO_ISER` where somebody is there who does not speak it, `RDMA_DEVICE_MISSING`,
- *   `RDMA_DEVICE_AMBIGUOUS`, `RDMA_MEMORY`; the signal's reason when it is aborted
+ *   `RDMA_DEVICE_AMBIGUOUS`, {@link OWN_ERRORS}; the signal's reason when it is aborted
  */
 export async function openDatamover(
   portal: PortalAddress,
@@ -122,8 +122,15 @@ export async function openStreamingMode(
   };
 }
 
-/** They say themselves what is wrong here. */
-const OWN_ERRORS = new Set(['RDMA_DEVICE_MISSING', 'RDMA_MEMORY']);
+/** They say themselves what is wrong on this machine. */
+const OWN_ERRORS = new Set([
+  'OUT_OF_MEMORY',
+  'RDMA_DEVICE',
+  'RDMA_DEVICE_MISSING',
+  'RDMA_MEMORY',
+  'RDMA_REGISTRATION',
+  'RDMA_RESOURCES',
+]);
 
 /** What stands in the way of iSER, in terms of iSCSI: what went wrong in MPA means nothing to who wants a disk. */
 function withoutIser(

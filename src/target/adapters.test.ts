@@ -21,12 +21,15 @@ describe('a portal and adapters', { timeout: 60_000 }, () => {
   let server: TargetServer;
   let port: number;
   let lines: string[];
+  /** Of the level debug. */
+  let details: string[];
   let device: MemoryDevice;
   const initiators: IserInitiator[] = [];
 
   beforeEach(() => {
     mock.timers.enable({ apis: ['setInterval'] });
     lines = [];
+    details = [];
     provider = new FakeProvider('fake');
   });
   afterEach(async () => {
@@ -42,7 +45,12 @@ describe('a portal and adapters', { timeout: 60_000 }, () => {
 
   async function serve(address = '127.0.0.1'): Promise<void> {
     const keep = (message: string): void => void lines.push(message);
-    const log = { debug: keep, info: keep, warn: keep, error: keep };
+    const log = {
+      debug: (message: string) => void details.push(message),
+      info: keep,
+      warn: keep,
+      error: keep,
+    };
     server = new TargetServer({ adapters: [provider], log });
     device = new MemoryDevice({ size: 8 << 20 });
     server.addTarget({ name: TARGET_NAME }).addLun(0, { device });
@@ -92,6 +100,7 @@ describe('a portal and adapters', { timeout: 60_000 }, () => {
       `listening on fake/left, 127.0.0.1 port ${port}, for iSER`,
       `listening on fake/right, 127.0.0.1 port ${port}, for iSER`,
     ]);
+    assert.deepEqual(details, ['127.0.0.1: connected by left', '127.0.0.1: connected by right']);
   });
 
   it('on all addresses is on those of adapters', async () => {

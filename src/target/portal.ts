@@ -87,6 +87,10 @@ export class Portal {
     this.#host.connectionAccepted(connection);
     answer(request, asked, rdma, connection, (datamover) => {
       connection.attach(datamover);
+      const { pathMtu } = request;
+      this.#log.debug(
+        `${address}: connected by ${datamover.device}${pathMtu === null ? '' : `, path MTU ${pathMtu}`}`,
+      );
     });
     return connection;
   }

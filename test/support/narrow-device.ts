@@ -14,6 +14,7 @@ import {
   type QueuePairOptions,
 } from '../../src/rdma/verbs.js';
 import { SendOpcode } from '../../src/rdma/work.js';
+import { RiserError } from '../../src/util/errors.js';
 
 /** The kernel's siw, and adapters with few entries in a list. */
 export const NARROW: Partial<DeviceAttributes> = {
@@ -49,8 +50,7 @@ export class NarrowDevice extends IwarpDevice {
     const domain = super.allocateProtectionDomain();
     const registerMemory = domain.registerMemory.bind(domain);
     domain.registerMemory = (memory, access) => {
-      if (this.isFull)
-        throw Object.assign(new Error('ibv_reg_mr: Cannot allocate memory'), { code: 'ENOMEM' });
+      if (this.isFull) throw noMoreMemory();
       const region = registerMemory(memory, access);
       this.registrations++;
       const deregister = region.deregister.bind(region);
@@ -91,4 +91,12 @@ export class NarrowDevice extends IwarpDevice {
     };
     return queuePair;
   }
+}
+
+function noMoreMemory(): RiserError {
+  return new RiserError('OUT_OF_MEMORY', 'the device cannot register: Cannot allocate memory', {
+    by: 'local',
+    costs: 'task',
+    remedy: 'Raise the limit of locked memory.',
+  });
 }

@@ -17,10 +17,11 @@ import type {
   RdmaDevice,
   ResolveOptions,
 } from '../verbs.js';
+import { NativeActiveConnection } from './active-connection.js';
 import { goneAddresses } from './addresses.js';
 import { attributesOf } from './attributes.js';
 import { NativeCompletionQueue } from './completion-queue.js';
-import { NativeActiveConnection, type NativeConnection } from './connection.js';
+import type { NativeConnection } from './connection.js';
 import { AsyncEvent } from './constants.js';
 import { deviceError, errnoName, messageOf } from './errors.js';
 import {

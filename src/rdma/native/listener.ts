@@ -1,7 +1,7 @@
 /** Waits for peers that want to connect by a device, or by any of this machine's if its address is that of all. */
 
 import type { ListenerEvents, RdmaListener } from '../verbs.js';
-import { NativeRequestedConnection } from './connection.js';
+import { NativeRequestedConnection } from './requested-connection.js';
 import { CmEvent } from './constants.js';
 import type { NativeDevice } from './device.js';
 import type { NativeConnectionEvent, NativeIdHandle } from './library.js';
