@@ -69,8 +69,8 @@ export class SessionRegistry implements PortalHost {
 
   tick(now: number): void {
     for (const [session, end] of this.#retained) {
-      const { defaultTime2Wait, defaultTime2Retain } = session.parameters;
-      if (end === null) this.#retained.set(session, now + (defaultTime2Wait + defaultTime2Retain) * 1000);
+      const seconds = session.parameters.defaultTime2Wait + session.time2Retain;
+      if (end === null) this.#retained.set(session, now + seconds * 1000);
       else if (now >= end) this.#endRetained(session, 'no connection has followed the last one');
     }
     for (const connection of this.#pending) connection.tick(now);
@@ -105,8 +105,8 @@ export class SessionRegistry implements PortalHost {
       return;
     }
     const isLost = session.endReason === null && connection.fullFeature?.hasLoggedOut === false;
-    const { info, parameters } = session;
-    if (isLost && info.type === 'Normal' && parameters.defaultTime2Retain > 0) {
+    const { info } = session;
+    if (isLost && info.type === 'Normal' && session.time2Retain > 0) {
       // Its tasks end with the connection; the session may be continued (RFC 7143 6.3.6).
       this.#retained.set(session, null);
       log.info(`${connection.remote}: the last connection is lost, the session is kept for a while`);

@@ -118,6 +118,14 @@ export class Session implements FullFeatureHost {
     this.#endSessionsOf = options.endSessionsOf;
   }
 
+  /**
+   * Seconds that it is kept without a connection, besides DefaultTime2Wait. An initiator that does not name the key leaves it at
+   * 20 (RFC 7143 13.16), which is no wish to be kept: as long as the target is configured to, at most.
+   */
+  get time2Retain(): number {
+    return Math.min(this.parameters.defaultTime2Retain, this.target?.recovery.defaultTime2Retain ?? 0);
+  }
+
   /** Of the portal that it came by. */
   get portalGroupTag(): number {
     return this.#nexus.relativeTargetPort;

@@ -152,7 +152,7 @@ describe('several connections in a session', () => {
     assert.equal(AsyncMessage.asyncEvent.get(notice.header), AsyncEvent.CONNECTION_WILL_DROP);
     assert.equal(AsyncMessage.parameter1.get(notice.header), 7);
     // The task does not exist any more: its tag and its place in the window are free.
-    assert.equal(await first.manageTask(TaskManagementFunction.QUERY_TASK, 0, task), 0);
+    assert.equal(await first.manageTask(TaskManagementFunction.ABORT_TASK, 0, task), 1);
     const { header } = await first.nop();
     assert.equal((ScsiResponse.maxCmdSN.get(header) - ScsiResponse.expCmdSN.get(header)) >>> 0, 255);
     assert.equal((await first.read(0, 0, 1)).status, 0);
