@@ -64,6 +64,10 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   #possible = 0;
   #released: Releaser | null = null;
   #isWoken = false;
+  /** Something was polled since it was armed last. */
+  #isBusy = false;
+  #isPollDue = false;
+  readonly #pollDue = (): void => this.#pollInsteadOfEvent();
   #isOverrun = false;
   #isOverrunTold = false;
   #isOpen = true;
@@ -89,6 +93,12 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
   }
 
   poll(records: WorkCompletion[]): number {
+    const n = this.#poll(records);
+    if (n > 0) this.#isBusy = true;
+    return n;
+  }
+
+  #poll(records: WorkCompletion[]): number {
     let n = this.#takeFromRing(records, 0);
     while (n < records.length && this.#isOpen && !this.#isOverrun) {
       const asked = Math.min(records.length - n, BATCH);
@@ -113,7 +123,9 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
     if (!this.#isOpen) throw misuse('the completion queue is closed');
     if (!solicitedOnly) this.#armed = Arming.ANY;
     else if (this.#armed === Arming.NO) this.#armed = Arming.SOLICITED;
-    this.#armDevice(this.#armed);
+    if (this.#isBusy && this.#armed === Arming.ANY && this.#watchers === 0) this.#pollInNextTurn();
+    else this.#armDevice(this.#armed);
+    this.#isBusy = false;
   }
 
   close(): void {
@@ -255,6 +267,31 @@ export class NativeCompletionQueue implements CompletionQueue, Notified {
       this.#armDevice(Arming.ANY);
       this.drain();
     } else if (this.#armed !== Arming.NO) this.#wake();
+  }
+
+  /** While completions come, looking once in each turn of the event loop costs less than an event of each; it lets others have theirs. */
+  #pollInNextTurn(): void {
+    if (this.#isPollDue) return;
+    this.#isPollDue = true;
+    setImmediate(this.#pollDue);
+  }
+
+  #pollInsteadOfEvent(): void {
+    this.#isPollDue = false;
+    if (!this.#isOpen || !this.#isArmed()) return;
+    const { notifier } = this.#device;
+    notifier.enter();
+    this.drain();
+    if (this.#isArmed()) {
+      this.#armDevice(this.#armed);
+      // Of what has come meanwhile there is no event.
+      this.drain();
+    }
+    notifier.leave();
+  }
+
+  #isArmed(): boolean {
+    return this.#armed !== Arming.NO;
   }
 
   #armDevice(arming: Arming): void {
