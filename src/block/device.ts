@@ -64,6 +64,8 @@ export abstract class BlockIo {
   fua = false;
   /** WRITE_ZEROES: deallocating is as welcome as zeroes. */
   mayUnmap = false;
+  /** WRITE: whoever was lent memory for reading before sees nothing of it. */
+  isAtomic = false;
   /** READ: where to, WRITE: where from; `data.length >= length`. Stays valid until the operation is done. */
   data!: ScatterList;
   /** EXTENTS: the answer, which the device fills in anew. */

@@ -53,6 +53,15 @@ class Chunk {
     }
   }
 
+  /** Be what `other` was, whose memory ends when nobody uses what was lent of it. */
+  takeOver(other: Chunk): true {
+    other.memory.bytes.copy(this.memory.bytes);
+    this.mapped.set(other.mapped);
+    this.mappedPages = other.mappedPages;
+    other.memory.retire();
+    return true;
+  }
+
   unmap(from: number, to: number): void {
     for (let page = from; page < to; page++) {
       this.mappedPages -= this.mapped[page]!;
@@ -197,8 +206,8 @@ export class MemoryDevice implements BlockDevice {
   #write(io: BlockIo): void {
     const end = io.offset + io.length;
     const reached = this.#allocate(io.offset, io.length);
-    if (reached < end) {
-      io.fail(BlockStatus.NO_SPACE, reached);
+    if (reached < end || (io.isAtomic && !this.#renew(io.offset, io.length))) {
+      io.fail(BlockStatus.NO_SPACE, Math.min(reached, end - 1));
       return;
     }
     let offset = io.offset;
@@ -206,7 +215,7 @@ export class MemoryDevice implements BlockDevice {
       const index = Math.floor(offset / CHUNK);
       const start = offset - index * CHUNK;
       const part = Math.min(CHUNK - start, end - offset);
-      const bytes = this.#chunk(index)!.memory.bytes;
+      const { bytes } = this.#chunk(index)!.memory;
       if (io.op === BlockOp.WRITE) io.data.read(offset - io.offset, bytes, start, part);
       else bytes.fill(0, start, start + part);
       offset += part;
@@ -226,6 +235,16 @@ export class MemoryDevice implements BlockDevice {
       offset += part;
     }
     return end;
+  }
+
+  /** Give other memory with the same content to the range: what was lent of it stays as it is. False when memory has run out. */
+  #renew(offset: number, length: number): boolean {
+    const last = Math.floor((offset + length - 1) / CHUNK);
+    for (let index = Math.floor(offset / CHUNK); index <= last; index++) {
+      const chunk = this.#chunk(index)!;
+      if (this.#newChunk(index)?.takeOver(chunk) !== true) return false;
+    }
+    return true;
   }
 
   /** Zero the range; pages that lie wholly in it are unmapped, and chunks without mapped pages freed. */

@@ -177,6 +177,7 @@ export class LogicalUnit {
     task.cause = null;
     task.fua = false;
     task.mayUnmap = false;
+    task.isAtomic = false;
     if (this.taskSet.count >= this.configuration.taskSetLimit) {
       task.scsiStatus = Status.TASK_SET_FULL;
       task.state = TaskState.ENDED;

@@ -74,7 +74,7 @@ for (const transport of ['tcp', 'iser'] as const) {
     test('page 00h lists every page that is there', async () => {
       const said = await inquire(0, 0x00);
       const pages = [...said.matchAll(/^Page:0x([0-9a-f]{2})/gm)].map((match) => match[1]);
-      assert.deepEqual(pages, ['00', '80', '83', '86', 'b0', 'b1', 'b2']);
+      assert.deepEqual(pages, ['00', '80', '83', '86', '87', '8f', 'b0', 'b1', 'b2']);
     });
 
     test('page 80h has a serial number, another one for each LUN', async () => {

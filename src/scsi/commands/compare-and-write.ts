@@ -62,6 +62,8 @@ function compare(task: Task, unit: LogicalUnit): void {
   }
   moveSecondHalf(task.data, task.length);
   task.op = BlockOp.WRITE;
+  // As for WRITE ATOMIC: READs before it may still be on their way.
+  task.isAtomic = true;
   unit.startDevice(task);
 }
 

@@ -39,6 +39,8 @@ function start(task: Task, unit: LogicalUnit): void {
 
 function received(task: Task, unit: LogicalUnit): void {
   task.fua = (flagsOf(task.cdb) & FUA) !== 0;
+  // READs before it may have ended here, while their data is still on its way to the initiator.
+  task.isAtomic = true;
   writeBlocks(task, unit);
 }
 
