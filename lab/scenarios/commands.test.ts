@@ -18,6 +18,7 @@ const PAGES: ReadonlyMap<number, RegExp> = new Map([
   [0x80, /Unit serial number: LAB-0001/],
   [0x83, /SCSI name string:\s+iqn\.2026-11\.lab:riser\b/],
   [0x86, /HEADSUP=1 ORDSUP=1 SIMPSUP=1/],
+  [0x87, /Mode Page Policy/i],
   [0x8f, /Third Party Copy/i],
   [0xb0, /Maximum compare and write length: 255 blocks[\s\S]*Maximum unmap LBA count: \d{3}/],
   [0xb1, /Non-rotating medium/],

@@ -110,9 +110,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   readonly #senseData = Buffer.alloc(2 + 255);
   /** Aborted commands whose data is still on its way. */
   #abortedWhileRead = 0;
-  /** Responses to task management that wait for that. */
   /** What may have to be sent again; null at ErrorRecoveryLevel 0. */
   readonly retention: Retention | null;
+  /** Responses to task management that wait for that. */
   readonly #heldResponses: {
     initiatorTaskTag: number;
     response: TaskManagementResponse;
