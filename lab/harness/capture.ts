@@ -42,6 +42,13 @@ export async function inspectCapture(
   return { pdus: count, malformed };
 }
 
+/** Whether each reply of MPA's startup in the capture `file` says that CRCs are used; one of them for each connection. */
+export async function usesOfCrc(file: string): Promise<boolean[]> {
+  const fields = ['-Y', 'iwarp_mpa.rep', '-T', 'fields', '-e', 'iwarp_mpa.crc_flag'];
+  const rows = await runToSuccess('tshark', ['-n', '-r', file, ...IWARP, ...fields]);
+  return rows.split(/\s+/).flatMap((flag) => (flag === '' ? [] : [flag === '1']));
+}
+
 /** tshark is given the FPDUs one by one: it loses their borders where much data comes. */
 async function inspectFpdus(file: string, isIser: boolean): Promise<Inspection> {
   const { fpdus, faults, packets } = walkFpdus(tcpConnections(readFileSync(file)), isIser);
