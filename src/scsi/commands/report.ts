@@ -109,8 +109,13 @@ function startReportOperationCodes(task: Task, unit: LogicalUnit): void {
   }
 }
 
+/**
+ * All commands but those of 32 bytes. SBC-3 has them for units with type 2 protection, and libiscsi takes what a unit
+ * lists so for an error; who asks for one of them is told of it.
+ */
 function allCommands(operations: readonly Operation[], withTimeouts: boolean): Buffer {
-  const parts = operations.map((operation) => {
+  const listed = operations.filter(({ opcode }) => opcode !== VARIABLE_LENGTH);
+  const parts = listed.map((operation) => {
     const descriptor = Buffer.alloc(8);
     const hasServiceAction = operation.serviceAction !== undefined;
     descriptor[0] = operation.opcode;
