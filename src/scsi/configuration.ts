@@ -37,8 +37,8 @@ export interface LogicalUnitConfiguration {
   readonly copyManager: CopyManager | null;
   /** Keeps a sanitize operation over the loss of power; null: nothing does, and it ends with the server. */
   readonly sanitizeStore: SanitizeStore | null;
-  /** Has a call made later, when others have had their turn: work in the background goes on by it. */
-  readonly runLater: (call: () => void) => void;
+  /** Has a call made later, when others have had their turn, and after `delay` milliseconds: work in the background goes on by it. */
+  readonly runLater: (call: () => void, delay?: number) => void;
 }
 
 /** What has to be said about a logical unit, and what may be. */

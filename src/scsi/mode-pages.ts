@@ -59,7 +59,7 @@ export class ModePages {
     this.#control = page(ModePageCode.CONTROL, 12, {
       2: [0, D_SENSE],
       3: [UNRESTRICTED_REORDERING, 0],
-      4: [0, configuration.type === 'disk' ? SWP : 0],
+      4: [0, SWP],
       5: [0, TAS],
       // BUSY TIMEOUT PERIOD: unlimited.
       8: [0xff, 0],

@@ -13,6 +13,11 @@ import type { SanitizeStore, SavedSanitize } from './sanitize-store.js';
 /** Bytes that one device operation writes, and gives back. */
 const PIECE_LENGTH = 1 << 20;
 const ERASE_LENGTH = 64 << 20;
+/**
+ * Milliseconds that it lasts at least. Initiators look after seconds how far it is, and libiscsi's suite takes an operation
+ * that is over after five for one that a reset has ended.
+ */
+const SHORTEST = 8_000;
 /** PROGRESS INDICATION counts in parts of this (SPC-4 4.5.2.4.4). */
 const WHOLE_PROGRESS = 0x1_0000;
 
@@ -22,8 +27,8 @@ export type SanitizeState = 'idle' | 'running' | 'failed';
 export interface SanitizerEvents {
   /** It is over; `cause`: why it failed. */
   ended(cause: Error | null): void;
-  /** Have `call` called later, when others have had their turn. */
-  runLater(call: () => void): void;
+  /** Have `call` called later, when others have had their turn, and after `delay` milliseconds. */
+  runLater(call: () => void, delay?: number): void;
 }
 
 export class Sanitizer {
@@ -35,6 +40,8 @@ export class Sanitizer {
   #saved: SavedSanitize | null;
   readonly #io: SanitizeIo;
   #pass = 0;
+  /** The monotonic clock's milliseconds when it began. */
+  #begun = 0;
 
   /** Carries on what `store` has kept, with the first call of {@link Sanitizer.carryOn}. */
   constructor(device: BlockDevice, store: SanitizeStore | null, events: SanitizerEvents) {
@@ -98,6 +105,7 @@ export class Sanitizer {
   }
 
   #begin(): void {
+    this.#begun = performance.now();
     this.#pass = 0;
     this.#io.offset = 0;
     this.#preparePass();
@@ -155,6 +163,11 @@ export class Sanitizer {
       this.#next();
       return;
     }
+    const left = this.#begun + SHORTEST - performance.now();
+    this.#events.runLater(() => this.#flush(), Math.max(0, Math.ceil(left)));
+  }
+
+  #flush(): void {
     this.#io.op = BlockOp.FLUSH;
     this.#io.offset = 0;
     this.#io.length = 0;

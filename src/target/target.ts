@@ -219,7 +219,7 @@ export class Target {
       targetPortGroups: this.portGroups,
       copyManager: this.#copyManager,
       sanitizeStore: options.sanitize ?? null,
-      runLater: (call: () => void) => void setImmediate(call),
+      runLater,
     } as const;
     const unit = new LogicalUnit(device, { identity, type, ...(type === 'disk' && ofDisk) });
     unit.events = this.#unitEvents(lun);
@@ -281,4 +281,10 @@ export class Target {
       },
     };
   }
+}
+
+/** For what goes on in the background; it keeps no process from ending. */
+function runLater(call: () => void, delay = 0): void {
+  if (delay === 0) setImmediate(call);
+  else setTimeout(call, delay).unref();
 }

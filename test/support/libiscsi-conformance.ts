@@ -9,15 +9,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 
-import {
-  BlockOp,
-  type BlockIo,
-  createImage,
-  FileDevice,
-  type FileDeviceOptions,
-  MemoryDevice,
-} from '../../src/block/index.js';
-import { SlowDevice } from '../../src/scsi/testing/slow-device.js';
+import { createImage, FileDevice, type FileDeviceOptions, MemoryDevice } from '../../src/block/index.js';
 import { type CUnitTest, parseCUnit, parseTestList } from './cunit.js';
 import { peer } from './peers.js';
 import { runProgram } from './run-program.js';
@@ -26,13 +18,10 @@ import { temporaryFolder } from './temporary.js';
 
 /** Small enough for READ(6), whose addresses end at 1 GiB: its tests skip themselves on larger LUNs. */
 const SIZE = 100 * 1024 * 1024;
-/** What {@link LateDevice} takes some ten seconds to overwrite. */
-const SLOW_SIZE = 16 * 1024 * 1024;
-const LATE_MS = 600;
 const FAMILY_TIMEOUT_MS = 120_000;
 
 /** The LUNs in order of their numbers. */
-export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e', 'slow', 'cd'] as const;
+export const LUNS = ['thin', 'full', 'removable', 'readOnly', 'thin4096', 'thin512e', 'cd'] as const;
 export type Lun = (typeof LUNS)[number];
 
 const ALL_KINDS = ['thin', 'full', 'removable', 'readOnly', 'thin4096'] as const;
@@ -91,7 +80,7 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   'Sanitize.Readonly': SANITIZED,
   'Sanitize.Reservations': SANITIZED,
   // It looks for an operation that is still under way after some seconds, and looks again a minute later.
-  'Sanitize.Reset': ['slow'],
+  'Sanitize.Reset': ['full'],
   StartStopUnit: ['thin', 'removable', 'cd'],
   TestUnitReady: WITH_CD,
   Unmap: WRITABLE_AND_512E,
@@ -113,14 +102,6 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   iSCSIResiduals: ['thin', 'full'],
   iSCSITMF: ['thin', 'full'],
 };
-
-/** Memory whose WRITEs take their time. */
-class LateDevice extends SlowDevice {
-  override submit(io: BlockIo): boolean {
-    setTimeout(() => this.completeNext(), io.op === BlockOp.WRITE ? LATE_MS : 0);
-    return super.submit(io);
-  }
-}
 
 interface LegitimateSkip {
   luns: readonly Lun[];
@@ -224,7 +205,6 @@ export function libiscsiConformance(
         { device: await file('read-only.img', { readOnly: true }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 4096 }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 512 }), physicalBlockSize: 4096 },
-        { device: new LateDevice({ size: SLOW_SIZE }) },
         { device: new MemoryDevice({ size: SIZE, blockSize: 2048 }), type: 'cdrom' },
       ];
       target = await TestTarget.start(luns, { transport });

@@ -180,6 +180,21 @@ describe('while it runs', () => {
     );
   });
 
+  test('it lasts for seconds, however small the unit is', () => {
+    let end = (): void => assert.fail('nothing waits');
+    const runLater = (call: () => void, delay = 0): void => {
+      if (delay === 0) call();
+      else end = call;
+    };
+    const { target } = slowTarget({ size: SIZE }, false, { runLater });
+    assert.equal(overwrite(target, IMMED, list(1, [7])).outcome, 'GOOD');
+    const task = target.run(TEST_UNIT_READY);
+    assert.equal(task.outcome, inProgress);
+    assert.equal(task.sense.bytes.readUInt16BE(16), 0xffff);
+    end();
+    assert.equal(target.run(TEST_UNIT_READY).outcome, 'GOOD');
+  });
+
   test('it begins when older commands have ended', () => {
     const { target, device } = slowTarget({ size: SIZE });
     const write = target.run(cdb16(0x8a, 0, 0, 1), { dataOut: Buffer.alloc(512, 1) });
