@@ -8,7 +8,7 @@
  * transport and the device; nothing here allocates for a READ or WRITE.
  */
 
-import { BlockOp, BlockStatus, type BlockDevice, type BlockIo } from '../block/device.js';
+import { BlockOp, BlockStatus, type BlockDevice, type BlockIo, type Space } from '../block/device.js';
 import {
   completeConfiguration,
   type LogicalUnitConfiguration,
@@ -30,11 +30,13 @@ import type { Nexus } from './nexus.js';
 import { OperationTable } from './operation-table.js';
 import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
+import { ProvisioningThresholds, thresholdsFor } from './provisioning-thresholds.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
 import type { SavedSanitize } from './sanitize-store.js';
 import { Sanitizer } from './sanitizer.js';
 import { Sense, type SenseCode, type SenseData } from './sense.js';
+import { Statistics } from './statistics.js';
 import { Status } from './status.js';
 import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
@@ -66,6 +68,8 @@ export class LogicalUnit {
   readonly taskSet = new TaskSet();
   readonly modePages: ModePages;
   readonly unitAttentions = new UnitAttentions();
+  readonly statistics: Statistics;
+  readonly thresholds: ProvisioningThresholds;
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
   readonly targetPortGroups: TargetPortGroups;
@@ -92,8 +96,13 @@ export class LogicalUnit {
     this.#blockCount = device.size / device.blockSize;
     this.configuration = completeConfiguration(options);
     this.operations = new OperationTable(operationsFor(this.configuration, device));
-    this.modePages = new ModePages(this.configuration);
-    const { reservationStore, targetPortGroups } = this.configuration;
+    const { reservationStore, targetPortGroups, now } = this.configuration;
+    this.statistics = new Statistics(now());
+    const thresholds = thresholdsFor(this.space);
+    this.modePages = new ModePages(this.configuration, thresholds);
+    this.thresholds = new ProvisioningThresholds(thresholds, this.modePages, device, (condition) =>
+      this.unitAttentions.establishForAll(condition),
+    );
     this.targetPortGroups = targetPortGroups;
     this.reservations = new Reservations((registration, condition) => {
       for (const nexus of this.nexuses)
@@ -124,6 +133,11 @@ export class LogicalUnit {
   /** Logical blocks of the medium. */
   get blockCount(): number {
     return this.#blockCount;
+  }
+
+  /** What the data of a thin unit takes, if the device tells. */
+  get space(): Space | null {
+    return this.configuration.provisioning === 'thin' ? (this.device.space?.() ?? null) : null;
   }
 
   /** Logical blocks of a physical one. */
@@ -184,6 +198,8 @@ export class LogicalUnit {
       task.finished();
       return;
     }
+    task.submittedAt = this.configuration.now();
+    if (this.taskSet.count === 0) this.statistics.idleEnds(task.submittedAt);
     // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
     const isSanitizing = this.sanitizer.state === 'running';
     if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
@@ -307,6 +323,7 @@ export class LogicalUnit {
   /** End with what `task.status` of the device means; INFORMATION is the logical block that failed. */
   failMedium(task: Task): void {
     this.events?.deviceFailed(this, task);
+    this.statistics.deviceFailed(task);
     const hasBlock = task.op !== BlockOp.FLUSH;
     this.fail(task, senseOfDevice(task), hasBlock ? Math.floor(task.errorOffset / this.blockSize) : -1);
   }
@@ -435,6 +452,8 @@ export class LogicalUnit {
     this.reservations.clear();
     this.medium.allowAll();
     this.modePages.reset();
+    this.thresholds.set();
+    this.statistics.reset();
     this.copies.reset();
   }
 
@@ -514,6 +533,9 @@ export class LogicalUnit {
     task.scsiStatus = status;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
+    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
+    if (this.thresholds.isWatching && status === Status.GOOD && task.operation!.writesMedium === true)
+      this.thresholds.changed(task);
     task.finished();
     if (this.taskSet.hasWaiting) this.#startEnabled();
   }
@@ -522,9 +544,10 @@ export class LogicalUnit {
     if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
+    task.scsiStatus = Status.TASK_ABORTED;
+    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
     const completed = this.#abortWatches.takeCompleted(task);
     if (task.owesTaskAborted) {
-      task.scsiStatus = Status.TASK_ABORTED;
       task.dataInLength = 0;
       task.finished();
     } else {
