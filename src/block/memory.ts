@@ -8,7 +8,14 @@
 
 import { Memory, type ScatterList } from '../util/memory.js';
 import { inside, refused } from './admission.js';
-import { BlockOp, BlockStatus, type BlockDevice, type BlockDeviceEvents, type BlockIo, type Space } from './device.js';
+import {
+  BlockOp,
+  BlockStatus,
+  type BlockDevice,
+  type BlockDeviceEvents,
+  type BlockIo,
+  type Space,
+} from './device.js';
 import { RiserError } from '../util/errors.js';
 
 export interface MemoryDeviceOptions {

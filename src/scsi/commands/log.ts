@@ -75,8 +75,7 @@ function startLogSense(task: Task, unit: LogicalUnit): void {
   }
   const all = page.parameters(unit);
   const pageControl = pageControlOf(cdb);
-  const isThreshold =
-    pageControl === PageControl.THRESHOLD || pageControl === PageControl.DEFAULT_THRESHOLD;
+  const isThreshold = pageControl === PageControl.THRESHOLD || pageControl === PageControl.DEFAULT_THRESHOLD;
   // PC is ignored where there are lists alone.
   if (isThreshold && hasCounters(all)) {
     unit.failField(task, PC_AND_PAGE_CODE, PC_BIT);
