@@ -3,7 +3,7 @@
 import { BlockOp, BlockStatus } from '../../block/device.js';
 import { getU16, getU32, getU64, putU16, putU32, putU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
-import { type ModePage, ModeSubpageCode, PageControl, SPF } from '../mode-pages.js';
+import { type ModePage, ModePageCode, ModeSubpageCode, PageControl, SPF } from '../mode-pages.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
 import { AccessState } from '../target-port-groups.js';
@@ -30,6 +30,7 @@ export const modeOperations: readonly Operation[] = [
     usage: [0x1a, DBD, 0xff, 0xff, 0xff, 0x00],
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: (task, unit) => modeSense(task, unit, SHORT_HEADER, task.cdb[4]!),
   },
   {
@@ -48,6 +49,7 @@ export const modeOperations: readonly Operation[] = [
     usage: [0x5a, LLBAA | DBD, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: (task, unit) => modeSense(task, unit, LONG_HEADER, getU16(task.cdb, 7)),
   },
 ];
@@ -71,6 +73,13 @@ const MAX_U64 = 2 ** 64;
 
 // ---- MODE SENSE ----
 
+/** What may be asked for while the medium is sanitized (SBC-4 4.11.2). */
+const ALLOWED_DURING_SANITIZE: ReadonlySet<number> = new Set([
+  ModePageCode.CACHING,
+  ModePageCode.CONTROL,
+  ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL,
+]);
+
 function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocationLength: number): void {
   const { cdb } = task;
   const pageControl = cdb[2]! >>> 6;
@@ -85,6 +94,10 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
   if (pages.length === 0) {
     if (modePages.matching(pageCode, ModeSubpageCode.ALL).length === 0) unit.failField(task, 2, 5);
     else unit.failField(task, 3);
+    return;
+  }
+  if (unit.sanitizer.state !== 'idle' && !ALLOWED_DURING_SANITIZE.has(pageCode)) {
+    unit.failSanitize(task);
     return;
   }
   const isLong = headerLength === LONG_HEADER && (cdb[1]! & LLBAA) !== 0;

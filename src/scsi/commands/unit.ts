@@ -34,6 +34,7 @@ export const unitOperations: readonly Operation[] = [
     usage: [0x25, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00],
     ignoresReservation: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReadCapacity10,
   },
   {
@@ -44,6 +45,7 @@ export const unitOperations: readonly Operation[] = [
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReadCapacity16,
   },
   {
