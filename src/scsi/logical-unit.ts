@@ -33,8 +33,7 @@ import { isRegistrationOf } from './persistent-reservation.js';
 import { ProvisioningThresholds, thresholdsFor } from './provisioning-thresholds.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
-import type { SavedSanitize } from './sanitize-store.js';
-import { Sanitizer } from './sanitizer.js';
+import type { Sanitizer } from './sanitizer.js';
 import { Sense, type SenseCode, type SenseData } from './sense.js';
 import { Statistics } from './statistics.js';
 import { Status } from './status.js';
@@ -43,6 +42,7 @@ import { TaskSet } from './task-set.js';
 import { TaskAttribute, TaskState, type Task } from './task.js';
 import { UnitCopies } from './third-party-copy/unit-copies.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
+import { UnitSanitize } from './unit-sanitize.js';
 
 /** What the owner of a logical unit may want to write into a log. */
 export interface LogicalUnitEvents {
@@ -74,9 +74,8 @@ export class LogicalUnit {
   readonly medium: RemovableMedium;
   readonly targetPortGroups: TargetPortGroups;
   readonly copies = new UnitCopies();
+  readonly sanitize: UnitSanitize;
   readonly sanitizer: Sanitizer;
-  /** The task that waits for the end of the sanitize operation. */
-  #sanitizeWaiter: Task | null = null;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -109,10 +108,8 @@ export class LogicalUnit {
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
     }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
-    this.sanitizer = new Sanitizer(device, this.configuration.sanitizeStore, {
-      ended: (cause) => this.#sanitized(cause),
-      runLater: this.configuration.runLater,
-    });
+    this.sanitize = new UnitSanitize(this);
+    this.sanitizer = this.sanitize.sanitizer;
     device.events = { resized: () => this.#resized() };
   }
 
@@ -352,66 +349,10 @@ export class LogicalUnit {
       unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
   }
 
-  // ---- the sanitize operation (SBC-3 4.11) ----
-
-  /** End with what the sanitize operation, which is not over well, has to say. */
-  failSanitize(task: Task): void {
-    this.setSanitizeSense(task.sense, this.modePages.descriptorSense);
-    this.#end(task, Status.CHECK_CONDITION);
-  }
-
-  /** The sense data of a unit that is being sanitized, or whose sanitize operation has failed. */
-  setSanitizeSense(sense: SenseData, isDescriptor: boolean): void {
-    const isRunning = this.sanitizer.state === 'running';
-    sense.set(isRunning ? Sense.SANITIZE_IN_PROGRESS : Sense.SANITIZE_COMMAND_FAILED, isDescriptor);
-    if (isRunning) sense.setProgress(this.sanitizer.progress);
-  }
-
-  /** Sanitize as `wanted`; `task`, an exclusive one, ends when that has begun, or unless `isImmediate` when it is over. */
-  startSanitize(task: Task, wanted: SavedSanitize, isImmediate: boolean): void {
-    task.state = TaskState.AWAITING_DATA;
-    this.#sanitizeWaiter = task;
-    this.sanitizer.start(wanted, (cause) => {
-      const waiter = this.#sanitizeWaiter;
-      if (cause !== null) {
-        this.events?.sanitizeNotKept(this, cause);
-        this.#sanitizeWaiter = null;
-        if (waiter !== null) this.fail(waiter, Sense.WRITE_ERROR);
-        return;
-      }
-      this.copies.revokeAll();
-      if (isImmediate) {
-        this.#sanitizeWaiter = null;
-        if (waiter !== null) this.good(waiter);
-      }
-    });
-    if (this.#sanitizeWaiter !== task) return;
-    // Others are answered from now on, mostly with SANITIZE IN PROGRESS.
+  /** `task` was an exclusive one: from now on others run beside it. */
+  share(task: Task): void {
     this.taskSet.share(task);
     this.#startEnabled();
-  }
-
-  /** EXIT FAILURE MODE for `task`. */
-  exitSanitizeFailure(task: Task): void {
-    task.state = TaskState.AWAITING_DATA;
-    this.#sanitizeWaiter = task;
-    this.sanitizer.exitFailure((cause) => {
-      const waiter = this.#sanitizeWaiter;
-      this.#sanitizeWaiter = null;
-      if (cause !== null) this.events?.sanitizeNotKept(this, cause);
-      if (waiter === null) return;
-      if (cause === null) this.good(waiter);
-      else this.fail(waiter, Sense.WRITE_ERROR);
-    });
-  }
-
-  #sanitized(cause: Error | null): void {
-    const waiter = this.#sanitizeWaiter;
-    this.#sanitizeWaiter = null;
-    this.events?.sanitized(this, cause);
-    if (waiter === null) return;
-    if (cause === null) this.good(waiter);
-    else this.failSanitize(waiter);
   }
 
   // ---- called by task management ----
@@ -485,7 +426,7 @@ export class LogicalUnit {
     }
     if (!this.#isWellFormed(task, found)) return;
     if (this.sanitizer.state !== 'idle' && found.ignoresSanitize !== true) {
-      this.failSanitize(task);
+      this.sanitize.fail(task);
       return;
     }
     if (found.writesMedium === true && this.isWriteProtected) {
@@ -541,7 +482,7 @@ export class LogicalUnit {
   }
 
   #endAborted(task: Task): void {
-    if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
+    this.sanitize.aborted(task);
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
     task.scsiStatus = Status.TASK_ABORTED;

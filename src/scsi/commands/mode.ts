@@ -97,7 +97,7 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
     return;
   }
   if (unit.sanitizer.state !== 'idle' && !ALLOWED_DURING_SANITIZE.has(pageCode)) {
-    unit.failSanitize(task);
+    unit.sanitize.fail(task);
     return;
   }
   const isLong = headerLength === LONG_HEADER && (cdb[1]! & LLBAA) !== 0;

@@ -76,7 +76,7 @@ function startRequestSense(task: Task, unit: LogicalUnit): void {
   const sense = new SenseData();
   const isDescriptor = (cdb[1]! & 0x01) !== 0;
   const condition = unit.unitAttentions.take(nexus);
-  if (condition === null && unit.sanitizer.state !== 'idle') unit.setSanitizeSense(sense, isDescriptor);
+  if (condition === null && unit.sanitizer.state !== 'idle') unit.sanitize.setSense(sense, isDescriptor);
   else sense.set(condition ?? state, isDescriptor);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
 }
