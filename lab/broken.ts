@@ -93,6 +93,14 @@ const DAMAGES: readonly Damage[] = [
     says: /✖ sg_compare_and_write[^]*✖ sg_verify/,
   },
   {
+    scenario: 'sg3-utils',
+    what: 'blocks that are written count twice',
+    file: 'scsi/statistics.js',
+    from: 'this.bytesReceived += task.transferLength',
+    to: 'this.bytesReceived += 2 * task.transferLength',
+    says: /✖ statistics count what is written and read/,
+  },
+  {
     scenario: 'multipath',
     what: 'SendTargets keeps the second portal to itself',
     file: 'iscsi/target/discovery.js',

@@ -117,6 +117,14 @@ export interface Extent {
   mapped: boolean;
 }
 
+/** What the data of a thin device takes of the room beneath it. */
+export interface Space {
+  /** Bytes of it, at most the device's size. */
+  readonly used: number;
+  /** Bytes that are left for it, and maybe for others; null where that cannot be told. */
+  readonly available: number | null;
+}
+
 /** What happened to a device without being asked. */
 export interface BlockDeviceEvents {
   /** The size changed to `device.size`. */
@@ -154,6 +162,12 @@ export interface BlockDevice {
    * read over RDMA stays registered, and so in memory.
    */
   lend(data: ScatterList, offset: number, length: number, forWriting: boolean): boolean;
+
+  /**
+   * What the data takes; null where that cannot be told, as when this is left out. A look at the system's own figures: quick,
+   * but not for every operation.
+   */
+  space?(): Space | null;
 
   /** Look whether the medium changed its size; calls `events.resized` when it did. */
   refresh(): Promise<void>;

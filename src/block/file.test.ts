@@ -303,6 +303,26 @@ describe('FileDevice', () => {
     },
   );
 
+  it('tells what the file system has given it, and has left', async () => {
+    const { file, device } = await open(16 << 20);
+    assert.equal(device.space()!.used, 0);
+    await writing(1 << 20, pattern(1 << 20, 1)).on(device);
+    await operation(BlockOp.FLUSH).on(device);
+    const { used, available } = device.space()!;
+    assert.equal(used, fs.statSync(file).blocks * 512);
+    assert.ok(used >= 1 << 20);
+    assert.ok(available! > 0 && available! % 512 === 0);
+    const moved = `${file}-moved`;
+    fs.renameSync(file, moved);
+    assert.equal(device.space()!.used, used);
+    assert.equal(device.space()!.available, null, 'of another path nothing is told');
+    await device.close();
+    assert.equal(device.space(), null);
+    const full = await FileDevice.open(moved, { thin: false });
+    assert.equal(full.space(), null);
+    await full.close();
+  });
+
   it('tells where a file ends that was cut off', async () => {
     for (const options of [{ libc: null }, {}]) {
       const { file, device } = await open(1 << 20, options);

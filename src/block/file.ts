@@ -6,13 +6,14 @@
  * one slow disk never stalls the event loop. Without foreign functions everything goes there.
  */
 
+import fs from 'node:fs';
 import { constants } from 'node:os';
 import { RiserError } from '../util/errors.js';
 import { Memory, ScatterList } from '../util/memory.js';
 import { IoVector } from '../util/posix/iovec.js';
 import { libc as systemLibc, type Libc, type VectorCall } from '../util/posix/libc.js';
 import { refused } from './admission.js';
-import { BlockOp, type BlockDevice, type BlockDeviceEvents, type BlockIo } from './device.js';
+import { BlockOp, type BlockDevice, type BlockDeviceEvents, type BlockIo, type Space } from './device.js';
 import { imageSize, openImage, type Image } from './image.js';
 import { ThreadPoolIo } from './thread-pool-io.js';
 
@@ -31,6 +32,8 @@ export interface FileDeviceOptions {
 }
 
 const RWF_NOWAIT = 8;
+/** What `stat` counts blocks in. */
+const SECTOR = 512;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const { ENXIO, ENOSYS, EOPNOTSUPP } = constants.errno;
@@ -139,6 +142,13 @@ export class FileDevice implements BlockDevice {
     return false;
   }
 
+  /** Of a file with holes: what the file system has given it, and has left for everybody. */
+  space(): Space | null {
+    if (!this.#thin || !this.#image.isFile || this.#closing !== null) return null;
+    const used = Math.min(fs.fstatSync(this.#fd).blocks * SECTOR, this.#size);
+    return { used, available: available(this.description) };
+  }
+
   async refresh(): Promise<void> {
     if (this.#closing !== null) return;
     this.#threads.enter();
@@ -231,6 +241,16 @@ export class FileDevice implements BlockDevice {
     if (moved >= 0 || !this.#unsupported()) return true;
     this.#preadv2 = null;
     return false;
+  }
+}
+
+/** Bytes that the file system of `file` has left; null if it does not say, or if the file was moved away. */
+function available(file: string): number | null {
+  try {
+    const { bavail, bsize } = fs.statfsSync(file);
+    return bavail * bsize;
+  } catch {
+    return null;
   }
 }
 

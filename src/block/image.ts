@@ -25,6 +25,8 @@ export interface Image {
   handle: FileHandle;
   /** Bytes, not yet rounded to whole blocks. */
   size: number;
+  /** An image file, no block special file. */
+  isFile: boolean;
   /** Bytes that a hole takes at least; 0 where no holes can be made. */
   holeGranularity: number;
   /** What is lacking, one sentence each. */
@@ -81,7 +83,8 @@ export async function openImage(file: string, readOnly: boolean, libc: Libc | nu
     if (!readOnly && libc !== null && holeGranularity === 0) {
       limitations.push('the file system cannot make holes in a file: UNMAP writes zeroes');
     }
-    return { handle, size, holeGranularity, limitations };
+    const isFile = (await handle.stat()).isFile();
+    return { handle, size, isFile, holeGranularity, limitations };
   } catch (error) {
     await handle.close();
     throw explain(file, error);

@@ -25,6 +25,32 @@ contract('memory, 4096', { blockSize: 4096 });
 contract('memory, fully provisioned', { blockSize: 512, thin: false });
 
 describe('MemoryDevice', () => {
+  it('tells what is mapped, and nothing of what is left', async () => {
+    const device = new MemoryDevice({ size: (8 << 20) + 512 });
+    const used = (): number | undefined => device.space()?.used;
+    assert.deepEqual(device.space(), { used: 0, available: null });
+    await writing(0, pattern(4096, 1)).on(device);
+    await writing(512, pattern(512, 1)).on(device);
+    assert.equal(used(), 4096);
+    await writing((1 << 20) - 4096, pattern(8192, 1)).on(device);
+    assert.equal(used(), 3 * 4096);
+    await operation(BlockOp.UNMAP, 512, 512).on(device);
+    assert.equal(used(), 3 * 4096);
+    await operation(BlockOp.UNMAP, 0, 1 << 20).on(device);
+    assert.equal(used(), 4096);
+    await operation(BlockOp.WRITE_ZEROES, 0, device.size).on(device);
+    assert.equal(used(), device.size, 'of the last page only a part is the disk');
+    device.resize(1 << 20);
+    assert.equal(used(), 1 << 20);
+    const memory = new ScatterList();
+    const other = new MemoryDevice({ size: 1 << 20 });
+    other.lend(memory, 0, 512, false);
+    assert.equal(other.space()!.used, 0);
+    other.lend(memory, 0, 512, true);
+    assert.equal(other.space()!.used, 4096);
+    assert.equal(new MemoryDevice({ size: 1 << 20, thin: false }).space(), null);
+  });
+
   it('serves 8 PiB without memory in proportion', async () => {
     const size = 2 ** 53 - 4096;
     const before = process.memoryUsage();

@@ -8,7 +8,14 @@
 
 import { Memory, type ScatterList } from '../util/memory.js';
 import { inside, refused } from './admission.js';
-import { BlockOp, BlockStatus, type BlockDevice, type BlockDeviceEvents, type BlockIo } from './device.js';
+import {
+  BlockOp,
+  BlockStatus,
+  type BlockDevice,
+  type BlockDeviceEvents,
+  type BlockIo,
+  type Space,
+} from './device.js';
 import { RiserError } from '../util/errors.js';
 
 export interface MemoryDeviceOptions {
@@ -92,6 +99,7 @@ export class MemoryDevice implements BlockDevice {
   readonly #page: number;
   #size: number;
   #directories: (Directory | null)[];
+  #mappedPages = 0;
   #closed = false;
 
   /** Throws RiserError `BAD_SIZE`. */
@@ -155,6 +163,12 @@ export class MemoryDevice implements BlockDevice {
       offset += part;
     }
     return true;
+  }
+
+  /** What is mapped. How much more there is room for is the process's affair. */
+  space(): Space | null {
+    if (!this.#thin) return null;
+    return { used: Math.min(this.#mappedPages * this.#page, this.#size), available: null };
   }
 
   /** Change the size to `size` bytes, a multiple of the block size; what is cut off is gone. Tells `events`. */
@@ -231,7 +245,9 @@ export class MemoryDevice implements BlockDevice {
       const part = Math.min(CHUNK - start, end - offset);
       const chunk = this.#chunk(index) ?? this.#newChunk(index);
       if (chunk === null) return offset;
+      const before = chunk.mappedPages;
       chunk.map(Math.floor(start / this.#page), Math.ceil((start + part) / this.#page));
+      this.#mappedPages += chunk.mappedPages - before;
       offset += part;
     }
     return end;
@@ -263,7 +279,9 @@ export class MemoryDevice implements BlockDevice {
       if (chunk !== null) {
         // The last page of the disk may be a part of one: reaching the end covers it.
         const covered = offset + part === this.#size ? CHUNK : start + part;
+        const before = chunk.mappedPages;
         chunk.unmap(Math.ceil(start / this.#page), Math.floor(covered / this.#page));
+        this.#mappedPages += chunk.mappedPages - before;
         if (chunk.mappedPages === 0) {
           directory[index % DIRECTORY_CHUNKS] = null;
           chunk.memory.retire();

@@ -39,6 +39,8 @@ export interface LogicalUnitConfiguration {
   readonly sanitizeStore: SanitizeStore | null;
   /** Has a call made later, when others have had their turn, and after `delay` milliseconds: work in the background goes on by it. */
   readonly runLater: (call: () => void, delay?: number) => void;
+  /** Milliseconds since some moment, only ever forward: what the statistics take times by. By default time stands still. */
+  readonly now: () => number;
 }
 
 /** What has to be said about a logical unit, and what may be. */
@@ -61,6 +63,7 @@ export const DEFAULT_CONFIGURATION: Omit<LogicalUnitConfiguration, 'identity'> =
   copyManager: null,
   sanitizeStore: null,
   runLater: (call) => call(),
+  now: () => 0,
 };
 
 /** What a CD or DVD drive is by its nature. */

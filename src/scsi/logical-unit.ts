@@ -8,7 +8,7 @@
  * transport and the device; nothing here allocates for a READ or WRITE.
  */
 
-import { BlockOp, BlockStatus, type BlockDevice, type BlockIo } from '../block/device.js';
+import { BlockOp, BlockStatus, type BlockDevice, type BlockIo, type Space } from '../block/device.js';
 import {
   completeConfiguration,
   type LogicalUnitConfiguration,
@@ -30,17 +30,19 @@ import type { Nexus } from './nexus.js';
 import { OperationTable } from './operation-table.js';
 import type { Operation } from './operation.js';
 import { isRegistrationOf } from './persistent-reservation.js';
+import { ProvisioningThresholds, thresholdsFor } from './provisioning-thresholds.js';
 import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
-import type { SavedSanitize } from './sanitize-store.js';
-import { Sanitizer } from './sanitizer.js';
+import type { Sanitizer } from './sanitizer.js';
 import { Sense, type SenseCode, type SenseData } from './sense.js';
+import { Statistics } from './statistics.js';
 import { Status } from './status.js';
 import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
 import { TaskAttribute, TaskState, type Task } from './task.js';
 import { UnitCopies } from './third-party-copy/unit-copies.js';
 import { outranksReservation, UnitAttentions } from './unit-attention.js';
+import { UnitSanitize } from './unit-sanitize.js';
 
 /** What the owner of a logical unit may want to write into a log. */
 export interface LogicalUnitEvents {
@@ -66,13 +68,14 @@ export class LogicalUnit {
   readonly taskSet = new TaskSet();
   readonly modePages: ModePages;
   readonly unitAttentions = new UnitAttentions();
+  readonly statistics: Statistics;
+  readonly thresholds: ProvisioningThresholds;
   readonly reservations: Reservations;
   readonly medium: RemovableMedium;
   readonly targetPortGroups: TargetPortGroups;
   readonly copies = new UnitCopies();
+  readonly sanitize: UnitSanitize;
   readonly sanitizer: Sanitizer;
-  /** The task that waits for the end of the sanitize operation. */
-  #sanitizeWaiter: Task | null = null;
   readonly nexuses = new Set<Nexus>();
   /** The target's logical units, this one among them; null outside of a target. */
   inventory: LogicalUnitInventory | null = null;
@@ -92,18 +95,21 @@ export class LogicalUnit {
     this.#blockCount = device.size / device.blockSize;
     this.configuration = completeConfiguration(options);
     this.operations = new OperationTable(operationsFor(this.configuration, device));
-    this.modePages = new ModePages(this.configuration);
-    const { reservationStore, targetPortGroups } = this.configuration;
+    const { reservationStore, targetPortGroups, now } = this.configuration;
+    this.statistics = new Statistics(now());
+    const thresholds = thresholdsFor(this.space);
+    this.modePages = new ModePages(this.configuration, thresholds);
+    this.thresholds = new ProvisioningThresholds(thresholds, this.modePages, device, (condition) =>
+      this.unitAttentions.establishForAll(condition),
+    );
     this.targetPortGroups = targetPortGroups;
     this.reservations = new Reservations((registration, condition) => {
       for (const nexus of this.nexuses)
         if (isRegistrationOf(registration, nexus)) this.unitAttentions.establish(nexus, condition);
     }, reservationStore);
     this.medium = new RemovableMedium(this.configuration.removable);
-    this.sanitizer = new Sanitizer(device, this.configuration.sanitizeStore, {
-      ended: (cause) => this.#sanitized(cause),
-      runLater: this.configuration.runLater,
-    });
+    this.sanitize = new UnitSanitize(this);
+    this.sanitizer = this.sanitize.sanitizer;
     device.events = { resized: () => this.#resized() };
   }
 
@@ -124,6 +130,11 @@ export class LogicalUnit {
   /** Logical blocks of the medium. */
   get blockCount(): number {
     return this.#blockCount;
+  }
+
+  /** What the data of a thin unit takes, if the device tells. */
+  get space(): Space | null {
+    return this.configuration.provisioning === 'thin' ? (this.device.space?.() ?? null) : null;
   }
 
   /** Logical blocks of a physical one. */
@@ -184,6 +195,8 @@ export class LogicalUnit {
       task.finished();
       return;
     }
+    task.submittedAt = this.configuration.now();
+    if (this.taskSet.count === 0) this.statistics.idleEnds(task.submittedAt);
     // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
     const isSanitizing = this.sanitizer.state === 'running';
     if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
@@ -307,6 +320,7 @@ export class LogicalUnit {
   /** End with what `task.status` of the device means; INFORMATION is the logical block that failed. */
   failMedium(task: Task): void {
     this.events?.deviceFailed(this, task);
+    this.statistics.deviceFailed(task);
     const hasBlock = task.op !== BlockOp.FLUSH;
     this.fail(task, senseOfDevice(task), hasBlock ? Math.floor(task.errorOffset / this.blockSize) : -1);
   }
@@ -335,66 +349,10 @@ export class LogicalUnit {
       unit.unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED, unit === this ? by : null);
   }
 
-  // ---- the sanitize operation (SBC-3 4.11) ----
-
-  /** End with what the sanitize operation, which is not over well, has to say. */
-  failSanitize(task: Task): void {
-    this.setSanitizeSense(task.sense, this.modePages.descriptorSense);
-    this.#end(task, Status.CHECK_CONDITION);
-  }
-
-  /** The sense data of a unit that is being sanitized, or whose sanitize operation has failed. */
-  setSanitizeSense(sense: SenseData, isDescriptor: boolean): void {
-    const isRunning = this.sanitizer.state === 'running';
-    sense.set(isRunning ? Sense.SANITIZE_IN_PROGRESS : Sense.SANITIZE_COMMAND_FAILED, isDescriptor);
-    if (isRunning) sense.setProgress(this.sanitizer.progress);
-  }
-
-  /** Sanitize as `wanted`; `task`, an exclusive one, ends when that has begun, or unless `isImmediate` when it is over. */
-  startSanitize(task: Task, wanted: SavedSanitize, isImmediate: boolean): void {
-    task.state = TaskState.AWAITING_DATA;
-    this.#sanitizeWaiter = task;
-    this.sanitizer.start(wanted, (cause) => {
-      const waiter = this.#sanitizeWaiter;
-      if (cause !== null) {
-        this.events?.sanitizeNotKept(this, cause);
-        this.#sanitizeWaiter = null;
-        if (waiter !== null) this.fail(waiter, Sense.WRITE_ERROR);
-        return;
-      }
-      this.copies.revokeAll();
-      if (isImmediate) {
-        this.#sanitizeWaiter = null;
-        if (waiter !== null) this.good(waiter);
-      }
-    });
-    if (this.#sanitizeWaiter !== task) return;
-    // Others are answered from now on, mostly with SANITIZE IN PROGRESS.
+  /** `task` was an exclusive one: from now on others run beside it. */
+  share(task: Task): void {
     this.taskSet.share(task);
     this.#startEnabled();
-  }
-
-  /** EXIT FAILURE MODE for `task`. */
-  exitSanitizeFailure(task: Task): void {
-    task.state = TaskState.AWAITING_DATA;
-    this.#sanitizeWaiter = task;
-    this.sanitizer.exitFailure((cause) => {
-      const waiter = this.#sanitizeWaiter;
-      this.#sanitizeWaiter = null;
-      if (cause !== null) this.events?.sanitizeNotKept(this, cause);
-      if (waiter === null) return;
-      if (cause === null) this.good(waiter);
-      else this.fail(waiter, Sense.WRITE_ERROR);
-    });
-  }
-
-  #sanitized(cause: Error | null): void {
-    const waiter = this.#sanitizeWaiter;
-    this.#sanitizeWaiter = null;
-    this.events?.sanitized(this, cause);
-    if (waiter === null) return;
-    if (cause === null) this.good(waiter);
-    else this.failSanitize(waiter);
   }
 
   // ---- called by task management ----
@@ -435,6 +393,8 @@ export class LogicalUnit {
     this.reservations.clear();
     this.medium.allowAll();
     this.modePages.reset();
+    this.thresholds.set();
+    this.statistics.reset();
     this.copies.reset();
   }
 
@@ -466,7 +426,7 @@ export class LogicalUnit {
     }
     if (!this.#isWellFormed(task, found)) return;
     if (this.sanitizer.state !== 'idle' && found.ignoresSanitize !== true) {
-      this.failSanitize(task);
+      this.sanitize.fail(task);
       return;
     }
     if (found.writesMedium === true && this.isWriteProtected) {
@@ -514,17 +474,21 @@ export class LogicalUnit {
     task.scsiStatus = status;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
+    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
+    if (this.thresholds.isWatching && status === Status.GOOD && task.operation!.writesMedium === true)
+      this.thresholds.changed(task);
     task.finished();
     if (this.taskSet.hasWaiting) this.#startEnabled();
   }
 
   #endAborted(task: Task): void {
-    if (task === this.#sanitizeWaiter) this.#sanitizeWaiter = null;
+    this.sanitize.aborted(task);
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
+    task.scsiStatus = Status.TASK_ABORTED;
+    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
     const completed = this.#abortWatches.takeCompleted(task);
     if (task.owesTaskAborted) {
-      task.scsiStatus = Status.TASK_ABORTED;
       task.dataInLength = 0;
       task.finished();
     } else {

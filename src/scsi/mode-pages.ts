@@ -3,12 +3,16 @@
  * a bit is changeable, sets with MODE SELECT. Values are not saved: they last until a reset.
  */
 
+import { putU16 } from '../util/fields.js';
 import type { LogicalUnitConfiguration } from './configuration.js';
+import { provisioningPageBytes, type ThresholdDescriptor } from './provisioning-thresholds.js';
 import { CAPABILITIES, CAPABILITIES_LENGTH, LOCK_STATE } from './optical-disc.js';
 
-/** One page: all values are whole pages with PAGE CODE and PAGE LENGTH at bytes 0 and 1. */
+/** One page: all values are whole pages with the header, PAGE CODE to PAGE LENGTH. */
 export interface ModePage {
   readonly code: number;
+  /** SUBPAGE CODE; 0 for a page in the page_0 format. */
+  readonly subpage: number;
   readonly current: Buffer;
   /** A bit set for every bit that MODE SELECT may change; only the header is not a mask. */
   readonly changeable: Buffer;
@@ -29,6 +33,11 @@ export const ModePageCode = {
   ALL: 0x3f,
 } as const;
 
+export const ModeSubpageCode = { NONE: 0x00, LOGICAL_BLOCK_PROVISIONING: 0x02, ALL: 0xff } as const;
+
+/** SPF: the page has a subpage code. */
+export const SPF = 0x40;
+
 /** Caching page, byte 2. */
 const WCE = 0x04;
 /** Control page, byte 2, 3, 4 and 5. */
@@ -36,6 +45,9 @@ const D_SENSE = 0x04;
 const UNRESTRICTED_REORDERING = 0x10;
 const SWP = 0x08;
 const TAS = 0x40;
+/** Read-write error recovery page, byte 7: thresholds of logical block provisioning are notified of. */
+const LBPERE = 0x80;
+const LBPERE_BYTE = 7;
 /** Informational exceptions control page, byte 2. */
 const DEXCPT = 0x08;
 
@@ -50,11 +62,17 @@ export class ModePages {
   softwareWriteProtect = false;
   /** TAS: tasks that another nexus aborts end with TASK ABORTED. */
   taskAbortedStatus = false;
+  /** LBPERE: what the thresholds of logical block provisioning are for. */
+  thresholdNotification = false;
+  /** The Logical Block Provisioning page, if there are thresholds. */
+  readonly provisioning: ModePage | null;
+  readonly #errorRecovery: ModePage;
   readonly #caching: ModePage;
   readonly #control: ModePage;
   readonly #capabilities: ModePage;
 
-  constructor(configuration: LogicalUnitConfiguration) {
+  /** `thresholds`: those of logical block provisioning that there are. */
+  constructor(configuration: LogicalUnitConfiguration, thresholds: readonly ThresholdDescriptor[]) {
     this.#caching = page(ModePageCode.CACHING, 20, { 2: [configuration.writeCache ? WCE : 0, WCE] });
     this.#control = page(ModePageCode.CONTROL, 12, {
       2: [0, D_SENSE],
@@ -65,13 +83,24 @@ export class ModePages {
       8: [0xff, 0],
       9: [0xff, 0],
     });
-    const errorRecovery = page(ModePageCode.READ_WRITE_ERROR_RECOVERY, 12, {});
+    const lbpere = thresholds.length > 0 ? LBPERE : 0;
+    const errorRecovery = page(ModePageCode.READ_WRITE_ERROR_RECOVERY, 12, {
+      [LBPERE_BYTE]: [lbpere, lbpere],
+    });
+    this.#errorRecovery = errorRecovery;
+    this.provisioning = provisioningPage(thresholds);
     // Nothing predicts a failure, so no exception is ever reported.
     const exceptions = page(ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL, 12, { 2: [DEXCPT, 0] });
     this.#capabilities = page(ModePageCode.CAPABILITIES, CAPABILITIES_LENGTH, CAPABILITIES);
     this.pages =
       configuration.type === 'disk'
-        ? [errorRecovery, this.#caching, this.#control, exceptions]
+        ? [
+            errorRecovery,
+            this.#caching,
+            this.#control,
+            exceptions,
+            ...(this.provisioning === null ? [] : [this.provisioning]),
+          ]
         : [
             errorRecovery,
             this.#control,
@@ -84,9 +113,18 @@ export class ModePages {
     this.applied();
   }
 
-  /** The page with this code, or null. */
-  find(code: number): ModePage | null {
-    return this.pages.find((p) => p.code === code) ?? null;
+  /** The page with this code and subpage code, or null. */
+  find(code: number, subpage: number = ModeSubpageCode.NONE): ModePage | null {
+    return this.pages.find((p) => p.code === code && p.subpage === subpage) ?? null;
+  }
+
+  /** What MODE SENSE asks for with these codes, each of which may be ALL (SPC-4 table 150). */
+  matching(code: number, subpage: number): readonly ModePage[] {
+    return this.pages.filter(
+      (p) =>
+        (code === ModePageCode.ALL || p.code === code) &&
+        (subpage === ModeSubpageCode.ALL || p.subpage === subpage),
+    );
   }
 
   /** A CD drive tells whether its tray is locked. */
@@ -97,6 +135,7 @@ export class ModePages {
 
   /** Current values have been written: they hold from now on. */
   applied(): void {
+    this.thresholdNotification = (this.#errorRecovery.current[LBPERE_BYTE]! & LBPERE) !== 0;
     this.writeCacheEnabled = (this.#caching.current[2]! & WCE) !== 0;
     this.descriptorSense = (this.#control.current[2]! & D_SENSE) !== 0;
     this.softwareWriteProtect = (this.#control.current[4]! & SWP) !== 0;
@@ -110,15 +149,33 @@ export class ModePages {
   }
 }
 
+function provisioningPage(thresholds: readonly ThresholdDescriptor[]): ModePage | null {
+  if (thresholds.length === 0) return null;
+  const { length, bytes } = provisioningPageBytes(thresholds);
+  const { INFORMATIONAL_EXCEPTIONS_CONTROL } = ModePageCode;
+  return page(INFORMATIONAL_EXCEPTIONS_CONTROL, length, bytes, ModeSubpageCode.LOGICAL_BLOCK_PROVISIONING);
+}
+
 /** A page of `length` bytes, header included, with [default, changeable] for the bytes that are not zero. */
-function page(code: number, length: number, bytes: Record<number, [number, number]>): ModePage {
+function page(
+  code: number,
+  length: number,
+  bytes: Record<number, [number, number]>,
+  subpage: number = ModeSubpageCode.NONE,
+): ModePage {
   const values = Buffer.alloc(length);
   const changeable = Buffer.alloc(length);
-  values[0] = changeable[0] = code;
-  values[1] = changeable[1] = length - 2;
+  for (const header of [values, changeable]) {
+    header[0] = code;
+    header[1] = length - 2;
+    if (subpage === ModeSubpageCode.NONE) continue;
+    header[0] |= SPF;
+    header[1] = subpage;
+    putU16(header, 2, length - 4);
+  }
   for (const [at, [value, mask]] of Object.entries(bytes)) {
     values[Number(at)] = value;
     changeable[Number(at)] = mask;
   }
-  return { code, current: Buffer.from(values), changeable, default: values };
+  return { code, subpage, current: Buffer.from(values), changeable, default: values };
 }

@@ -4,6 +4,7 @@ import { SERVICE_ACTION_MASK, serviceActionOf } from './cdb.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Operation } from './operation.js';
 import { Sense } from './sense.js';
+import { Counted } from './statistics.js';
 import { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
@@ -77,6 +78,7 @@ function uniform(operation: Operation): Operation {
     runsUpTo: operation.runsUpTo ?? AccessState.ACTIVE_NON_OPTIMIZED,
     ignoresMedium: operation.ignoresMedium ?? false,
     ignoresSanitize: operation.ignoresSanitize ?? false,
+    counted: operation.counted ?? Counted.NOT,
     writesMedium: operation.writesMedium ?? false,
     exclusive: operation.exclusive ?? false,
     start: operation.start,

@@ -6,6 +6,7 @@
 import type { BlockDevice } from '../block/device.js';
 import type { LogicalUnitConfiguration } from './configuration.js';
 import type { LogicalUnit } from './logical-unit.js';
+import type { Counted } from './statistics.js';
 import type { AccessState } from './target-port-groups.js';
 import type { Task } from './task.js';
 
@@ -25,6 +26,8 @@ export interface OperationTraits {
   readsMedium?: boolean;
   /** Runs while the medium is sanitized, and after that has failed (SBC-3 4.11). */
   ignoresSanitize?: boolean;
+  /** As what it counts in the statistics; default: it does not. */
+  counted?: Counted;
   /** Changes the medium: refused with DATA PROTECT when write protected. */
   writesMedium?: boolean;
   /**

@@ -31,6 +31,8 @@ export interface SenseCode {
   /** ADDITIONAL SENSE CODE QUALIFIER. */
   readonly ascq: number;
   readonly text: string;
+  /** INFORMATION that goes with it wherever it is reported. */
+  readonly information?: number;
 }
 
 const K = SenseKey;
@@ -117,6 +119,7 @@ export const Sense = {
   BUS_DEVICE_RESET_OCCURRED: code(K.UNIT_ATTENTION, 0x29, 0x03, 'bus device reset function occurred'),
   I_T_NEXUS_LOSS_OCCURRED: code(K.UNIT_ATTENTION, 0x29, 0x07, 'I_T nexus loss occurred'),
   MODE_PARAMETERS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x01, 'mode parameters changed'),
+  LOG_PARAMETERS_CHANGED: code(K.UNIT_ATTENTION, 0x2a, 0x02, 'log parameters changed'),
   RESERVATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x03, 'reservations preempted'),
   RESERVATIONS_RELEASED: code(K.UNIT_ATTENTION, 0x2a, 0x04, 'reservations released'),
   REGISTRATIONS_PREEMPTED: code(K.UNIT_ATTENTION, 0x2a, 0x05, 'registrations preempted'),
@@ -127,6 +130,12 @@ export const Sense = {
     0x2f,
     0x00,
     'commands cleared by another initiator',
+  ),
+  THIN_PROVISIONING_SOFT_THRESHOLD_REACHED: code(
+    K.UNIT_ATTENTION,
+    0x38,
+    0x07,
+    'thin provisioning soft threshold reached',
   ),
   REPORTED_LUNS_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x3f, 0x0e, 'reported LUNs data has changed'),
 
@@ -265,6 +274,7 @@ export class SenseData {
       bytes[13] = sense.ascq;
       this.length = FIXED_SENSE_LENGTH;
     }
+    if (sense.information !== undefined) this.setInformation(sense.information);
   }
 
   /** The INFORMATION field: a logical block address or an offset, below 2^53. The fixed format drops what exceeds 32 bits. */

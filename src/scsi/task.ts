@@ -83,6 +83,8 @@ export abstract class Task extends BlockIo {
   /** A second buffer for commands that compare; filled through {@link Task.allocateScratch}. */
   scratch = new ScatterList();
   state: TaskState = TaskState.IDLE;
+  /** When it came in, by the clock of the configuration. */
+  submittedAt = 0;
   /** Which step of a command with several device operations is under way; the command defines it. */
   step = 0;
   /** Whether a task management function or nexus loss ended it while it was waiting. */

@@ -26,6 +26,7 @@ import {
 } from './limits.js';
 import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
+import { thresholdExponent } from './provisioning-thresholds.js';
 import { MAX_SENSE_LENGTH } from './sense.js';
 import { thirdPartyCopyPage } from './third-party-copy/page.js';
 
@@ -103,6 +104,7 @@ const PAGES: readonly { code: number; body: PageBody; isSupported?: (unit: Logic
   { code: 0xb0, body: blockLimits, isSupported: isDisk },
   { code: 0xb1, body: blockDeviceCharacteristics, isSupported: isDisk },
   { code: 0xb2, body: logicalBlockProvisioning, isSupported: isThin },
+  { code: 0xb3, body: referrals, isSupported: hasReferrals },
 ];
 
 /** The page `code` as `unit` tells it to `nexus`, or null when there is none. */
@@ -117,6 +119,11 @@ export function vitalProductDataPage(code: number, unit: LogicalUnit, nexus: Nex
 
 function isDisk(unit: LogicalUnit): boolean {
   return unit.configuration.type === 'disk';
+}
+
+/** A disk of a target that has target port groups to refer to. */
+function hasReferrals(unit: LogicalUnit): boolean {
+  return isDisk(unit) && unit.targetPortGroups.groups.length > 0;
 }
 
 function isThin(unit: LogicalUnit): boolean {
@@ -171,6 +178,7 @@ function extendedInquiryData(unit: LogicalUnit): Buffer {
   body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
   if (isDisk(unit)) body[2] = 0x01; // V_SUP: there is a volatile cache
   body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
+  if (hasReferrals(unit)) body[4] = 0x10; // R_SUP: there is REPORT REFERRALS
   body[9] = MAX_SENSE_LENGTH;
   return body;
 }
@@ -210,11 +218,16 @@ function blockDeviceCharacteristics(unit: LogicalUnit): Buffer {
 }
 
 /** B2h Logical Block Provisioning (SBC-3 6.5.4). */
-function logicalBlockProvisioning(): Buffer {
+function logicalBlockProvisioning(unit: LogicalUnit): Buffer {
   return Buffer.from([
-    0, // THRESHOLD EXPONENT: none
+    unit.modePages.provisioning === null ? 0 : thresholdExponent(unit.blockSize), // THRESHOLD EXPONENT; 0: no thresholds
     0xe4, // LBPU, LBPWS, LBPWS10; LBPRZ: unmapped blocks read as zeroes
     0x02, // PROVISIONING TYPE: thin
     0,
   ]);
+}
+
+/** B3h Referrals (SBC-3): USER DATA SEGMENT SIZE and MULTIPLIER are zero, so that there is one segment, which REPORT REFERRALS tells. */
+function referrals(): Buffer {
+  return Buffer.alloc(12);
 }

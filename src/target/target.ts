@@ -220,6 +220,7 @@ export class Target {
       copyManager: this.#copyManager,
       sanitizeStore: options.sanitize ?? null,
       runLater,
+      now: () => performance.now(),
     } as const;
     const unit = new LogicalUnit(device, { identity, type, ...(type === 'disk' && ofDisk) });
     unit.events = this.#unitEvents(lun);

@@ -93,7 +93,7 @@ async function modePages(lun: Lun) {
   return parseModePages(answer.data).map(({ page, subpage, body }) => ({
     page: hex(page),
     subpage: hex(subpage),
-    name: modePageName(page),
+    name: modePageName(page, subpage),
     settings: subpage === 0 ? modeSettings(page, body) : [],
     body: body.toString('hex'),
   }));

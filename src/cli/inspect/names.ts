@@ -27,8 +27,10 @@ const VPD_PAGES: Readonly<Record<number, string>> = {
   0xb0: 'Block Limits',
   0xb1: 'Block Device Characteristics',
   0xb2: 'Logical Block Provisioning',
+  0xb3: 'Referrals',
 };
 
+/** By page code, and by page and subpage code. */
 const MODE_PAGES: Readonly<Record<number, string>> = {
   0x01: 'Read-Write Error Recovery',
   0x02: 'Disconnect-Reconnect',
@@ -41,6 +43,7 @@ const MODE_PAGES: Readonly<Record<number, string>> = {
   0x19: 'Protocol Specific Port',
   0x1a: 'Power Condition',
   0x1c: 'Informational Exceptions Control',
+  0x1c02: 'Logical Block Provisioning',
   0x1d: 'Timeout and Protect',
   0x2a: 'Capabilities and Mechanical Status',
 };
@@ -61,7 +64,8 @@ const DESIGNATORS: Readonly<Record<number, string>> = {
 export const deviceTypeName = (type: number): string => DEVICE_TYPES[type] ?? `type ${hex(type)}`;
 export const vpdPageName = (page: number): string =>
   VPD_PAGES[page] ?? (page >= 0xc0 ? 'vendor specific' : '');
-export const modePageName = (page: number): string => MODE_PAGES[page] ?? '';
+export const modePageName = (page: number, subpage: number): string =>
+  MODE_PAGES[subpage === 0 ? page : (page << 8) | subpage] ?? '';
 export const associationName = (association: number): string => ASSOCIATIONS[association] ?? 'reserved';
 export const designatorName = (type: number): string => DESIGNATORS[type] ?? `type ${type}`;
 

@@ -8,6 +8,7 @@ import { compareAndWriteOperations } from './compare-and-write.js';
 import { copyResultsOperations } from './copy-results.js';
 import { extendedCopyOperations } from './extended-copy.js';
 import { inquiryOperations } from './inquiry.js';
+import { logOperations } from './log.js';
 import { modeOperations } from './mode.js';
 import { multimediaOperations } from './multimedia.js';
 import { orwriteOperations } from './orwrite.js';
@@ -16,6 +17,7 @@ import { persistentReserveOutOperations } from './persistent-reserve-out.js';
 import { provisioningOperations } from './provisioning.js';
 import { readDefectDataOperations } from './read-defect-data.js';
 import { readWriteOperations } from './read-write.js';
+import { referralOperations } from './referrals.js';
 import { reportOperations } from './report.js';
 import { reserveOperations } from './reserve.js';
 import { rodTokenOperations } from './rod-tokens.js';
@@ -32,6 +34,7 @@ const OPERATIONS: readonly Operation[] = [
   ...copyResultsOperations,
   ...extendedCopyOperations,
   ...inquiryOperations,
+  ...logOperations,
   ...modeOperations,
   ...orwriteOperations,
   ...persistentReserveInOperations,
@@ -39,6 +42,7 @@ const OPERATIONS: readonly Operation[] = [
   ...provisioningOperations,
   ...readDefectDataOperations,
   ...readWriteOperations,
+  ...referralOperations,
   ...reportOperations,
   ...reserveOperations,
   ...rodTokenOperations,

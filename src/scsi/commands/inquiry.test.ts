@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { deriveIdentity } from '../identity.js';
 import { Sense } from '../sense.js';
+import { slowTarget } from '../testing/slow-device.js';
 import { FakeTarget, fakeNexus, fakeUnit, senseText } from '../testing/fake-task.js';
 
 const inquiry = (length: number, page?: number) => [
@@ -124,9 +125,16 @@ describe('vital product data (SPC-4 7.8, SBC-3 6.5)', () => {
     assert.equal(data.toString('hex', 20, 36), '00'.repeat(16));
   });
 
+  test('B2h of a device that does not tell what its data takes: no thresholds', () => {
+    const { target } = slowTarget({ size: 1 << 20 }, false);
+    assert.equal(page(0xb2, target).toString('hex'), '00b20004' + '00e40200');
+  });
+
   test('B1h and B2h', () => {
     assert.equal(page(0xb1).readUInt16BE(4), 1);
-    assert.equal(page(0xb2).toString('hex'), '00b20004' + '00e40200');
+    assert.equal(page(0xb2).toString('hex'), '00b20004' + '0be40200');
+    const large = new FakeTarget(fakeUnit({ blockSize: 4096 }));
+    assert.equal(page(0xb2, large).toString('hex'), '00b20004' + '08e40200');
   });
 });
 

@@ -26,12 +26,15 @@ const DEFAULT = 0x80;
 const SAVED = 0xc0;
 const CACHING = 0x08;
 const CONTROL = 0x0a;
+/** Subpage of 1Ch. */
+const PROVISIONING = 0x02;
 const listLength = senseText(Sense.PARAMETER_LIST_LENGTH_ERROR);
 const invalidParameter = senseText(Sense.INVALID_FIELD_IN_PARAMETER_LIST);
 const invalidField = senseText(Sense.INVALID_FIELD_IN_CDB);
 
 /** The bytes of one page. */
-const pageOf = (target: FakeTarget, code: number) => target.run(sense6(code)).dataIn.subarray(4);
+const pageOf = (target: FakeTarget, code: number, subpage = 0) =>
+  target.run(sense6(code, DBD, subpage)).dataIn.subarray(4);
 
 /** A MODE SELECT(6) parameter list of pages. */
 const listOf = (...pages: Uint8Array[]) => Buffer.concat([Buffer.alloc(4), ...pages]);
@@ -70,7 +73,9 @@ describe('MODE SENSE (SPC-4 6.12, 6.13)', () => {
     const target = new FakeTarget();
     const all = target.run(sense6(0x3f)).dataIn.subarray(4);
     assert.deepEqual(target.run(sense10(0x3f)).dataIn.subarray(8), all);
-    assert.deepEqual(target.run(sense6(0x3f, DBD, 0xff)).dataIn.subarray(4), all);
+    const withSubpages = target.run(sense6(0x3f, DBD, 0xff)).dataIn.subarray(4);
+    assert.deepEqual(withSubpages, Buffer.concat([all, pageOf(target, 0x1c, PROVISIONING)]));
+    assert.deepEqual(target.run(sense6(0x1c, DBD, 0xff)).dataIn.subarray(4), withSubpages.subarray(44));
     assert.deepEqual(Buffer.concat([0x01, 0x08, 0x0a, 0x1c].map((code) => pageOf(target, code))), all);
   });
 
@@ -89,7 +94,16 @@ describe('MODE SENSE (SPC-4 6.12, 6.13)', () => {
   test('unknown pages and subpages are refused', () => {
     const target = new FakeTarget();
     assert.equal(target.run(sense6(0x02)).outcome, invalidField);
-    assert.equal(target.run(sense6(CONTROL, DBD, 1)).outcome, invalidField);
+    for (const [page, subpage, pointer] of [
+      [0x02, 0, 'cd0002'],
+      [0x3e, 0xff, 'cd0002'],
+      [CONTROL, 1, 'c00003'],
+      [0x3f, 0xfe, 'c00003'],
+    ] as const) {
+      const task = target.run(sense6(page, DBD, subpage));
+      assert.equal(task.outcome, invalidField);
+      assert.equal(task.sense.bytes.toString('hex', 15, 18), pointer);
+    }
   });
 
   test('WP follows the protection', () => {
@@ -194,6 +208,29 @@ describe('MODE SELECT (SPC-4 6.10, 6.11)', () => {
     ]) {
       assert.equal(select(target, listOf(page)).outcome, invalidParameter);
     }
+  });
+
+  test('a page with a subpage code: each wrong byte of its header is pointed at', () => {
+    const target = new FakeTarget();
+    const page = pageOf(target, 0x1c, PROVISIONING);
+    assert.equal(select(target, listOf(page)).outcome, 'GOOD');
+    for (const [at, value, pointer] of [
+      [0, 0xdc, '8f0004'],
+      [0, 0x42, '8d0004'],
+      [0, 0x02, '8d0004'],
+      [1, 0x00, '800005'],
+      [1, 0x03, '800005'],
+      [2, 0x01, '800006'],
+      [3, 0x13, '800006'],
+      [16, 0x09, '8b0014'],
+      [17, 0x01, '890015'],
+    ] as const) {
+      const task = select(target, listOf(changed(page, at, value)));
+      assert.equal(task.outcome, invalidParameter, `byte ${at}`);
+      assert.equal(task.sense.bytes.toString('hex', 15, 18), pointer, `byte ${at}`);
+    }
+    for (const length of [1, 2, 3, 4, page.length - 1])
+      assert.equal(select(target, listOf(page.subarray(0, length))).outcome, listLength, `${length} bytes`);
   });
 
   test('a list that ends too early, anywhere, is a length error; a whole one is not', () => {

@@ -3,7 +3,7 @@
 import { BlockOp, BlockStatus } from '../../block/device.js';
 import { getU16, getU32, getU64, putU16, putU32, putU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
-import { ModePageCode, PageControl, type ModePage } from '../mode-pages.js';
+import { type ModePage, ModePageCode, ModeSubpageCode, PageControl, SPF } from '../mode-pages.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
 import { AccessState } from '../target-port-groups.js';
@@ -30,6 +30,7 @@ export const modeOperations: readonly Operation[] = [
     usage: [0x1a, DBD, 0xff, 0xff, 0xff, 0x00],
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: (task, unit) => modeSense(task, unit, SHORT_HEADER, task.cdb[4]!),
   },
   {
@@ -48,6 +49,7 @@ export const modeOperations: readonly Operation[] = [
     usage: [0x5a, LLBAA | DBD, 0xff, 0xff, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00],
     ignoresMedium: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: (task, unit) => modeSense(task, unit, LONG_HEADER, getU16(task.cdb, 7)),
   },
 ];
@@ -56,19 +58,27 @@ export const modeOperations: readonly Operation[] = [
 const SHORT_HEADER = 4;
 const LONG_HEADER = 8;
 const LONGLBA = 0x01;
+/** Byte 0 of a page's header. */
+const PS = 0x80;
+const PAGE_CODE = 0x3f;
 /** Bytes of the mode parameter block descriptors (SBC-3 6.4.2). */
 const SHORT_DESCRIPTOR = 8;
 const LONG_DESCRIPTOR = 16;
 /** Device-specific parameter (SBC-3 table 176). */
 const WP = 0x80;
 const DPOFUA = 0x10;
-const SPF = 0x40;
-const ALL_SUBPAGES = 0xff;
 const MAX_U32 = 0xffff_ffff;
 /** What `getU64` makes of all ones. */
 const MAX_U64 = 2 ** 64;
 
 // ---- MODE SENSE ----
+
+/** What may be asked for while the medium is sanitized (SBC-4 4.11.2). */
+const ALLOWED_DURING_SANITIZE: ReadonlySet<number> = new Set([
+  ModePageCode.CACHING,
+  ModePageCode.CONTROL,
+  ModePageCode.INFORMATIONAL_EXCEPTIONS_CONTROL,
+]);
 
 function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocationLength: number): void {
   const { cdb } = task;
@@ -79,14 +89,15 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
     unit.fail(task, Sense.SAVING_PARAMETERS_NOT_SUPPORTED);
     return;
   }
-  if (subpageCode !== 0 && subpageCode !== ALL_SUBPAGES) {
-    unit.failField(task, 3);
+  const { modePages } = unit;
+  const pages = modePages.matching(pageCode, subpageCode);
+  if (pages.length === 0) {
+    if (modePages.matching(pageCode, ModeSubpageCode.ALL).length === 0) unit.failField(task, 2, 5);
+    else unit.failField(task, 3);
     return;
   }
-  const { modePages } = unit;
-  const page = modePages.find(pageCode);
-  if (page === null && pageCode !== ModePageCode.ALL) {
-    unit.failField(task, 2, 5);
+  if (unit.sanitizer.state !== 'idle' && !ALLOWED_DURING_SANITIZE.has(pageCode)) {
+    unit.sanitize.fail(task);
     return;
   }
   const isLong = headerLength === LONG_HEADER && (cdb[1]! & LLBAA) !== 0;
@@ -94,7 +105,6 @@ function modeSense(task: Task, unit: LogicalUnit, headerLength: number, allocati
   const isDisk = unit.configuration.type === 'disk';
   modePages.showLock(unit.medium.isRemovalPrevented);
   const descriptor = (cdb[1]! & DBD) !== 0 || !isDisk ? Buffer.alloc(0) : blockDescriptor(unit, isLong);
-  const pages = page === null ? modePages.pages : [page];
   const header = Buffer.alloc(headerLength);
   const data = Buffer.concat([header, descriptor, ...pages.map((p) => valuesOf(p, pageControl))]);
   const deviceSpecific = isDisk ? DPOFUA | (unit.isWriteProtected ? WP : 0) : 0;
@@ -199,21 +209,33 @@ function arePagesAcceptable(task: Task, unit: LogicalUnit, list: Buffer, pagesAt
       unit.fail(task, Sense.PARAMETER_LIST_LENGTH_ERROR);
       return false;
     }
-    const page = unit.modePages.find(list[at]! & 0x3f);
-    // PS is reserved here, and there are no subpages.
-    if (page === null || (list[at]! & ~0x3f) !== 0) {
-      unit.failParameter(task, at, page === null ? 5 : (list[at]! & SPF) !== 0 ? 6 : 7);
+    // PS is reserved here.
+    if ((list[at]! & PS) !== 0) {
+      unit.failParameter(task, at, 7);
       return false;
     }
-    if (list[at + 1] !== page.current[1]) {
-      unit.failParameter(task, at + 1);
+    const page = pageAt(unit, list, at);
+    if (page === null) {
+      const isKnown = unit.modePages.matching(list[at]! & PAGE_CODE, ModeSubpageCode.ALL).length > 0;
+      if (!isKnown) unit.failParameter(task, at, 5);
+      else if ((list[at]! & SPF) !== 0) unit.failParameter(task, at + 1);
+      else unit.failParameter(task, at, 6);
+      return false;
+    }
+    const lengthAt = page.subpage === ModeSubpageCode.NONE ? 1 : 2;
+    if (list.length - at < 2 * lengthAt) {
+      unit.fail(task, Sense.PARAMETER_LIST_LENGTH_ERROR);
+      return false;
+    }
+    if (list.compare(page.current, lengthAt, 2 * lengthAt, at + lengthAt, at + 2 * lengthAt) !== 0) {
+      unit.failParameter(task, at + lengthAt);
       return false;
     }
     if (list.length - at < page.current.length) {
       unit.fail(task, Sense.PARAMETER_LIST_LENGTH_ERROR);
       return false;
     }
-    for (let i = 2; i < page.current.length; i++) {
+    for (let i = 2 * lengthAt; i < page.current.length; i++) {
       const wrong = (list[at + i]! ^ page.current[i]!) & ~page.changeable[i]!;
       if (wrong !== 0) {
         unit.failParameter(task, at + i, 31 - Math.clz32(wrong));
@@ -225,18 +247,27 @@ function arePagesAcceptable(task: Task, unit: LogicalUnit, list: Buffer, pagesAt
   return true;
 }
 
+/** The page that the header at `at` is of, or null. */
+function pageAt(unit: LogicalUnit, list: Buffer, at: number): ModePage | null {
+  const subpage = (list[at]! & SPF) === 0 ? ModeSubpageCode.NONE : list[at + 1]!;
+  // No subpage has code 00h (SPC-4 7.5.5).
+  if ((list[at]! & SPF) !== 0 && subpage === ModeSubpageCode.NONE) return null;
+  return unit.modePages.find(list[at]! & PAGE_CODE, subpage);
+}
+
 function applyPages(task: Task, unit: LogicalUnit, list: Buffer, pagesAt: number): void {
   const { modePages } = unit;
   const hadWriteCache = modePages.writeCacheEnabled;
   let isChanged = false;
   for (let at = pagesAt; at < list.length;) {
-    const page = modePages.find(list[at]! & 0x3f)!;
+    const page = pageAt(unit, list, at)!;
     const values = list.subarray(at, at + page.current.length);
     if (!values.equals(page.current)) isChanged = true;
     values.copy(page.current);
     at += values.length;
   }
   modePages.applied();
+  unit.thresholds.set();
   if (isChanged) unit.unitAttentions.establishForAll(Sense.MODE_PARAMETERS_CHANGED, task.nexus);
   if (hadWriteCache && !modePages.writeCacheEnabled) {
     // What the cache holds goes to the medium before the cache counts as disabled.

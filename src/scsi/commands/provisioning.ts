@@ -9,6 +9,7 @@ import { MAXIMUM_UNMAP_DESCRIPTORS, MAXIMUM_UNMAP_LBA_COUNT } from '../limits.js
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
 import { GROUP_NUMBER, isInRange, logicalBlockAddress } from './block-range.js';
 
@@ -224,6 +225,7 @@ export const provisioningOperations: readonly Operation[] = [
     opcode: 0x42,
     // ANCHOR is not evaluated: no block is ever anchored.
     usage: [0x42, 0x00, 0x00, 0x00, 0x00, 0x00, GROUP_NUMBER, 0xff, 0xff, 0x00],
+    counted: Counted.WRITE_WITHOUT_BLOCKS,
     writesMedium: true,
     isSupported: (configuration) => configuration.provisioning === 'thin',
     start: startUnmap,

@@ -13,6 +13,7 @@ import { MAXIMUM_TRANSFER_BYTES } from '../limits.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
 import {
   blockCountField,
@@ -183,8 +184,14 @@ export function writeBlocks(task: Task, unit: LogicalUnit): void {
 const FLAGS = DPO | FUA | FUA_NV;
 const usage6 = (opcode: number): readonly number[] => [opcode, 0x1f, 0xff, 0xff, 0xff, 0x00];
 
-const reading = { readsMedium: true, start: startRead, deviceDone: readDone };
-const writing = { writesMedium: true, start: startWrite, received: writeReceived, deviceDone: writeDone };
+const reading = { counted: Counted.READ, readsMedium: true, start: startRead, deviceDone: readDone };
+const writing = {
+  counted: Counted.WRITE,
+  writesMedium: true,
+  start: startWrite,
+  received: writeReceived,
+  deviceDone: writeDone,
+};
 
 export const readWriteOperations: readonly Operation[] = [
   { name: 'READ(6)', opcode: 0x08, usage: usage6(0x08), ...reading, start: startRead6 },

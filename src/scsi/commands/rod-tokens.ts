@@ -10,6 +10,7 @@ import { getU16, getU32, getU64 } from '../../util/fields.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense, type SenseCode } from '../sense.js';
+import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
 import { hindrance } from '../third-party-copy/access.js';
 import type { CopyFailure, CopyPlan, Move } from '../third-party-copy/copy-operation.js';
@@ -301,6 +302,7 @@ export const rodTokenOperations: readonly Operation[] = [
     serviceAction: POPULATE_TOKEN,
     usage,
     isSupported,
+    counted: Counted.READ_WITHOUT_BLOCKS,
     readsMedium: true,
     exclusive: true,
     start(task, unit) {
@@ -314,6 +316,7 @@ export const rodTokenOperations: readonly Operation[] = [
     serviceAction: WRITE_USING_TOKEN,
     usage,
     isSupported,
+    counted: Counted.WRITE_WITHOUT_BLOCKS,
     writesMedium: true,
     start(task, unit) {
       begin(task, unit, WRITE_RANGES);

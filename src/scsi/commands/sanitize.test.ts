@@ -149,6 +149,21 @@ describe('while it runs', () => {
     }
     assert.equal(target.run([0x12, 0, 0, 0, 96, 0]).outcome, 'GOOD');
     assert.equal(target.run([0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0]).outcome, 'GOOD');
+    // Whoever looks at the disk anew meanwhile is to find the size and the pages that it had (SBC-4 4.11.2).
+    for (const allowed of [
+      [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+      cdb16(0x9e, 0x10, 0, 32),
+      [0x1a, 0, 0x08, 0, 255, 0],
+      [0x1a, 0, 0x0a, 0, 255, 0],
+      [0x5a, 0, 0x1c, 0, 0, 0, 0, 0, 255, 0],
+    ])
+      assert.equal(target.run(allowed).outcome, 'GOOD', allowed.join());
+    for (const refused of [
+      [0x1a, 0, 0x3f, 0, 255, 0],
+      [0x1a, 0, 0x01, 0, 255, 0],
+      [0x4d, 0, 0x59, 0, 0, 0, 0, 0, 255, 0],
+    ])
+      assert.equal(target.run(refused).outcome, inProgress, refused.join());
     const sense = target.run(REQUEST_SENSE).dataIn;
     assert.deepEqual([sense[2], sense[12], sense[13], sense.readUInt16BE(16)], [2, 4, 0x1b, 0x8000]);
     device.completeAll();

@@ -64,7 +64,7 @@ function startBlockErase(task: Task, unit: LogicalUnit): void {
 function isAcceptable(task: Task, unit: LogicalUnit): boolean {
   const { sanitizer } = unit;
   if (sanitizer.state === 'running') {
-    unit.failSanitize(task);
+    unit.sanitize.fail(task);
     return false;
   }
   // What has failed in the restricted completion mode is not left by way of the unrestricted one.
@@ -82,16 +82,16 @@ function sanitize(
 ): void {
   const flags = task.cdb[1]!;
   const wanted = { ...what, allowsExit: (flags & AUSE) !== 0, hasFailed: false };
-  unit.startSanitize(task, wanted, (flags & IMMED) !== 0);
+  unit.sanitize.start(task, wanted, (flags & IMMED) !== 0);
 }
 
 function startExitFailureMode(task: Task, unit: LogicalUnit): void {
   const { sanitizer } = unit;
-  if (sanitizer.state === 'running') unit.failSanitize(task);
+  if (sanitizer.state === 'running') unit.sanitize.fail(task);
   else if (getU16(task.cdb, PARAMETER_LIST_LENGTH) !== 0) unit.failField(task, PARAMETER_LIST_LENGTH);
   else if (sanitizer.state === 'idle') unit.good(task);
   else if (!sanitizer.allowsExit) unit.failField(task, 1, 4);
-  else unit.exitSanitizeFailure(task);
+  else unit.sanitize.exitFailure(task);
 }
 
 const usage = [SANITIZE, IMMED | AUSE | SERVICE_ACTION, 0, 0, 0, 0, 0, 0xff, 0xff, 0x00] as const;

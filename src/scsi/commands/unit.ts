@@ -34,6 +34,7 @@ export const unitOperations: readonly Operation[] = [
     usage: [0x25, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00],
     ignoresReservation: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReadCapacity10,
   },
   {
@@ -44,6 +45,7 @@ export const unitOperations: readonly Operation[] = [
     usage: [0x9e, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x00, 0x00],
     ignoresReservation: true,
     runsUpTo: AccessState.STANDBY,
+    ignoresSanitize: true,
     start: startReadCapacity16,
   },
   {
@@ -74,7 +76,7 @@ function startRequestSense(task: Task, unit: LogicalUnit): void {
   const sense = new SenseData();
   const isDescriptor = (cdb[1]! & 0x01) !== 0;
   const condition = unit.unitAttentions.take(nexus);
-  if (condition === null && unit.sanitizer.state !== 'idle') unit.setSanitizeSense(sense, isDescriptor);
+  if (condition === null && unit.sanitizer.state !== 'idle') unit.sanitize.setSense(sense, isDescriptor);
   else sense.set(condition ?? state, isDescriptor);
   unit.reply(task, sense.bytes.subarray(0, sense.length), cdb[4]!);
 }

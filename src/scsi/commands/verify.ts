@@ -6,6 +6,7 @@
 import { BlockOp, BlockStatus } from '../../block/device.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
+import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
 import {
   blockCountField,
@@ -112,6 +113,7 @@ const WRITE_AND_VERIFY_FLAGS = DPO | (ByteCheck.EACH << BYTCHK_SHIFT);
 
 const verifying = { readsMedium: true, start: startVerify, received: verify, deviceDone: verifyDone };
 const writing = {
+  counted: Counted.WRITE,
   writesMedium: true,
   start: requestBlocks,
   received: writeAndVerifyReceived,

@@ -10,6 +10,7 @@ import { maximumAtomicTransferBlocks } from '../limits.js';
 import type { LogicalUnit } from '../logical-unit.js';
 import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
+import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
 import {
   blockCountField,
@@ -51,6 +52,7 @@ export const writeAtomicOperations: readonly Operation[] = [
     name: 'WRITE ATOMIC(16)',
     opcode: 0x9c,
     usage: [0x9c, DPO | FUA, ...lba, 0x00, 0x00, 0xff, 0xff, GROUP_NUMBER, 0x00],
+    counted: Counted.WRITE,
     writesMedium: true,
     exclusive: true,
     isSupported: (_, { atomicWriteLimit = 0 }) => atomicWriteLimit > 0,

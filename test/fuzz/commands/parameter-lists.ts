@@ -51,8 +51,8 @@ export function dataOutFor(cdb: Buffer, blockSize: number, random: Random): Data
 
 /** The answers to MODE SENSE, by the length of their header. */
 const TOLD = {
-  4: new FakeTarget(fakeUnit()).run([0x1a, 8, 0x3f, 0, 0xff, 0]).dataIn,
-  8: new FakeTarget(fakeUnit()).run([0x5a, 8, 0x3f, 0, 0, 0, 0, 1, 0, 0]).dataIn,
+  4: new FakeTarget(fakeUnit()).run([0x1a, 8, 0x3f, 0xff, 0xff, 0]).dataIn,
+  8: new FakeTarget(fakeUnit()).run([0x5a, 8, 0x3f, 0xff, 0, 0, 0, 1, 0, 0]).dataIn,
 };
 
 /** All mode pages as MODE SENSE tells them, or some. */
