@@ -1,0 +1,124 @@
+/** What a target server registers, as the Operating Attributes of registrations (RFC 4171 5.6.5.1). */
+
+import {
+  type Attribute,
+  attribute,
+  EID,
+  ENTITY_PROTOCOL,
+  ESI_INTERVAL,
+  ESI_PORT,
+  ISCSI_ALIAS,
+  ISCSI_NAME,
+  ISCSI_NODE_TYPE,
+  NodeType,
+  PG_ADDRESS,
+  PG_PORT,
+  PG_TAG,
+  PORTAL_ADDRESS,
+  PORTAL_PORT,
+  PROTOCOL_ISCSI,
+} from './wire/attributes.js';
+
+/** A target. */
+export interface Node {
+  /** The iSCSI name, normalised. */
+  readonly name: string;
+  readonly alias: string | null;
+}
+
+/** A portal by an address that others reach it by. All nodes are behind all portals. */
+export interface RegisteredPortal {
+  readonly address: string;
+  readonly port: number;
+  readonly portalGroupTag: number;
+  /** Where it answers Entity Status Inquiries; null: nowhere. */
+  readonly esiPort: number | null;
+}
+
+export interface Registration {
+  readonly nodes: readonly Node[];
+  readonly portals: readonly RegisteredPortal[];
+}
+
+/** Seconds from one Entity Status Inquiry to the next, as far as the server follows. */
+const ESI_INTERVAL_SECONDS = 60;
+
+/** Bytes of Operating Attributes in a message: open-isns takes 8 KiB, and sends back what it was sent. */
+const BATCH_BYTES = 4096;
+
+/**
+ * The Operating Attributes that register `nodes` and `portals` of an entity, in as many messages as they take.
+ *
+ * @param behind the portals that `nodes` are behind
+ */
+export function registrations(
+  entity: string,
+  { nodes, portals }: Registration,
+  behind: readonly RegisteredPortal[] = portals,
+): Attribute[][] {
+  const head = [attribute(EID, entity), attribute(ENTITY_PROTOCOL, PROTOCOL_ISCSI)];
+  // Portals first: open-isns relates nodes only to those that it has.
+  const objects = [...portals.map(portalAttributes), ...nodes.map((node) => nodeAttributes(node, behind))];
+  const batches: Attribute[][] = [];
+  let bytes = Infinity;
+  for (const object of objects) {
+    const size = object.reduce((sum, { value }) => sum + 8 + value.length, 0);
+    if (bytes + size > BATCH_BYTES) {
+      batches.push([...head]);
+      bytes = 0;
+    }
+    batches.at(-1)!.push(...object);
+    bytes += size;
+  }
+  return batches;
+}
+
+/** The Operating Attributes that deregister nodes and portals (RFC 4171 5.6.5.4). */
+export function deregistrations({ nodes, portals }: Registration): Attribute[] {
+  return [...nodes.map(({ name }) => attribute(ISCSI_NAME, name)), ...portals.flatMap(portalKey)];
+}
+
+/** What is in `a` and not in `b`. */
+export function without(a: Registration, b: Registration): Registration {
+  return {
+    nodes: a.nodes.filter((node) => !b.nodes.some((other) => isSameNode(node, other))),
+    portals: a.portals.filter((portal) => !b.portals.some((other) => isSamePortal(portal, other))),
+  };
+}
+
+export function isEmpty({ nodes, portals }: Registration): boolean {
+  return nodes.length === 0 && portals.length === 0;
+}
+
+const isSameNode = (a: Node, b: Node): boolean => a.name === b.name && a.alias === b.alias;
+
+const isSamePortal = (a: RegisteredPortal, b: RegisteredPortal): boolean =>
+  a.address === b.address &&
+  a.port === b.port &&
+  a.portalGroupTag === b.portalGroupTag &&
+  a.esiPort === b.esiPort;
+
+function portalKey({ address, port }: RegisteredPortal): Attribute[] {
+  return [attribute(PORTAL_ADDRESS, address), attribute(PORTAL_PORT, port)];
+}
+
+function portalAttributes(portal: RegisteredPortal): Attribute[] {
+  const attributes = portalKey(portal);
+  if (portal.esiPort !== null) {
+    attributes.push(attribute(ESI_INTERVAL, ESI_INTERVAL_SECONDS), attribute(ESI_PORT, portal.esiPort));
+  }
+  return attributes;
+}
+
+/** With the tag of each portal (RFC 4171 5.6.5.1): a PGT, then the portals that it is of. */
+function nodeAttributes({ name, alias }: Node, portals: readonly RegisteredPortal[]): Attribute[] {
+  const attributes = [attribute(ISCSI_NAME, name), attribute(ISCSI_NODE_TYPE, NodeType.TARGET)];
+  if (alias !== null) attributes.push(attribute(ISCSI_ALIAS, alias));
+  let last: number | null = null;
+  for (const { address, port, portalGroupTag } of portals) {
+    if (portalGroupTag !== last) attributes.push(attribute(PG_TAG, portalGroupTag));
+    attributes.push(attribute(PG_ADDRESS, address), attribute(PG_PORT, port));
+    last = portalGroupTag;
+  }
+  return attributes;
+}
