@@ -27,7 +27,7 @@ import { FunctionId, Status } from './wire/codes.js';
 import { malformed } from './wire/malformed.js';
 import type { Response } from './wire/message.js';
 import { objectsIn } from './wire/objects.js';
-import { isMissing, queryAttributes } from './query.js';
+import { isMissing, isUnknownSource, queryAttributes } from './query.js';
 
 /** The port of a portal that is registered with the canonical one (RFC 4171 6.3.2). */
 const ISCSI_PORT = 3260;
@@ -68,7 +68,7 @@ export async function discoverByIsns(
   try {
     const discovery = new Discovery(connection, options.initiatorName);
     const found = await discovery.targets().catch((error: unknown) => {
-      if (isUnknownSource(error)) return [];
+      if (wantsRegistration(error)) return [];
       throw error;
     });
     if (found.length > 0 || (await discovery.isRegistered())) return found;
@@ -78,14 +78,10 @@ export async function discoverByIsns(
   }
 }
 
-/** Whether the server answers registered nodes only (RFC 4171 5.4: 6 and 7), or says that it does not trust others. */
-function isUnknownSource(error: unknown): boolean {
-  const statuses: readonly number[] = [
-    Status.SOURCE_UNKNOWN,
-    Status.SOURCE_ABSENT,
-    Status.SOURCE_UNAUTHORIZED,
-  ];
-  return error instanceof IsnsRefusal && statuses.includes(error.status);
+/** Whether a server might answer if the initiator were registered there. */
+function wantsRegistration(error: unknown): boolean {
+  const isDistrusted = error instanceof IsnsRefusal && error.status === Status.SOURCE_UNAUTHORIZED;
+  return isDistrusted || isUnknownSource(error);
 }
 
 class Discovery {
@@ -112,7 +108,7 @@ class Discovery {
       const operating = await this.#query(attribute(ISCSI_NAME, this.#name), [ISCSI_NAME, ISCSI_NODE_TYPE]);
       return find(operating, ISCSI_NAME) !== null;
     } catch (error) {
-      if (isUnknownSource(error)) return false;
+      if (wantsRegistration(error)) return false;
       throw error;
     }
   }

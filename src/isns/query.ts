@@ -31,6 +31,12 @@ export async function queryAttributes(
   }
 }
 
+/** Whether a server answers registered nodes only, and this one is not. */
+export function isUnknownSource(error: unknown): boolean {
+  if (!(error instanceof IsnsRefusal)) return false;
+  return error.status === Status.SOURCE_UNKNOWN || error.status === Status.SOURCE_ABSENT;
+}
+
 /** Whether a server has no such object, or none after it. */
 export function isMissing(error: unknown): boolean {
   return error instanceof IsnsRefusal && error.status === Status.NO_SUCH_ENTRY;

@@ -11,7 +11,7 @@ import { IsnsConnection } from './connection.js';
 import { formatServer, IsnsRefusal, type ServerAddress } from './errors.js';
 import { EsiListener } from './esi-listener.js';
 import { type ListeningPortal, reachablePortals } from './portals.js';
-import { queryAttributes } from './query.js';
+import { isUnknownSource, queryAttributes } from './query.js';
 import {
   deregistrations,
   isEmpty,
@@ -188,7 +188,10 @@ export class Registrar {
       attribute(ISCSI_NAME, this.#source),
       attribute(EID, this.#entity),
       [EID, REGISTRATION_PERIOD, PORTAL_ADDRESS, PORTAL_PORT],
-    );
+    ).catch((error: unknown) => {
+      if (isUnknownSource(error)) return [];
+      throw error;
+    });
     if (find(found, EID) === null) {
       this.#log.warn(`iSNS server ${formatServer(this.#server)}: it has lost the registration`);
       this.#registered = null;
@@ -234,12 +237,9 @@ export class Registrar {
     // Until all of it is done, nothing is known.
     this.#registered = null;
     if (!isEmpty(removed)) await this.#deregister(connection, deregistrations(removed));
-    const newPortals = added.portals;
-    const old = wanted.nodes.filter((node) => !added.nodes.includes(node));
-    const batches = [
-      ...registrations(this.#entity, added, wanted.portals),
-      ...(newPortals.length > 0 ? registrations(this.#entity, { nodes: old, portals: [] }, newPortals) : []),
-    ];
+    // A new portal is one of all nodes.
+    const nodes = added.portals.length > 0 ? wanted.nodes : added.nodes;
+    const batches = registrations(this.#entity, { nodes, portals: added.portals }, wanted.portals);
     await this.#register(connection, batches, 0);
     this.#registered = wanted;
     this.#log.info(
@@ -283,7 +283,12 @@ export class Registrar {
 
   async #deregister(connection: IsnsConnection, operating: readonly Attribute[]): Promise<void> {
     const source = attribute(ISCSI_NAME, this.#source);
-    await connection.request(FunctionId.DEV_DEREG, 'the deregistration', { source, key: [], operating });
+    await connection
+      .request(FunctionId.DEV_DEREG, 'the deregistration', { source, key: [], operating })
+      .catch((error: unknown) => {
+        // It has lost all of it.
+        if (!isUnknownSource(error)) throw error;
+      });
   }
 
   /** @throws RiserError `ISNS_PORTAL` where there is none */
