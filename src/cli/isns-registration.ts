@@ -12,6 +12,13 @@ const BOUND = 2000;
 /** The longest alias that a server takes, bytes (RFC 4171 6.4.3). */
 const ALIAS_LIMIT = 255;
 
+/** A target, and the portal group tags that lead to it; null: all do. */
+export interface RegistrableTarget {
+  name: string;
+  alias: string | undefined;
+  portalGroupTags: readonly number[] | null;
+}
+
 export class IsnsRegistration {
   readonly #log: Logger;
   #current: { server: ServerAddress; registrar: Registrar } | null = null;
@@ -28,10 +35,10 @@ export class IsnsRegistration {
   /** Have `server` know these, and another one no more. */
   async update(
     server: ServerAddress | undefined,
-    targets: readonly { name: string; alias?: string }[],
+    targets: readonly RegistrableTarget[],
     portals: readonly ListeningPortal[],
   ): Promise<void> {
-    const nodes = targets.map(({ name, alias }) => ({ name, alias: registrable(alias) }));
+    const nodes = targets.map((target) => ({ ...target, alias: registrable(target.alias) }));
     if (!isSame(this.#current?.server, server)) await this.close();
     if (server === undefined) return;
     if (this.#current !== null) this.#current.registrar.update({ nodes, portals });

@@ -167,7 +167,12 @@ export class Service {
 
   /** Have the iSNS server know what is served now. */
   #register({ isns }: Configuration): Promise<void> {
-    return this.#isns.update(isns, this.#served().targets, this.#listening);
+    const targets = this.#served().targets.map(({ name, alias, alua }) => ({
+      name,
+      alias,
+      portalGroupTags: alua?.groups.flatMap(({ portals }) => this.#tagsOf(portals)) ?? null,
+    }));
+    return this.#isns.update(isns, targets, this.#listening);
   }
 
   #secure({ discoveryAuthentication, failedLogins }: ServerSecurity): void {
@@ -217,6 +222,10 @@ export class Service {
     });
   }
 
+  #tagsOf(portals: readonly Portal[]): number[] {
+    return portals.map((portal) => this.#tags.get(formatPortal(portal))!);
+  }
+
   async #listen(portal: Portal, portalGroupTag: number): Promise<Portal> {
     try {
       const actual = await this.#server.listen(portal, portalGroupTag);
@@ -256,7 +265,7 @@ export class Service {
     const { name, alua, ...others } = configuration;
     const groups = alua?.groups.map(({ portals, ...group }) => ({
       ...group,
-      portals: portals.map((portal) => this.#tags.get(formatPortal(portal))!),
+      portals: this.#tagsOf(portals),
     }));
     const target = this.#server.addTarget({
       name,

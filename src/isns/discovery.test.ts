@@ -53,7 +53,11 @@ async function register(entity: string, names: readonly string[]): Promise<void>
     { address: '192.0.2.1', port: 3260, portalGroupTag: 1, esiPort: null },
     { address: '2001:db8::1', port: 3261, portalGroupTag: 2, esiPort: null },
   ];
-  const nodes = names.map((name) => ({ name, alias: name === TARGET ? 'Größe' : null }));
+  const nodes = names.map((name) => ({
+    name,
+    alias: name === TARGET ? 'Größe' : null,
+    portalGroupTags: null,
+  }));
   const connection = await IsnsConnection.open({ host: '127.0.0.1', port: server.port }, { timeoutMs: 5000 });
   for (const operating of registrations(entity, { nodes, portals }))
     await connection.request(FunctionId.DEV_ATTR_REG, 'it', {

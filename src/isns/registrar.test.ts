@@ -18,7 +18,7 @@ const FIRST = { address: '127.0.0.1', port: 3260, portalGroupTag: 1 };
 const SECOND = { address: '127.0.0.2', port: 3260, portalGroupTag: 7 };
 
 const wanted = (names: readonly string[], portals = [FIRST], alias: string | null = null): Wanted => ({
-  nodes: names.map((name) => ({ name, alias })),
+  nodes: names.map((name) => ({ name, alias, portalGroupTags: null })),
   portals,
 });
 
@@ -104,6 +104,14 @@ describe('a registrar', { timeout: 60_000 }, () => {
     );
     await logged(/: registered 1 target$/);
     await logged(/: deregistered 1 target$/);
+  });
+
+  test('a portal that does not lead to a target is told so', async () => {
+    const { nodes, portals } = wanted([DISK, TAPE], [FIRST, SECOND]);
+    const mine = start({ nodes: nodes.map((node) => ({ ...node, portalGroupTags: [7] })), portals });
+    await has(`${ENTITY}: ${DISK}, ${TAPE}; 127.0.0.1 3260 null, 127.0.0.2 3260 7`);
+    mine.update({ nodes: [nodes[0]!, { ...nodes[1]!, portalGroupTags: [7] }], portals });
+    await has(`${ENTITY}: ${TAPE}, ${DISK}; 127.0.0.1 3260 null|1, 127.0.0.2 3260 7`);
   });
 
   test('no node stays: the entity goes, and comes back', async () => {

@@ -3,6 +3,7 @@
 import {
   type Attribute,
   attribute,
+  blank,
   EID,
   ENTITY_PROTOCOL,
   ESI_INTERVAL,
@@ -24,9 +25,11 @@ export interface Node {
   /** The iSCSI name, normalised. */
   readonly name: string;
   readonly alias: string | null;
+  /** Those of the portals that lead to it; null: all do. */
+  readonly portalGroupTags: readonly number[] | null;
 }
 
-/** A portal by an address that others reach it by. All nodes are behind all portals. */
+/** A portal by an address that others reach it by. */
 export interface RegisteredPortal {
   readonly address: string;
   readonly port: number;
@@ -49,16 +52,16 @@ const BATCH_BYTES = 4096;
 /**
  * The Operating Attributes that register `nodes` and `portals` of an entity, in as many messages as they take.
  *
- * @param behind the portals that `nodes` are behind
+ * @param all the portals that `nodes` are told to be behind, or not
  */
 export function registrations(
   entity: string,
   { nodes, portals }: Registration,
-  behind: readonly RegisteredPortal[] = portals,
+  all: readonly RegisteredPortal[] = portals,
 ): Attribute[][] {
   const head = [attribute(EID, entity), attribute(ENTITY_PROTOCOL, PROTOCOL_ISCSI)];
   // Portals first: open-isns relates nodes only to those that it has.
-  const objects = [...portals.map(portalAttributes), ...nodes.map((node) => nodeAttributes(node, behind))];
+  const objects = [...portals.map(portalAttributes), ...nodes.map((node) => nodeAttributes(node, all))];
   const batches: Attribute[][] = [];
   let bytes = Infinity;
   for (const object of objects) {
@@ -90,7 +93,8 @@ export function isEmpty({ nodes, portals }: Registration): boolean {
   return nodes.length === 0 && portals.length === 0;
 }
 
-const isSameNode = (a: Node, b: Node): boolean => a.name === b.name && a.alias === b.alias;
+const isSameNode = (a: Node, b: Node): boolean =>
+  a.name === b.name && a.alias === b.alias && String(a.portalGroupTags) === String(b.portalGroupTags);
 
 const isSamePortal = (a: RegisteredPortal, b: RegisteredPortal): boolean =>
   a.address === b.address &&
@@ -110,15 +114,20 @@ function portalAttributes(portal: RegisteredPortal): Attribute[] {
   return attributes;
 }
 
-/** With the tag of each portal (RFC 4171 5.6.5.1): a PGT, then the portals that it is of. */
-function nodeAttributes({ name, alias }: Node, portals: readonly RegisteredPortal[]): Attribute[] {
+/**
+ * With the tag of each portal (RFC 4171 5.6.5.1): a PGT, then the portals that it is of; one without a value before
+ * those that do not lead there.
+ */
+function nodeAttributes(
+  { name, alias, portalGroupTags }: Node,
+  portals: readonly RegisteredPortal[],
+): Attribute[] {
   const attributes = [attribute(ISCSI_NAME, name), attribute(ISCSI_NODE_TYPE, NodeType.TARGET)];
   if (alias !== null) attributes.push(attribute(ISCSI_ALIAS, alias));
-  let last: number | null = null;
   for (const { address, port, portalGroupTag } of portals) {
-    if (portalGroupTag !== last) attributes.push(attribute(PG_TAG, portalGroupTag));
+    const leadsThere = portalGroupTags?.includes(portalGroupTag) ?? true;
+    attributes.push(leadsThere ? attribute(PG_TAG, portalGroupTag) : blank(PG_TAG));
     attributes.push(attribute(PG_ADDRESS, address), attribute(PG_PORT, port));
-    last = portalGroupTag;
   }
   return attributes;
 }

@@ -167,6 +167,30 @@ describe('isnsd', { skip: skipIsnsd }, () => {
     await isnsd.stop();
   });
 
+  test('a portal that does not lead to a target is none of its portals', async () => {
+    const isnsd = await Isnsd.start(folder);
+    const file = join(folder, 'alua.yaml');
+    const alua = `    alua: { groups: [{ group: 1, portals: ['127.0.0.2:0'] }] }\n`;
+    const target = (name: string, more: string): string =>
+      `  - name: ${name}\n${more}    luns: [{ lun: 0, memory: 1M }]\n`;
+    writeFileSync(
+      file,
+      `isns: 127.0.0.1:${isnsd.port}\nportals: ['127.0.0.1:0', '127.0.0.2:0']\ntargets:\n${target(DISK, alua)}${target(TAPE, '')}`,
+    );
+    const riser = serve('--config', file);
+    await riser.logged('registered as ');
+    const found = (await discover(isnsd)) as { name: string; portals: { host: string }[] }[];
+    assert.deepEqual(
+      found.map(({ name, portals }) => [name, portals.map(({ host }) => host)]),
+      [
+        [DISK, ['127.0.0.2']],
+        [TAPE, ['127.0.0.1', '127.0.0.2']],
+      ],
+    );
+    assert.equal((await riser.stop()).exitCode, 0);
+    await isnsd.stop();
+  });
+
   test('what a crash has left is replaced at the next start', async () => {
     const isnsd = await Isnsd.start(folder, {
       RegistrationPeriod: '1h',

@@ -37,8 +37,8 @@ interface Entity {
   nodes: Map<string, Attributes>;
   /** By `address port`. */
   portals: Map<string, Attributes>;
-  /** Tags by `name address port`; 1 where nobody said otherwise. */
-  groups: Map<string, number>;
+  /** Tags by `name address port`; 1 where nobody said otherwise, null where the portal does not lead there. */
+  groups: Map<string, number | null>;
 }
 
 /** A request as it came. */
@@ -98,7 +98,7 @@ export class IsnsServer {
     return [...this.entities].map(([eid, { nodes, portals }]) => {
       const where = [...portals.keys()].map((portal) => {
         const tags = new Set([...nodes.keys()].map((name) => this.#tag(eid, name, portal)));
-        return `${portal} ${[...tags].join('|')}`;
+        return `${portal} ${[...tags].map(String).join('|')}`;
       });
       return `${eid}: ${[...nodes.keys()].join(', ')}; ${where.join(', ')}`;
     });
@@ -215,9 +215,13 @@ export class IsnsServer {
     const name = find([key], ISCSI_NAME);
     if (name !== null) found.push(...entity.nodes.get(name)!.values());
     for (const [portal, attributes] of entity.portals) {
-      found.push(...attributes.values());
-      if (name === null) continue;
+      if (name === null) {
+        found.push(...attributes.values());
+        continue;
+      }
       const tag = this.#tag(eid, name, portal);
+      if (tag === null) continue;
+      found.push(...attributes.values());
       found.push(attribute(PG_ISCSI_NAME, name));
       found.push({ ...attributes.get(PORTAL_ADDRESS.tag)!, tag: PG_ADDRESS.tag });
       found.push({ ...attributes.get(PORTAL_PORT.tag)!, tag: PG_PORT.tag }, attribute(PG_TAG, tag));
@@ -254,8 +258,9 @@ export class IsnsServer {
     return [...this.entities].find(([, { nodes }]) => nodes.has(name))?.[0] ?? null;
   }
 
-  #tag(eid: string, name: string, portal: string): number {
-    return this.entities.get(eid)!.groups.get(`${name} ${portal}`) ?? 1;
+  #tag(eid: string, name: string, portal: string): number | null {
+    const tag = this.entities.get(eid)!.groups.get(`${name} ${portal}`);
+    return tag === undefined ? 1 : tag;
   }
 }
 
@@ -289,9 +294,9 @@ function addTo({ nodes, portals, groups }: Entity, object: readonly Attribute[])
   if (address !== null) portals.set(`${address} ${find(object, PORTAL_PORT)}`, attributes);
   if (name === null) return;
   nodes.set(name, attributes);
-  let tag = 1;
+  let tag: number | null = 1;
   object.forEach((attribute, i) => {
-    tag = find([attribute], PG_TAG) ?? tag;
+    if (attribute.tag === PG_TAG.tag) tag = find([attribute], PG_TAG);
     const portal = find([attribute], PG_ADDRESS);
     if (portal !== null) groups.set(`${name} ${portal} ${find(object.slice(i), PG_PORT)}`, tag);
   });
