@@ -137,7 +137,7 @@ describe('a registrar', { timeout: 60_000 }, () => {
 
   test('many targets take several messages, of which the first one replaces', async () => {
     const names = Array.from({ length: 100 }, (_, i) => `${DISK}-${String(i).padStart(60, '0')}`);
-    start(wanted(names));
+    const mine = start(wanted(names));
     await has(`${ENTITY}: ${names.join(', ')}; 127.0.0.1 3260 1`);
     const replaces = registrations().map(({ replace }) => replace);
     assert.ok(replaces.length > 2, String(replaces.length));
@@ -145,6 +145,10 @@ describe('a registrar', { timeout: 60_000 }, () => {
       replaces,
       replaces.map((_, i) => i === 0),
     );
+    mine.update(wanted(names.slice(0, 1)));
+    await has(`${ENTITY}: ${names[0]!}; 127.0.0.1 3260 1`);
+    const deregistrations = server.received.filter(({ functionId }) => functionId === FunctionId.DEV_DEREG);
+    assert.ok(deregistrations.length > 1, String(deregistrations.length));
   });
 
   test('a server that is away at first, and one that forgets', async () => {

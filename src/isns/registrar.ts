@@ -69,6 +69,8 @@ export class Registrar {
   #wanted: Wanted;
   /** What the server has; null when that is not known, or it has nothing. */
   #registered: Registration | null = null;
+  /** By which addresses it is reached, as of the last attempt. */
+  #portals: readonly RegisteredPortal[] = [];
   /** Whether the server may have something of it. */
   #mayBeRegistered = false;
   /** Who asks: the name of a node that the server has, or is about to have. */
@@ -93,8 +95,7 @@ export class Registrar {
     this.#esi = new EsiListener(
       (entity, address, port) =>
         entity.toLowerCase() === this.#entity &&
-        this.#registered !== null &&
-        this.#registered.portals.some((portal) => portal.address === address && portal.port === port),
+        this.#portals.some((portal) => portal.address === address && portal.port === port),
       this.#log,
     );
     this.#wanted = wanted;
@@ -169,7 +170,8 @@ export class Registrar {
       await this.#removeEntity(connection);
       return;
     }
-    const wanted = { nodes, portals: await this.#reachable(portals, connection.localAddress) };
+    this.#portals = await this.#reachable(portals, connection.localAddress);
+    const wanted = { nodes, portals: this.#portals };
     const before = this.#registered;
     // The source of a change is a node that is registered before and after it (RFC 4171 5.6.1).
     const stays = before?.nodes.find(
@@ -236,11 +238,11 @@ export class Registrar {
     this.#source = source;
     // Until all of it is done, nothing is known.
     this.#registered = null;
-    if (!isEmpty(removed)) await this.#deregister(connection, deregistrations(removed));
+    for (const operating of deregistrations(removed)) await this.#deregister(connection, operating);
     // A new portal is one of all nodes.
     const nodes = added.portals.length > 0 ? wanted.nodes : added.nodes;
-    const batches = registrations(this.#entity, { nodes, portals: added.portals }, wanted.portals);
-    await this.#register(connection, batches, 0);
+    const messages = registrations(this.#entity, { nodes, portals: added.portals }, wanted.portals);
+    await this.#register(connection, messages, 0);
     this.#registered = wanted;
     this.#log.info(
       `iSNS server ${formatServer(this.#server)}: ${[
@@ -253,8 +255,12 @@ export class Registrar {
   }
 
   /** `flags`: of the first message; what the others register is added to it. */
-  async #register(connection: IsnsConnection, batches: readonly Attribute[][], flags: number): Promise<void> {
-    for (const [i, operating] of batches.entries()) {
+  async #register(
+    connection: IsnsConnection,
+    messages: readonly Attribute[][],
+    flags: number,
+  ): Promise<void> {
+    for (const [i, operating] of messages.entries()) {
       this.#mayBeRegistered = true;
       const request = {
         source: attribute(ISCSI_NAME, this.#source),
@@ -264,9 +270,7 @@ export class Registrar {
       const answer = await connection
         .request(FunctionId.DEV_ATTR_REG, 'the registration', request, i === 0 ? flags : 0)
         .catch((error: unknown) => {
-          // A refusal is of the whole message (RFC 4171 5.4).
-          if (i === 0 && flags === Flag.REPLACE && error instanceof IsnsRefusal)
-            this.#mayBeRegistered = false;
+          if (i === 0 && flags === Flag.REPLACE && isRejection(error)) this.#mayBeRegistered = false;
           throw error;
         });
       this.#period = find(answer.operating, REGISTRATION_PERIOD) ?? this.#period;
@@ -331,6 +335,11 @@ export class Registrar {
       this.#wake = done;
     });
   }
+}
+
+/** Whether a server has done nothing of a request (RFC 4171 5.4); isnsd may have done all of it where it has an internal error. */
+function isRejection(error: unknown): boolean {
+  return error instanceof IsnsRefusal && error.status !== Status.INTERNAL_ERROR;
 }
 
 /** `2 targets, 1 portal` */

@@ -46,8 +46,11 @@ export interface Registration {
 /** Seconds from one Entity Status Inquiry to the next, as far as the server follows. */
 const ESI_INTERVAL_SECONDS = 60;
 
-/** Bytes of Operating Attributes in a message: open-isns takes 8 KiB, and sends back what it was sent. */
-const BATCH_BYTES = 4096;
+/**
+ * Bytes of Operating Attributes in a message and in its answer. open-isns has 8 KiB for each; its answer to a registration has
+ * all of what was registered, with the whole key of each Portal Group.
+ */
+const BATCH_BYTES = 6144;
 
 /**
  * The Operating Attributes that register `nodes` and `portals` of an entity, in as many messages as they take.
@@ -59,27 +62,41 @@ export function registrations(
   { nodes, portals }: Registration,
   all: readonly RegisteredPortal[] = portals,
 ): Attribute[][] {
-  const head = [attribute(EID, entity), attribute(ENTITY_PROTOCOL, PROTOCOL_ISCSI)];
   // Portals first: open-isns relates nodes only to those that it has.
   const objects = [...portals.map(portalAttributes), ...nodes.map((node) => nodeAttributes(node, all))];
-  const batches: Attribute[][] = [];
-  let bytes = Infinity;
-  for (const object of objects) {
-    const size = object.reduce((sum, { value }) => sum + 8 + value.length, 0);
-    if (bytes + size > BATCH_BYTES) {
-      batches.push([...head]);
-      bytes = 0;
-    }
-    batches.at(-1)!.push(...object);
-    bytes += size;
-  }
-  return batches;
+  const head = [attribute(EID, entity), attribute(ENTITY_PROTOCOL, PROTOCOL_ISCSI)];
+  return batches(objects).map((batch) => [...head, ...batch]);
 }
 
-/** The Operating Attributes that deregister nodes and portals (RFC 4171 5.6.5.4). */
-export function deregistrations({ nodes, portals }: Registration): Attribute[] {
-  return [...nodes.map(({ name }) => attribute(ISCSI_NAME, name)), ...portals.flatMap(portalKey)];
+/** The Operating Attributes that deregister nodes and portals (RFC 4171 5.6.5.4), in as many messages as they take. */
+export function deregistrations({ nodes, portals }: Registration): Attribute[][] {
+  return batches([...nodes.map(({ name }) => [attribute(ISCSI_NAME, name)]), ...portals.map(portalKey)]);
 }
+
+/** Objects, put together as they fit. */
+function batches(objects: readonly Attribute[][]): Attribute[][] {
+  const all: Attribute[][] = [];
+  let bytes = Infinity;
+  for (const object of objects) {
+    const size = answerSize(object);
+    if (bytes + size > BATCH_BYTES) {
+      all.push([]);
+      bytes = 0;
+    }
+    all.at(-1)!.push(...object);
+    bytes += size;
+  }
+  return all;
+}
+
+/** Bytes of an object in an answer, where the name of its node is a part of each Portal Group. */
+function answerSize(object: readonly Attribute[]): number {
+  const groups = object.filter(({ tag }) => tag === PG_ADDRESS.tag).length;
+  const own = object.reduce((sum, each) => sum + bytesOf(each), 0);
+  return own + groups * bytesOf(object[0]!);
+}
+
+const bytesOf = ({ value }: Attribute): number => 8 + value.length;
 
 /** What is in `a` and not in `b`. */
 export function without(a: Registration, b: Registration): Registration {

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { discoverByIsns, Registrar } from '../../src/isns/index.js';
+import { silentLogger } from '../../src/util/logger.js';
 import { CliProcess } from '../support/cli-process.js';
 import { Isnsd, REGISTRATION_PERIOD, skipIsnsd } from '../support/isnsd.js';
 import { peer } from '../support/peers.js';
@@ -191,6 +193,26 @@ describe('isnsd', { skip: skipIsnsd }, () => {
     await isnsd.stop();
   });
 
+  test('takes hundreds of targets, and lets go of them', async () => {
+    const isnsd = await Isnsd.start(folder);
+    const server = { host: '127.0.0.1', port: isnsd.port };
+    const nodes = Array.from({ length: 300 }, (_, i) => ({
+      name: `${DISK}-${String(i).padStart(100, '0')}`,
+      alias: null,
+      portalGroupTags: null,
+    }));
+    const portals = [1, 2].map((tag) => ({ address: `127.0.0.${tag}`, port: 3260, portalGroupTag: tag }));
+    const registrar = new Registrar({ server, entity: 'many', log: silentLogger }, { nodes, portals });
+    await until(async () => (await names(isnsd)).length === 300, 'not all are registered');
+    const found = await discoverByIsns(server, { initiatorName: INITIATOR, timeoutMs: 5000 });
+    assert.deepEqual([found.length, found.every((target) => target.portals.length === 2)], [300, true]);
+    registrar.update({ nodes: nodes.slice(0, 1), portals });
+    await until(async () => (await names(isnsd)).length === 1, 'not all are gone');
+    await registrar.close(5000);
+    assert.deepEqual(await names(isnsd), []);
+    await isnsd.stop();
+  });
+
   test('what a crash has left is replaced at the next start', async () => {
     const isnsd = await Isnsd.start(folder, {
       RegistrationPeriod: '1h',
@@ -225,6 +247,8 @@ describe('isnsd', { skip: skipIsnsd }, () => {
     const riser = await registered(isnsd);
     await isnsd.stop();
     await riser.logged('; trying again');
+    const listed = await new CliProcess(['ls', `iscsi://127.0.0.1:${await riser.port()}/${DISK}`]).ended();
+    assert.equal(listed.exitCode, 0, 'the target serves all the same');
     await isnsd.run();
     await until(async () => (await names(isnsd)).includes(DISK), 'not registered again');
     assert.equal((await riser.stop()).exitCode, 0);

@@ -36,6 +36,7 @@ export const Status = {
   SOURCE_ABSENT: 7,
   SOURCE_UNAUTHORIZED: 8,
   NO_SUCH_ENTRY: 9,
+  INTERNAL_ERROR: 11,
   NOT_SUPPORTED: 15,
   ESI_NOT_AVAILABLE: 21,
 } as const;
