@@ -60,7 +60,7 @@ export class IsnsRegistration {
  * cannot listen on one portal.
  */
 function entityOf(portal: ListeningPortal): string {
-  return `${hostname().toLowerCase()}:${formatPortal(portal)}`;
+  return `${hostname()}:${formatPortal(portal)}`;
 }
 
 function registrable(alias: string | undefined): string | null {

@@ -193,6 +193,15 @@ describe('a registrar', { timeout: 60_000 }, () => {
     assert.ok(server.received.every(({ functionId }) => functionId === FunctionId.DEV_ATTR_REG));
   });
 
+  test('what may have been done in spite of an internal error is deregistered', async () => {
+    server.refusals.push({ functionId: FunctionId.DEV_ATTR_REG, status: 11 });
+    for (let i = 0; i < 1000; i++) server.refusals.push({ functionId: FunctionId.DEV_ATTR_REG, status: 8 });
+    const mine = start(wanted([DISK]));
+    await logged(/Source Unauthorized/);
+    await mine.close(5000);
+    assert.equal(server.received.at(-1)!.functionId, FunctionId.DEV_DEREG);
+  });
+
   test('the end does not wait for a server that does not answer', async () => {
     const mine = start(wanted([DISK]));
     await has(`${ENTITY}: ${DISK}; 127.0.0.1 3260 1`);

@@ -87,7 +87,8 @@ export class Registrar {
   /** Starts at once. */
   constructor(options: RegistrarOptions, wanted: Wanted) {
     this.#server = options.server;
-    this.#entity = options.entity;
+    // RFC 4171 6.2.1 has nameprep, which folds case.
+    this.#entity = options.entity.toLowerCase();
     this.#log = options.log;
     this.#timeoutMs = options.timeoutMs ?? 5000;
     this.#checkMs = options.checkMs ?? 60_000;
@@ -261,6 +262,7 @@ export class Registrar {
     flags: number,
   ): Promise<void> {
     for (const [i, operating] of messages.entries()) {
+      const mightBe = this.#mayBeRegistered;
       this.#mayBeRegistered = true;
       const request = {
         source: attribute(ISCSI_NAME, this.#source),
@@ -270,7 +272,7 @@ export class Registrar {
       const answer = await connection
         .request(FunctionId.DEV_ATTR_REG, 'the registration', request, i === 0 ? flags : 0)
         .catch((error: unknown) => {
-          if (i === 0 && flags === Flag.REPLACE && isRejection(error)) this.#mayBeRegistered = false;
+          if (isRejection(error)) this.#mayBeRegistered = mightBe;
           throw error;
         });
       this.#period = find(answer.operating, REGISTRATION_PERIOD) ?? this.#period;
