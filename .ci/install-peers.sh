@@ -13,6 +13,8 @@ packages=(
   xorriso           # ISO images
   strace            # which system calls were made before an acknowledgement
   tgt               # tgtd, for the benchmark
+  open-isns-server  # isnsd
+  open-isns-utils   # isnsadm
 
   # The lab: its guest is run by these,
   qemu-system-x86   # the machine
@@ -43,7 +45,7 @@ fi
 echo "peers: installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
-# tgt's package starts a daemon on port 3260 where there is a service manager: keep the port free.
+# tgt's package starts a daemon on port 3260 where there is a service manager, and that of isnsd one on 3205: keep the ports free.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' >"$policy"

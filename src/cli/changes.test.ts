@@ -31,6 +31,13 @@ describe('changes between configurations', () => {
     assert.ok(isEmpty(changesBetween(serving(a, target('b')), serving(target('b'), shuffled))));
   });
 
+  test('another iSNS server is a change, and the same one none', () => {
+    const told = (host: string): Configuration => ({ ...serving(target('a')), isns: { host, port: 3205 } });
+    assert.ok(changesBetween(serving(target('a')), told('a')).changesIsns);
+    assert.ok(!isEmpty(changesBetween(told('a'), told('b'))));
+    assert.ok(isEmpty(changesBetween(told('a'), told('a'))));
+  });
+
   test('targets come and go', () => {
     const changes = changesBetween(serving(target('a'), target('b')), serving(target('b'), target('c')));
     assert.deepEqual(

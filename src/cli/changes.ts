@@ -34,6 +34,8 @@ export interface Changes {
   changedGroups: PortGroupChange[];
   /** Whether what all targets share of {@link ServerSecurity} is another. */
   securesServer: boolean;
+  /** Whether another iSNS server is told, or one for the first time, or none any more. */
+  changesIsns: boolean;
   removedPortals: Portal[];
   addedPortals: Portal[];
 }
@@ -55,6 +57,7 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     securedTargets: [],
     changedGroups: [],
     securesServer: !isSame(serverSecurity(before), serverSecurity(after)),
+    changesIsns: !isSame(before.isns, after.isns),
     removedPortals: without(before.portals, after.portals, formatPortal),
     addedPortals: without(after.portals, before.portals, formatPortal),
   };
@@ -92,8 +95,8 @@ function isSameDrive(a: LunConfiguration, b: LunConfiguration): boolean {
 }
 
 export function isEmpty(changes: Changes): boolean {
-  const { securesServer, ...lists } = changes;
-  return !securesServer && Object.values(lists).every((list: unknown[]) => list.length === 0);
+  const { securesServer, changesIsns, ...lists } = changes;
+  return !securesServer && !changesIsns && Object.values(lists).every((list: unknown[]) => list.length === 0);
 }
 
 /** What stays as it is while the target is served: all but states and preferences. */

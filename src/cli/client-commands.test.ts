@@ -42,6 +42,25 @@ describe('riser discover, ls, info', () => {
     assert.equal((await run('discover', portal)).stdout, `${TARGET_NAME}  ${portal},1\n`);
   });
 
+  test('discover of an iSNS server: what goes wrong is told with a remedy', async () => {
+    const away = await run('discover', 'isns://127.0.0.1:1');
+    assert.equal(away.exitCode, 1);
+    assert.match(
+      away.stderr,
+      /^error: the iSNS server 127\.0\.0\.1:1 cannot be reached: .*ECONNREFUSED.*\nLook whether it runs/,
+    );
+    const wrong = await run('discover', 'isns://127.0.0.1:0');
+    assert.deepEqual([wrong.exitCode, wrong.stderr.includes('is not an iSNS server')], [2, true]);
+    const session = await run('discover', 'isns://127.0.0.1', '--header-digest');
+    assert.deepEqual(
+      [session.exitCode, session.stderr.includes('--header-digest is for targets')],
+      [2, true],
+    );
+    // A target answers an iSNS request with nothing, or with an end.
+    const other = await run('discover', `isns://${portal}`, '--timeout', '1');
+    assert.deepEqual([other.exitCode, other.stderr.includes('the iSNS server')], [1, true], other.stderr);
+  });
+
   test('ls lists the LUNs of a portal and of a target alike', async () => {
     const whole = await json('ls', `iscsi://${portal}`);
     assert.deepEqual(await json('ls', url), whole);

@@ -39,8 +39,8 @@ export function addClientCommands(riser: Command, finish: (exitCode: number) => 
 function addInspection(riser: Command, run: Run): void {
   const discover = riser
     .command('discover')
-    .description('list the targets behind a portal, and where they are')
-    .argument('<portal>', 'HOST[:PORT] or iscsi://HOST[:PORT]')
+    .description('list the targets behind a portal, or those that an iSNS server knows, and where they are')
+    .argument('<portal>', 'HOST[:PORT] or iscsi://HOST[:PORT]; isns://HOST[:PORT] for an iSNS server')
     .action((portal: string, flags: ClientFlags) =>
       run(async (interruption) => {
         const { runDiscover } = await import('./inspect/discover.js');

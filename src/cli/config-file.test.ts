@@ -20,6 +20,7 @@ describe('configuration file', () => {
     const { configuration, log } = parse(`
 portals: [ "10.0.0.1:3261", "[::1]" ]
 log: { level: debug, format: json }
+isns: isns.example.com
 targets:
   - name: iqn.2001-04.com.Example:a
     alias: First
@@ -52,6 +53,7 @@ targets:
         { address: '10.0.0.1', port: 3261 },
         { address: '::1', port: 3260 },
       ],
+      isns: { host: 'isns.example.com', port: 3205 },
       targets: [
         {
           name: 'iqn.2001-04.com.example:a',
@@ -116,6 +118,14 @@ targets:
     const { configuration, log } = parse('targets: [ { name: iqn.2001-04.com.example, luns: [] } ]');
     assert.deepEqual(configuration.portals, [{ address: '127.0.0.1', port: 3260 }]);
     assert.deepEqual(log, {});
+  });
+
+  test('an iSNS server that is none is named', () => {
+    const targets = 'targets: [ { name: iqn.2001-04.com.example, luns: [] } ]';
+    assert.deepEqual(complaints(`isns: host:99999\n${targets}`), [
+      '1:1: isns: "host:99999" is not an iSNS server',
+    ]);
+    assert.deepEqual(complaints(`isns: 1\n${targets}`), ['1:1: isns: must be an iSNS server, HOST[:PORT]']);
   });
 
   test('every wrong key is named with its line and column, in the order of the file', () => {

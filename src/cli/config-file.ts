@@ -16,6 +16,7 @@ import {
   type TargetConfiguration,
 } from './configuration.js';
 import { configurationError, messageOf } from './failure.js';
+import { parseIsnsServer } from './isns-server.js';
 import { LOG_LEVELS, type LogOptions } from './log.js';
 import { parseName } from './name.js';
 import { checkSize, nbdMedium } from './options.js';
@@ -34,6 +35,8 @@ const size = parsed(
   z.union([z.int().positive(), z.string()], { error: 'must be a size such as 10G' }),
   (value) => (typeof value === 'number' ? value : parseSize(value)),
 );
+
+const isns = parsed(z.string({ error: 'must be an iSNS server, HOST[:PORT]' }), parseIsnsServer).optional();
 
 const name = parsed(z.string({ error: 'must be an iSCSI name' }), parseName);
 
@@ -130,6 +133,7 @@ const file = z
       .default({}),
     discovery,
     failedLogins,
+    isns,
     targets: z.array(target).min(1),
   })
   .superRefine((value, context) => {
@@ -216,13 +220,14 @@ export function parseConfigFile(text: string, path: string): ConfigFile {
     }
     throw refuse();
   }
-  const { portals, targets, log } = result.data;
+  const { portals, targets, log, isns } = result.data;
   const folder = dirname(resolve(path));
   const security = new SecurityReader(folder, (at, problem) => {
     complain(offsetOf(document, at), formatKey(at), problem);
   });
   const configuration: Configuration = {
     portals,
+    ...(isns !== undefined && { isns }),
     ...toServerSecurity(result.data, security),
     targets: targets.map((each, i) => toTarget(each, folder, security, ['targets', i])),
   };

@@ -7,6 +7,7 @@ import type {
   RecoveryOffer,
   TargetSecurity,
 } from '../target/index.js';
+import type { ServerAddress } from '../isns/index.js';
 import { Secret } from '../util/secret.js';
 import type { Portal } from './portal.js';
 
@@ -83,6 +84,8 @@ export interface ServerSecurity {
 
 export interface Configuration extends ServerSecurity {
   portals: Portal[];
+  /** The iSNS server that is told of portals and targets. */
+  isns?: ServerAddress;
   targets: TargetConfiguration[];
 }
 

@@ -32,6 +32,12 @@ describe('options of riser serve', () => {
     );
   });
 
+  test('an iSNS server is told only if there is one', () => {
+    const isns = { host: '192.0.2.9', port: 3205 };
+    assert.deepEqual(configurationFromOptions(['a.img'], { isns }, 'host').isns, isns);
+    assert.ok(!('isns' in configurationFromOptions(['a.img'], {}, 'host')));
+  });
+
   test('CD drives come last, and what is given for disks does not count for them', () => {
     const { targets } = configurationFromOptions(
       ['a.img'],

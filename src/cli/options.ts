@@ -9,6 +9,7 @@ import {
   type Medium,
   type Provisioning,
 } from './configuration.js';
+import type { ServerAddress } from '../isns/index.js';
 import { usageError } from './failure.js';
 import { defaultName } from './name.js';
 import { DEFAULT_PORTAL, type Portal } from './portal.js';
@@ -26,6 +27,8 @@ export interface ServeOptions {
   memory?: number[];
   /** ISO images, each the disc of a drive. */
   cdrom?: string[];
+  /** The iSNS server to tell. */
+  isns?: ServerAddress;
 }
 
 /**
@@ -85,7 +88,11 @@ export function configurationFromOptions(
 
   const [first] = [...images, ...(memory.length > 0 ? [] : cdrom)];
   const name = options.name ?? defaultName(host, first === undefined ? 'memory' : nameOf(first));
-  return { portals: options.portal ?? [DEFAULT_PORTAL], targets: [{ name, luns: [...disks, ...discs] }] };
+  return {
+    portals: options.portal ?? [DEFAULT_PORTAL],
+    ...(options.isns !== undefined && { isns: options.isns }),
+    targets: [{ name, luns: [...disks, ...discs] }],
+  };
 }
 
 /** What a target is named after: a file's name, or that of an export. */

@@ -3,6 +3,7 @@
 import { hostname } from 'node:os';
 import { type Command, Option } from 'commander';
 import { usageError } from './failure.js';
+import { parseIsnsServer } from './isns-server.js';
 import { jsonLogs, type LogFlags, logLevel, openLog, type LogOptions } from './log.js';
 import { parseName } from './name.js';
 import { configurationFromOptions, type ServeOptions } from './options.js';
@@ -21,6 +22,7 @@ const NOT_WITH_CONFIG = [
   'full',
   'memory',
   'cdrom',
+  'isns',
 ];
 
 const append =
@@ -45,6 +47,7 @@ export function addServerCommands(riser: Command, finish: (exitCode: number) => 
       `listen here (repeatable; port 0: any) (default: ${formatPortal(DEFAULT_PORTAL)}, reached from this machine only)`,
       append(parsePortal),
     )
+    .option('--isns <host:port>', 'register with this iSNS server (default port: 3205)', parseIsnsServer)
     .option('--name <iqn>', 'the target name (default: made from the names of host and image)', parseName)
     .option('--block-size <bytes>', '512 or 4096 (default: 512)', parseBlockSize)
     .option('--removable', 'a removable medium: initiators may eject it')

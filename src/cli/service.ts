@@ -14,6 +14,7 @@ import type {
   TargetConfiguration,
 } from './configuration.js';
 import { messageOf, portalError } from './failure.js';
+import { IsnsRegistration } from './isns-registration.js';
 import { describeLun, describeMedium, type OpenMedium, openMedium } from './media.js';
 import { securityWarnings } from './security-warnings.js';
 import { formatSize } from './size.js';
@@ -46,7 +47,8 @@ export class Service {
   readonly #tags = new Map<string, number>();
   #lastTag = 0;
   /** With the ports that they really have. */
-  readonly #listening: Portal[] = [];
+  readonly #listening: (Portal & { portalGroupTag: number })[] = [];
+  readonly #isns: IsnsRegistration;
   #security: ServerSecurity = {};
   /** Warnings that the log has. */
   readonly #warned = new Set<string>();
@@ -55,6 +57,7 @@ export class Service {
   constructor(server: TargetServer, log: Logger) {
     this.#server = server;
     this.#log = log;
+    this.#isns = new IsnsRegistration(log);
   }
 
   /**
@@ -72,6 +75,7 @@ export class Service {
       for (const [i, portal] of configuration.portals.entries())
         portals.push(await this.#listen(portal, tags[i]!));
       this.#warn();
+      await this.#register(configuration);
     } catch (error) {
       await this.close(0).catch((failure: unknown) => {
         this.#logFailures([failure]);
@@ -127,6 +131,7 @@ export class Service {
       await this.#listen(portal, tags[i]!).catch((error: unknown) => this.#log.error(messageOf(error)));
     }
     this.#warn();
+    await this.#register(configuration);
     this.#log.info('configuration re-read');
   }
 
@@ -139,7 +144,12 @@ export class Service {
     if (this.#growthTimer !== null) clearInterval(this.#growthTimer);
     const media = [...this.#targets.values()].flatMap(({ luns }) => [...luns.values()]);
     this.#targets.clear();
-    const failures = await failuresOf([() => this.#server.close({ graceMs }), ...closing(media)]);
+    // Those who look for targets are not to find what goes away.
+    const failures = await failuresOf([
+      () => this.#isns.close(),
+      () => this.#server.close({ graceMs }),
+      ...closing(media),
+    ]);
     if (failures.length === 0) return;
     this.#logFailures(failures.slice(1));
     throw failures[0];
@@ -151,7 +161,18 @@ export class Service {
       ...configuration,
       luns: [...luns.values()].map((lun) => lun.configuration),
     }));
-    return { portals: this.#portals, ...this.#security, targets };
+    const isns = this.#isns.server;
+    return { portals: this.#portals, ...(isns !== undefined && { isns }), ...this.#security, targets };
+  }
+
+  /** Have the iSNS server know what is served now. */
+  #register({ isns }: Configuration): Promise<void> {
+    const targets = this.#served().targets.map(({ name, alias, alua }) => ({
+      name,
+      alias,
+      portalGroupTags: alua?.groups.flatMap(({ portals }) => this.#tagsOf(portals)) ?? null,
+    }));
+    return this.#isns.update(isns, targets, this.#listening);
   }
 
   #secure({ discoveryAuthentication, failedLogins }: ServerSecurity): void {
@@ -201,11 +222,15 @@ export class Service {
     });
   }
 
+  #tagsOf(portals: readonly Portal[]): number[] {
+    return portals.map((portal) => this.#tags.get(formatPortal(portal))!);
+  }
+
   async #listen(portal: Portal, portalGroupTag: number): Promise<Portal> {
     try {
       const actual = await this.#server.listen(portal, portalGroupTag);
       this.#portals.push(portal);
-      this.#listening.push(actual);
+      this.#listening.push({ ...actual, portalGroupTag });
       this.#log.info(`listening on ${formatPortal(actual)}`, { address: actual.address, port: actual.port });
       return actual;
     } catch (error) {
@@ -240,7 +265,7 @@ export class Service {
     const { name, alua, ...others } = configuration;
     const groups = alua?.groups.map(({ portals, ...group }) => ({
       ...group,
-      portals: portals.map((portal) => this.#tags.get(formatPortal(portal))!),
+      portals: this.#tagsOf(portals),
     }));
     const target = this.#server.addTarget({
       name,

@@ -27,6 +27,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   scsi: ['block', 'util'],
   'iscsi/wire': ['util'],
   stream: ['util'],
+  isns: ['isns/wire', 'stream', 'util'],
+  'isns/wire': ['util'],
   rdma: ['util'],
   'rdma/iwarp': ['rdma', 'rdma/iwarp/mpa', 'stream', 'util'],
   'rdma/iwarp/mpa': ['stream', 'util'],
@@ -54,6 +56,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   cli: [
     'target',
     'initiator',
+    'isns',
     'nbd',
     'rdma/index',
     'scsi',
@@ -68,7 +71,7 @@ const ALLOWED: Record<string, readonly string[]> = {
 };
 
 /** Layers of protocol code: bytes, events and the time come in, bytes and events go out. */
-const SANS_IO = new Set(['scsi', 'iscsi', 'iscsi/wire', 'rdma/iwarp/mpa']);
+const SANS_IO = new Set(['scsi', 'iscsi', 'iscsi/wire', 'isns/wire', 'rdma/iwarp/mpa']);
 
 /** What protocol code may import of Node: pure functions only. */
 const PURE_MODULES = new Set(['node:crypto', 'node:buffer', 'node:assert']);

@@ -1,9 +1,10 @@
-/** `riser discover`: which targets are behind a portal. */
+/** `riser discover`: which targets are behind a portal, or known to an iSNS server. */
 
 import { type DiscoveredTarget, discoverBy, type TargetPortal, withSession } from '../../initiator/index.js';
 import type { ClientFlags } from '../connection-flags.js';
 import { parsePortalOrUrl, sessionOptionsOf } from '../connection-options.js';
 import { ExitCode } from '../failure.js';
+import { isIsnsUrl } from '../isns-server.js';
 import type { Interruption } from '../interruption.js';
 import { note, print, printJson, table } from '../output.js';
 import { formatPortal } from '../portal.js';
@@ -14,6 +15,10 @@ export async function runDiscover(
   flags: ClientFlags,
   { signal }: Interruption,
 ): Promise<number> {
+  if (isIsnsUrl(portal)) {
+    const { runIsnsDiscover } = await import('./discover-isns.js');
+    return runIsnsDiscover(portal, flags, signal);
+  }
   const url = parsePortalOrUrl(portal);
   const options = { ...sessionOptionsOf(url, flags, signal), targetName: null };
   const { targets, ...answered } = await withSession(options, async (session) => {
@@ -28,9 +33,14 @@ export async function runDiscover(
   return ExitCode.SUCCESS;
 }
 
-function describeTargets(targets: readonly DiscoveredTarget[]): string {
+/** A line for each portal of each target. */
+export function describeTargets(targets: readonly DiscoveredTarget[]): string {
   if (targets.length === 0) return 'no targets for this initiator\n';
-  return table(targets.flatMap(({ name, portals }) => portals.map((portal) => [name, addressOf(portal)])));
+  return table(
+    targets.flatMap(({ name, portals }) =>
+      portals.length === 0 ? [[name, 'no portal']] : portals.map((portal) => [name, addressOf(portal)]),
+    ),
+  );
 }
 
 /** `192.0.2.7:3260,1` */
