@@ -119,6 +119,15 @@ describe('full feature phase', () => {
     }
   });
 
+  test('a response tells of no Data-In where there was none, whatever R2Ts there were (RFC 7143 11.4.8)', async () => {
+    const session = await loggedIn({ InitialR2T: 'Yes', ImmediateData: 'No', MaxBurstLength: '4096' });
+    const { pdus } = await session.write(0, 0, pattern(32 * 512, 1));
+    assert.equal(pdus.length, 5, 'four R2Ts and the response');
+    assert.equal(ScsiResponse.expDataSN.get(pdus.at(-1)!.header), 0);
+    const refused = await session.read(0, 1 << 30, 1);
+    assert.equal(ScsiResponse.expDataSN.get(refused.pdus[0]!.header), 0);
+  });
+
   test('R2Ts ask for each byte once, in order, within MaxBurstLength', async () => {
     const session = await loggedIn({ InitialR2T: 'Yes', ImmediateData: 'No', MaxBurstLength: '16384' });
     const { pdus, status } = await session.write(0, 0, pattern(100 * 512, 1));

@@ -353,7 +353,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     Bhs.flags.set(header, FINAL | residualFlags);
     ScsiResponseHeader.response.set(header, ScsiResponse.COMPLETED);
     ScsiResponseHeader.status.set(header, status);
-    ScsiResponseHeader.expDataSN.set(header, command.dataSN);
+    // Data-In only; of a command that writes R2Ts were counted (RFC 7143 11.4.8).
+    ScsiResponseHeader.expDataSN.set(header, command.readLength > 0 ? command.dataSN : 0);
     ScsiResponseHeader.residualCount.set(header, residual);
     this.#number(header, this.takeStatSN());
     if (senseLength === 0) {
