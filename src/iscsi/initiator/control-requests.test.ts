@@ -93,6 +93,23 @@ describe('control requests', () => {
     );
   });
 
+  it('send no ping that one of both cannot take (RFC 7143 11.7.1, RFC 7145 6.2)', () => {
+    const sizes = { targetMaxRecvDataSegmentLength: 2048, initiatorMaxRecvDataSegmentLength: 1024 };
+    for (const [rdmaExtensions, most] of [
+      [false, 2048],
+      [true, 1024],
+    ] as const) {
+      const test = new FullFeatureUnderTest({ parameters: { ...sizes, rdmaExtensions } });
+      const answers: unknown[] = [];
+      test.phase.control.ping(Buffer.alloc(most + 1), (answer) => answers.push(answer));
+      assert.equal((answers[0] as RiserError).code, 'PING_TOO_LONG');
+      assert.deepEqual(test.datamover.take(), []);
+      test.phase.control.ping(Buffer.alloc(most), (answer) => answers.push(answer));
+      assert.equal(test.datamover.take()[0]!.data.length, most);
+      assert.equal(answers.length, 1);
+    }
+  });
+
   it('give an endless text up by its size, and one in small parts by its time', () => {
     const large = new FullFeatureUnderTest();
     const answers: unknown[] = [];

@@ -183,6 +183,18 @@ export class ControlRequests {
 
   /** NOP-Out (RFC 7143 11.18): the answer is the ping's data as it came back. */
   ping(data: Buffer, answer: Answer<Buffer>): void {
+    const { parameters } = this.#phase;
+    const { targetMaxRecvDataSegmentLength, initiatorMaxRecvDataSegmentLength, rdmaExtensions } = parameters;
+    // Over RDMA all of it comes back (RFC 7145 6.2).
+    const most = Math.min(
+      targetMaxRecvDataSegmentLength,
+      rdmaExtensions ? initiatorMaxRecvDataSegmentLength : Infinity,
+    );
+    if (data.length > most) {
+      const message = `a ping may have ${most} bytes of data here, not ${data.length}`;
+      answer(new RiserError('PING_TOO_LONG', message, { by: 'local', costs: 'task' }));
+      return;
+    }
     const tag = this.#expect(
       Opcode.NOP_IN,
       (pdu) => {
