@@ -137,6 +137,12 @@ export const Sense = {
     0x07,
     'thin provisioning soft threshold reached',
   ),
+  COMMANDS_CLEARED_BY_ISCSI_PROTOCOL_EVENT: code(
+    K.UNIT_ATTENTION,
+    0x47,
+    0x7f,
+    'some commands cleared by iSCSI protocol event',
+  ),
   REPORTED_LUNS_DATA_HAS_CHANGED: code(K.UNIT_ATTENTION, 0x3f, 0x0e, 'reported LUNs data has changed'),
 
   OPERATION_IN_PROGRESS: code(K.ILLEGAL_REQUEST, 0x00, 0x16, 'operation in progress'),

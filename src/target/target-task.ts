@@ -102,6 +102,15 @@ export class TargetCommand extends Command {
     this.#view.route(decodeLun(pdu.header, Bhs.lunHigh.offset)).submit(task);
   }
 
+  /** The nexus, which goes on, hears of it (RFC 7143 11.14.5). */
+  override terminate(): void {
+    this.task.logicalUnit?.unitAttentions.establish(
+      this.#nexus,
+      Sense.COMMANDS_CLEARED_BY_ISCSI_PROTOCOL_EVENT,
+    );
+    super.terminate();
+  }
+
   abort(): void {
     const unit = this.task.logicalUnit;
     if (unit !== null) abortTask(unit, this.task, ignore);

@@ -17,6 +17,7 @@ import {
   TaskManagementResponse,
 } from '../../src/iscsi/wire/headers.js';
 import {
+  DATA_IN_ACKNOWLEDGE,
   DATA_IN_STATUS,
   FINAL,
   IMMEDIATE,
@@ -101,6 +102,9 @@ describe('full feature phase', () => {
       assert.equal(DataIn.dataSN.get(header), i);
       assert.equal(DataIn.bufferOffset.get(header), offset);
       assert.ok(part.length <= 4096);
+      // Nothing is acknowledged at ErrorRecoveryLevel 0 (RFC 7143 11.7.2).
+      assert.equal(Bhs.flags.get(header) & DATA_IN_ACKNOWLEDGE, 0);
+      assert.equal(DataIn.targetTransferTag.get(header), RESERVED_TAG);
       offset += part.length;
       // F ends each burst (RFC 7143 11.7.1).
       assert.equal((Bhs.flags.get(header) & FINAL) !== 0, offset % 16384 === 0, `F at ${offset}`);
@@ -119,6 +123,15 @@ describe('full feature phase', () => {
     }
   });
 
+  test('a response tells of no Data-In where there was none, whatever R2Ts there were (RFC 7143 11.4.8)', async () => {
+    const session = await loggedIn({ InitialR2T: 'Yes', ImmediateData: 'No', MaxBurstLength: '4096' });
+    const { pdus } = await session.write(0, 0, pattern(32 * 512, 1));
+    assert.equal(pdus.length, 5, 'four R2Ts and the response');
+    assert.equal(ScsiResponse.expDataSN.get(pdus.at(-1)!.header), 0);
+    const refused = await session.read(0, 1 << 30, 1);
+    assert.equal(ScsiResponse.expDataSN.get(refused.pdus[0]!.header), 0);
+  });
+
   test('R2Ts ask for each byte once, in order, within MaxBurstLength', async () => {
     const session = await loggedIn({ InitialR2T: 'Yes', ImmediateData: 'No', MaxBurstLength: '16384' });
     const { pdus, status } = await session.write(0, 0, pattern(100 * 512, 1));
@@ -135,6 +148,19 @@ describe('full feature phase', () => {
         offset += length;
       });
     assert.equal(offset, 100 * 512);
+  });
+
+  test('Data-Out of no bytes is taken (RFC 7143 11.7.7)', async () => {
+    const session = await loggedIn({ InitialR2T: 'Yes', ImmediateData: 'No' });
+    const data = pattern(2048, 7);
+    const command = session.commandHeader(0, readWriteCdb(0x8a, 0, 4, false), { dataOut: data });
+    const inbox = session.open(command);
+    const tag = R2T.targetTransferTag.get((await inbox.next()).header);
+    session.pdus.send(session.dataOutHeader(command, tag, 0, 0, false), data.subarray(0, 1024));
+    session.pdus.send(session.dataOutHeader(command, tag, 1, 1024, false), Buffer.alloc(0));
+    session.pdus.send(session.dataOutHeader(command, tag, 2, 1024, true), data.subarray(1024));
+    assert.equal(ScsiResponse.status.get((await inbox.next()).header), 0);
+    assert.ok((await session.read(0, 0, 4)).data.equals(data));
   });
 
   test('residuals: fewer and more bytes than the initiator expected', async () => {

@@ -7,7 +7,14 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { MemoryDevice } from '../../src/block/index.js';
 import { Reject } from '../../src/iscsi/wire/headers.js';
-import { CommandFlag, FINAL, IMMEDIATE, Opcode, RESERVED_TAG } from '../../src/iscsi/wire/opcodes.js';
+import {
+  CommandFlag,
+  FINAL,
+  IMMEDIATE,
+  Opcode,
+  RejectReason,
+  RESERVED_TAG,
+} from '../../src/iscsi/wire/opcodes.js';
 import type { ConnectionParameters } from '../../src/rdma/verbs.js';
 import { Memory } from '../../src/util/memory.js';
 import { readWriteCdb } from '../support/cdb.js';
@@ -225,13 +232,6 @@ for (const [device, host, adapters] of [
           },
         ],
         [
-          'a Login Request after login',
-          (initiator) => {
-            const { isid } = initiator;
-            initiator.sendPdu(loginHeader({ isid, currentStage: Stage.OPERATIONAL }), encodeKeys({}));
-          },
-        ],
-        [
           'a Send that invalidates a key, of which the target has none',
           ({ channel }) => {
             channel.send(controlHeader(), 0x1234_5678);
@@ -366,10 +366,24 @@ for (const [device, host, adapters] of [
         assert.equal((await readBlocks(initiator, LBA, 1)).length, 512);
       });
 
-      it('SNACK', async () => {
+      const assertProtocolError = async (initiator: IserInitiator): Promise<void> => {
+        await until(() => initiator.channel.messages.length > 0, 'a Reject');
+        const { header } = initiator.channel.messages[0]!;
+        assert.equal(header[0], Opcode.REJECT);
+        assert.equal(Reject.reason.get(header), RejectReason.PROTOCOL_ERROR);
+      };
+
+      it('SNACK (RFC 7145 7.3.11)', async () => {
         const initiator = await login();
         initiator.sendPdu(initiator.header(Opcode.SNACK_REQUEST));
-        await assertRefuses(initiator);
+        await assertProtocolError(initiator);
+      });
+
+      it('a Login Request after login (RFC 7145 7.3.9)', async () => {
+        const initiator = await login();
+        const { isid } = initiator;
+        initiator.sendPdu(loginHeader({ isid, currentStage: Stage.OPERATIONAL }), encodeKeys({}));
+        await assertProtocolError(initiator);
       });
 
       for (const opcode of [Opcode.SCSI_RESPONSE, Opcode.DATA_IN, Opcode.R2T, Opcode.REJECT, 0x1e]) {

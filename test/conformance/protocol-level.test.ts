@@ -92,6 +92,11 @@ describe('iSCSIProtocolLevel', () => {
     assert.equal(response, Response.FUNCTION_REJECTED);
   });
 
+  test('so is ABORT TASK, whatever the level (RFC 7143 11.5.1)', async () => {
+    const { response } = await manage(initiator, Function.ABORT_TASK, 'itself');
+    assert.equal(response, Response.FUNCTION_REJECTED);
+  });
+
   test('QUERY ASYNCHRONOUS EVENT tells the unit attention that comes next, and leaves it (6.4.2)', async () => {
     await clearUnitAttentions(initiator);
     const none = { response: Response.FUNCTION_COMPLETE, information: 0 };

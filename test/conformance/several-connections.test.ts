@@ -20,7 +20,7 @@ import {
   RESERVED_TAG,
   TaskManagementFunction,
 } from '../../src/iscsi/wire/opcodes.js';
-import { readWriteCdb } from '../support/cdb.js';
+import { readWriteCdb, TEST_UNIT_READY } from '../support/cdb.js';
 import type { Initiator } from '../support/initiator.js';
 import { type Keys, LoginRefused } from '../support/login.js';
 import { pattern } from '../support/pattern.js';
@@ -142,9 +142,11 @@ describe('several connections in a session', () => {
     const first = await lead();
     const second = await join(first, 7);
     const command = second.commandHeader(0, readWriteCdb(0x8a, 0, 1, false), { dataOut: pattern(512, 4) });
+    // One space of tags for the session.
+    const task = 0x1000;
+    Bhs.initiatorTaskTag.set(command, task);
     const r2t = await second.open(command).next();
     assert.equal(r2t.opcode, Opcode.R2T);
-    const task = Bhs.initiatorTaskTag.get(command);
     first.cmdSN = second.cmdSN;
     second.destroy();
     const notice: Pdu = await first.unsolicited.next();
@@ -155,6 +157,9 @@ describe('several connections in a session', () => {
     assert.equal(await first.manageTask(TaskManagementFunction.ABORT_TASK, 0, task), 1);
     const { header } = await first.nop();
     assert.equal((ScsiResponse.maxCmdSN.get(header) - ScsiResponse.expCmdSN.get(header)) >>> 0, 255);
+    // SOME COMMANDS CLEARED BY ISCSI PROTOCOL EVENT (RFC 7143 11.14.5), once.
+    const told = await first.command(0, TEST_UNIT_READY);
+    assert.deepEqual([told.status, told.sense[2]! & 0x0f, told.sense.readUInt16BE(12)], [2, 6, 0x477f]);
     assert.equal((await first.read(0, 0, 1)).status, 0);
     first.destroy();
   });

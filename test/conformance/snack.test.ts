@@ -227,6 +227,22 @@ describe('SNACK', () => {
     },
   );
 
+  withSession('R-Data without a tag of its own, or for a part, is refused', async () => {
+    const { task, before: expStatSN } = await readData();
+    for (const [begin, length, transfer] of [
+      [0, 0, 0],
+      [0, 0, RESERVED_TAG],
+      [1, 0, 0x55],
+      [0, 1, 0x55],
+    ] as const) {
+      snack(SnackType.R_DATA, begin, length, expStatSN, { task, transfer });
+      await rejected(RejectReason.INVALID_PDU_FIELD);
+    }
+    // What it was about is still there.
+    snack(SnackType.DATA_OR_R2T, 3, 1, expStatSN, { task });
+    assert.equal((await initiator.unsolicited.next()).opcode, Opcode.DATA_IN);
+  });
+
   withSession('an R2T comes again while it is not answered', async () => {
     const command = initiator.commandHeader(0, readWriteCdb(0x8a, 0, BLOCKS, false), { dataOut: DATA });
     const inbox = initiator.open(command);

@@ -12,8 +12,16 @@ import {
   type TargetPeer,
   TestTransfer,
 } from '../../../test/contract/initiator-datamover.js';
-import { Bhs, DataIn, DataOut, R2T, ScsiCommand } from '../../iscsi/wire/headers.js';
-import { DATA_IN_STATUS, FINAL, Opcode, RESERVED_TAG, ResponseFlag } from '../../iscsi/wire/opcodes.js';
+import { Bhs, DataIn, DataOut, R2T, ScsiCommand, SnackRequest } from '../../iscsi/wire/headers.js';
+import {
+  DATA_IN_ACKNOWLEDGE,
+  DATA_IN_STATUS,
+  FINAL,
+  Opcode,
+  RESERVED_TAG,
+  ResponseFlag,
+  SnackType,
+} from '../../iscsi/wire/opcodes.js';
 import { crc32c } from '../../util/crc32c.js';
 import { Memory } from '../../util/memory.js';
 import type { ConnectionParameters, DatamoverEvents } from '../datamover.js';
@@ -200,6 +208,44 @@ it('ends the connection when data is asked for out of order', () => {
   assert.equal(events.ends.length, 1);
   assert.match(String(events.ends[0]?.message), /bytes 1 to 100/);
 });
+
+for (const errorRecoveryLevel of [0, 1]) {
+  it(`${errorRecoveryLevel === 0 ? 'ignores' : 'answers'} the A bit at level ${errorRecoveryLevel} (RFC 7143 11.7.2)`, () => {
+    const events = new RecordedInitiatorEvents();
+    const { datamover, peer } = open(events);
+    const tasks = new InitiatorTaskMap();
+    datamover.enableDatamover({ ...PARAMETERS, errorRecoveryLevel }, tasks);
+    const transfer = new TestTransfer(2, Memory.allocate(100), 'read');
+    tasks.set(2, transfer);
+    datamover.sendCommand(scsiCommand(transfer), null, transfer);
+    datamover.flush();
+    peer.controls.length = 0;
+    const send = (dataSN: number): void => {
+      const header = commandHeader(2, Opcode.DATA_IN);
+      header[1] = FINAL | DATA_IN_ACKNOWLEDGE;
+      Bhs.lunHigh.set(header, 0x0003_0000);
+      DataIn.targetTransferTag.set(header, 0x77);
+      DataIn.dataSN.set(header, dataSN);
+      DataIn.bufferOffset.set(header, dataSN * 10);
+      transfer.lunHigh = 0x0003_0000;
+      peer.sendControl(header, Buffer.alloc(10));
+    };
+    send(0);
+    // Behind a hole there is nothing to acknowledge.
+    if (errorRecoveryLevel > 0) send(2);
+    datamover.flush();
+    const snacks = peer.controls.filter(({ header }) => (header[0]! & 0x3f) === Opcode.SNACK_REQUEST);
+    const acknowledgements = snacks.filter(({ header }) => header[1] === (FINAL | SnackType.DATA_ACK));
+    assert.equal(acknowledgements.length, errorRecoveryLevel);
+    for (const { header } of acknowledgements) {
+      assert.equal(SnackRequest.initiatorTaskTag.get(header), RESERVED_TAG);
+      assert.equal(SnackRequest.targetTransferTag.get(header), 0x77);
+      assert.equal(SnackRequest.lunHigh.get(header), 0x0003_0000);
+      assert.deepEqual([SnackRequest.begRun.get(header), SnackRequest.runLength.get(header)], [1, 0]);
+    }
+    assert.deepEqual([events.ends.length, transfer.transferred], [0, 10]);
+  });
+}
 
 for (const digests of [false, true]) {
   it(`takes Data-In and R2T cut at any byte, ${digests ? 'with' : 'without'} digests`, () => {

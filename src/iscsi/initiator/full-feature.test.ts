@@ -551,6 +551,17 @@ describe('what comes unasked', () => {
     assert.equal(NopOut.expStatSN.get(header), 100, 'its StatSN was not taken');
   });
 
+  it('a NOP-In without a Target Transfer Tag is not answered (RFC 7143 11.18)', () => {
+    const test = new FullFeatureUnderTest();
+    test.receive(Opcode.NOP_IN, RESERVED_TAG, {
+      takesStatSN: false,
+      set: (header) => {
+        NopIn.targetTransferTag.set(header, RESERVED_TAG);
+      },
+    });
+    assert.deepEqual(test.datamover.take(), []);
+  });
+
   it('asynchronous messages take a StatSN and go to the host', () => {
     const test = new FullFeatureUnderTest();
     test.receive(Opcode.ASYNC_MESSAGE, RESERVED_TAG, { set: (header) => (header[36] = 4) });

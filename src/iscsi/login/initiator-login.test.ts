@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Secret } from '../../util/secret.js';
 import { Bhs, BHS_LENGTH, LoginRequest, LoginResponse } from '../wire/headers.js';
+import { DEFAULT_PARAMETERS } from './keys.js';
 import { LoginFlag, Opcode } from '../wire/opcodes.js';
 import { buildText, parseText } from '../wire/text.js';
 import {
@@ -300,6 +301,39 @@ describe('authentication', () => {
     const login = initiator({ authentication: CHAP });
     login.start();
     assert.match(refused(respond(login, { texts: ['CHAP_A=5', 'CHAP_A=7'] })).message, /CHAP_A twice/);
+  });
+});
+
+describe('requests', () => {
+  it('tell the names and the kind of session at once (RFC 7143 13.4, 13.5, 13.21)', () => {
+    const texts = textOf(initiator().start());
+    for (const key of ['InitiatorName', 'TargetName', 'SessionType=Normal'])
+      assert.equal(texts.filter((text) => text.startsWith(key)).length, 1, key);
+    const discovery = textOf(initiator({ targetName: null }).start());
+    assert.ok(discovery.includes('SessionType=Discovery'));
+    assert.ok(!discovery.some((text) => text.startsWith('TargetName')));
+  });
+
+  for (const joins of [null, { tsih: 0x1234, cid: 7, parameters: DEFAULT_PARAMETERS }]) {
+    it(`${joins === null ? 'of a new session' : 'of a further connection'} have one version, TSIH and CID (RFC 7143 11.12.4 to 11.12.7)`, () => {
+      const login = initiator(joins === null ? {} : { joins });
+      const first = login.start();
+      // Some targets tell their TSIH before the end.
+      const next = request(
+        respond(login, { nsg: OPERATIONAL, texts: ['AuthMethod=None'], tsih: joins?.tsih ?? 0x55 }),
+      );
+      for (const { header } of [first, next]) {
+        assert.deepEqual([LoginRequest.versionMax.get(header), LoginRequest.versionMin.get(header)], [0, 0]);
+        assert.equal(LoginRequest.tsih.get(header), joins?.tsih ?? 0);
+        assert.equal(LoginRequest.cid.get(header), joins?.cid ?? 0);
+      }
+    });
+  }
+
+  it('end with a Reject (RFC 7143 11.17.1)', () => {
+    const login = initiator();
+    login.start();
+    assert.match(refused(respond(login, { opcode: Opcode.REJECT })).message, /opcode 0x3f during login/);
   });
 });
 

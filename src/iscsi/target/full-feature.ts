@@ -132,7 +132,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       host.createCommand(this),
     );
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
-    if (this.datamover.kind === 'iser') limitResponses(parameters, options.isDiscovery);
+    if (this.#isRdma) limitResponses(parameters, options.isDiscovery);
     this.#maxReceivePDUs =
       options.commandWindow + IMMEDIATE_RESERVE + parameters.targetMaxOutstandingUnexpectedPDUs;
     const { retransmission } = this.datamover;
@@ -176,9 +176,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       return;
     }
     if (opcode === Opcode.SNACK_REQUEST) {
-      // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16).
-      if (this.retention === null) this.reject(header, RejectReason.SNACK_REJECT);
-      else this.retention.snack(header);
+      // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16), and over RDMA no SNACK (RFC 7145 7.3.11).
+      if (this.retention !== null) this.retention.snack(header);
+      else this.reject(header, this.#isRdma ? RejectReason.PROTOCOL_ERROR : RejectReason.SNACK_REJECT);
       return;
     }
     if (pdu.dataDigestFailed) {
@@ -198,6 +198,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
     this.#execute(pdu, opcode, isImmediate);
     if (!this.commands.held.isEmpty) this.#executeHeld();
+  }
+
+  get #isRdma(): boolean {
+    return this.datamover.kind === 'iser';
   }
 
   /** Carry a request out whose turn it is. */
@@ -224,7 +228,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
         this.#logout(header);
         break;
       case Opcode.LOGIN_REQUEST:
-        this.drop(violation('LOGIN_IN_FULL_FEATURE', 'the initiator sent a Login Request after login'));
+        // RFC 7145 7.3.9
+        if (this.#isRdma) this.reject(header, RejectReason.PROTOCOL_ERROR);
+        else this.drop(violation('LOGIN_IN_FULL_FEATURE', 'the initiator sent a Login Request after login'));
         break;
       default:
         this.reject(header, RejectReason.COMMAND_NOT_SUPPORTED);
@@ -353,7 +359,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     Bhs.flags.set(header, FINAL | residualFlags);
     ScsiResponseHeader.response.set(header, ScsiResponse.COMPLETED);
     ScsiResponseHeader.status.set(header, status);
-    ScsiResponseHeader.expDataSN.set(header, command.dataSN);
+    // Data-In only; of a command that writes R2Ts were counted (RFC 7143 11.4.8).
+    ScsiResponseHeader.expDataSN.set(header, command.readLength > 0 ? command.dataSN : 0);
     ScsiResponseHeader.residualCount.set(header, residual);
     this.#number(header, this.takeStatSN());
     if (senseLength === 0) {

@@ -35,13 +35,14 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
     respond(TaskManagementResponse.NOT_SUPPORTED);
     return;
   }
-  if (code === TaskManagementFunction.QUERY_TASK && phase.managing.has(referencedTag)) {
-    // Not about a task management request (RFC 7144 6.3).
+  const isAboutOne = code === TaskManagementFunction.ABORT_TASK || code === TaskManagementFunction.QUERY_TASK;
+  if (isAboutOne && phase.managing.has(referencedTag)) {
+    // Not about a task management request (RFC 7143 11.5.1, RFC 7144 6.3).
     respond(TaskManagementResponse.FUNCTION_REJECTED);
     return;
   }
   let referenced: Command | null = null;
-  if (code === TaskManagementFunction.ABORT_TASK || code === TaskManagementFunction.QUERY_TASK) {
+  if (isAboutOne) {
     referenced = phase.commands.find(referencedTag);
     if (referenced === null) {
       respond(absentTask(phase, code, request));
