@@ -403,7 +403,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   /** RFC 7143 11.14, 11.15 */
   #logout(request: Buffer): void {
-    const reason = Bhs.flags.get(request) & 0x7f;
+    const reason = logoutReason(request);
     const response = this.#logoutResponse(reason, LogoutRequest.cid.get(request));
     const header = this.#begin(Opcode.LOGOUT_RESPONSE, Bhs.initiatorTaskTag.get(request));
     Bhs.flags.set(header, FINAL);
@@ -568,15 +568,20 @@ const SMALLEST_RECEIVE = 128;
 const PING_TAG = 1;
 
 /**
- * RFC 7143 4.3: a discovery session takes text and logout requests only. A NOP-Out without a task tag is no request,
+ * RFC 7143 4.3: a discovery session takes text requests and the logout of the session only. A NOP-Out without a task tag is no request,
  * but the answer to a ping (RFC 7143 11.18.1).
  */
 function isForNormalSessions(opcode: number, header: Buffer): boolean {
   return (
     opcode === Opcode.SCSI_COMMAND ||
     opcode === Opcode.TASK_MANAGEMENT_REQUEST ||
+    (opcode === Opcode.LOGOUT_REQUEST && logoutReason(header) !== LogoutReason.CLOSE_SESSION) ||
     (opcode === Opcode.NOP_OUT && Bhs.initiatorTaskTag.get(header) !== RESERVED_TAG)
   );
+}
+
+function logoutReason(request: Buffer): number {
+  return Bhs.flags.get(request) & 0x7f;
 }
 
 function rejectReasonOf(error: DataError): RejectReason {
