@@ -49,6 +49,50 @@ describe('control requests', () => {
     assert.equal((answers[0] as unknown[]).length, 1000);
   });
 
+  it('send one text at a time, all of it under one tag (RFC 7143 6.2, 6.4)', () => {
+    const test = new FullFeatureUnderTest();
+    const answers: unknown[] = [];
+    const ask = () => {
+      test.phase.control.text([{ key: 'SendTargets', value: 'All' }], (answer) => answers.push(answer));
+    };
+    const LUN = 0x12_0000;
+    /** Answers what was sent, the tag of which it gives. */
+    const answerWith = (isFinal: boolean, sentLun = 0): number => {
+      const sent = test.datamover.take();
+      assert.deepEqual(
+        sent.map(({ opcode }) => opcode),
+        [Opcode.TEXT_REQUEST],
+      );
+      const tag = Bhs.initiatorTaskTag.get(sent[0]!.header);
+      assert.equal(Bhs.lunHigh.get(sent[0]!.header), sentLun);
+      test.receive(Opcode.TEXT_RESPONSE, tag, {
+        data: Buffer.from(isFinal ? '' : 'TargetName=iqn.2026-11.com.example:disk\0'),
+        set: (header) => {
+          header[1] = isFinal ? FINAL : 0;
+          Bhs.lunHigh.set(header, LUN);
+          NopIn.targetTransferTag.set(header, isFinal ? RESERVED_TAG : 5);
+        },
+      });
+      return tag;
+    };
+    ask();
+    ask();
+    const first = answerWith(false);
+    assert.equal(answerWith(false, LUN), first);
+    assert.equal(answers.length, 0);
+    assert.equal(answerWith(true, LUN), first);
+    assert.equal(answers.length, 1);
+    assert.notEqual(answerWith(true), first);
+    assert.equal(answers.length, 2);
+    ask();
+    ask();
+    test.phase.terminated(new Error('gone'));
+    assert.deepEqual(
+      answers.slice(2).map((answer) => (answer as RiserError).code),
+      ['CONNECTION_LOST', 'CONNECTION_LOST'],
+    );
+  });
+
   it('give an endless text up by its size, and one in small parts by its time', () => {
     const large = new FullFeatureUnderTest();
     const answers: unknown[] = [];

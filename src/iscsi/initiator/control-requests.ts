@@ -65,6 +65,9 @@ export class ControlRequests {
   readonly #pending = new Map<number, Pending>();
   readonly #firstTag: number;
   #lastTag: number;
+  /** The text that is under way, and those that wait for its answer. */
+  readonly #texts: { readonly pairs: readonly TextPair[]; readonly answer: Answer<readonly TextPair[]> }[] =
+    [];
 
   /** `connection`: which one of its session's, 64 at most, it is for: all share one space of tags. */
   constructor(phase: InitiatorFullFeature, connection: number) {
@@ -106,28 +109,52 @@ export class ControlRequests {
     });
   }
 
-  /** A text request, SendTargets above all (RFC 7143 11.10): all pairs of the answer, however many PDUs it takes. */
+  /**
+   * A text request, SendTargets above all (RFC 7143 11.10): all pairs of the answer, however many PDUs it takes. There is one at a
+   * time (6.2).
+   */
   text(pairs: readonly TextPair[], answer: Answer<readonly TextPair[]>): void {
-    this.#textRequest(buildText(pairs), RESERVED_TAG, null, new TextAssembler(), answer);
+    if (this.#texts.push({ pairs, answer }) === 1) this.#nextText();
   }
 
+  #nextText(): void {
+    const next = this.#texts[0];
+    if (next === undefined) return;
+    this.#textRequest(this.#newTag(), buildText(next.pairs), null, null, new TextAssembler(), (result) => {
+      this.#texts.shift();
+      next.answer(result);
+      this.#nextText();
+    });
+  }
+
+  /**
+   * All of one text have one `tag` (RFC 7143 6.4). `before`: the response that it goes on from, whose transfer tag and LUN it
+   * repeats (11.10.4, 11.11.4); null for the first.
+   */
   #textRequest(
+    tag: number,
     data: Buffer,
-    targetTransferTag: number,
+    before: Buffer | null,
     deadline: number | null,
     assembler: TextAssembler,
     answer: Answer<readonly TextPair[]>,
   ): void {
-    const tag = this.#expect(
-      Opcode.TEXT_RESPONSE,
-      (pdu, reached) => {
+    this.#pending.set(tag, {
+      responseOpcode: Opcode.TEXT_RESPONSE,
+      deadline,
+      answered: (pdu, reached) => {
         this.#textResponse(pdu, reached, assembler, answer);
       },
-      answer,
-      deadline,
-    );
+      failed: answer,
+      sent: null,
+    });
     const header = this.#phase.beginRequest(Opcode.TEXT_REQUEST, tag);
-    TextRequest.targetTransferTag.set(header, targetTransferTag);
+    TextRequest.targetTransferTag.set(header, RESERVED_TAG);
+    if (before !== null) {
+      TextRequest.lunHigh.set(header, TextResponse.lunHigh.get(before));
+      TextRequest.lunLow.set(header, TextResponse.lunLow.get(before));
+      TextRequest.targetTransferTag.set(header, TextResponse.targetTransferTag.get(before));
+    }
     this.#send(header, data);
   }
 
@@ -149,7 +176,8 @@ export class ControlRequests {
     } else {
       // RFC 7143 11.10.4: an empty request with the tag of the answer asks for its next part. The time is that of
       // the whole: small parts do not stretch it.
-      this.#textRequest(Buffer.alloc(0), transferTag, deadline, assembler, answer);
+      const tag = Bhs.initiatorTaskTag.get(pdu.header);
+      this.#textRequest(tag, Buffer.alloc(0), pdu.header, deadline, assembler, answer);
     }
   }
 
@@ -225,20 +253,22 @@ export class ControlRequests {
 
   terminated(error: RiserError): void {
     const all = [...this.#pending.values()];
+    const waiting = this.#texts.splice(1);
     this.#pending.clear();
     for (const pending of all) pending.failed(error);
+    for (const { answer } of waiting) answer(error);
   }
 
-  #expect<T>(
-    responseOpcode: Opcode,
-    answered: Pending['answered'],
-    answer: Answer<T>,
-    deadline: number | null = null,
-  ): number {
+  #newTag(): number {
     do this.#lastTag = this.#lastTag >= this.#firstTag + TAGS - 2 ? this.#firstTag : this.#lastTag + 1;
     while (this.#pending.has(this.#lastTag));
-    this.#pending.set(this.#lastTag, { responseOpcode, deadline, answered, failed: answer, sent: null });
     return this.#lastTag;
+  }
+
+  #expect<T>(responseOpcode: Opcode, answered: Pending['answered'], answer: Answer<T>): number {
+    const tag = this.#newTag();
+    this.#pending.set(tag, { responseOpcode, deadline: null, answered, failed: answer, sent: null });
+    return tag;
   }
 
   #send(header: Buffer, data: Buffer | null): void {
