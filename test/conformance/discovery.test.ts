@@ -146,6 +146,22 @@ describe('discovery', () => {
     await here.logout();
   });
 
+  test('a discovery session that names its target gives way to the next one with its name and ISID, by whatever it is for', async () => {
+    const named = {
+      initiatorName: 'iqn.2026-01.example.test:twice',
+      isid: Buffer.from('800000000002', 'hex'),
+    };
+    const unnamed = await Initiator.login({ ...named, port: target.port });
+    const first = await target.login({ ...named, sessionType: 'Discovery' });
+    const second = await target.login({ ...named, sessionType: 'Discovery' });
+    await first.closed;
+    const normal = await target.login(named);
+    await second.closed;
+    assert.equal((await unnamed.text({ SendTargets: names[7]! })).length > 0, true, 'another nexus');
+    await normal.logout();
+    await unnamed.logout();
+  });
+
   test('what a negotiation of several requests declares counts when it has succeeded', async () => {
     const initiator = await target.login();
     const header = initiator.header(Opcode.TEXT_REQUEST, 0);
