@@ -76,8 +76,9 @@ describe('several connections in a session', () => {
     LogoutResponseHeader.response.get((await initiator.logout(reason, cid)).header);
 
   test('as many as agreed on, numbers go on, digests are each one’s own', async () => {
-    const first = await lead();
+    const first = await lead({ TaskReporting: 'FastAbort,ResponseFence,RFC3720' });
     assert.equal(first.answers['MaxConnections'], '3');
+    assert.equal(first.answers['TaskReporting'], 'RFC3720', 'there is no fence over several connections');
     await first.nop();
     const second = await join(first, 1, { DataDigest: 'CRC32C' });
     assert.equal(second.tsih, first.tsih);
