@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { MemoryDevice } from '../../src/block/index.js';
+import { discover } from '../../src/initiator/index.js';
 import { Bhs, LogoutResponse, Reject, TextRequest, TextResponse } from '../../src/iscsi/wire/headers.js';
 import {
   FINAL,
@@ -78,6 +79,15 @@ describe('discovery', () => {
     assert.equal(TextResponse.targetTransferTag.get(pdu.header), RESERVED_TAG);
     assert.ok(parts > 10, `${parts} parts`);
     await discovery.logout();
+  });
+
+  test("Riser's initiator finds all targets over iSER, whose answers come in parts", async () => {
+    const found = await discover({
+      portal: { host: '127.0.0.1', port: target.port },
+      transport: 'iser',
+      initiatorName: 'iqn.2026-01.example.test:initiator',
+    });
+    assert.deepEqual(found.map(({ name }) => name).sort(), [...names].sort());
   });
 
   test('a normal session learns of its own target only', async () => {
