@@ -4,7 +4,7 @@ import { afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type BlockDevice, MemoryDevice } from '../block/index.js';
 import { RiserError } from '../util/errors.js';
-import { TargetServer } from '../target/index.js';
+import { type SessionInfo, TargetServer } from '../target/index.js';
 import { connect, type Lun, MultipathPolicy, openLun, Session } from './index.js';
 
 const NAME = 'iqn.2026-11.com.example:disk';
@@ -52,17 +52,25 @@ describe('recovery of a session', () => {
     const device = memory();
     const first = await serve(device);
     const lun = await connected(first.port);
+    const [{ isid }] = first.server.sessions() as [SessionInfo];
+    let last = first.server;
     const stop = new AbortController();
     const workers = [0, 1, 2, 3].map((worker) => work(lun, worker * 65536, stop.signal));
     for (let i = 0; i < 3; i++) {
       await delay(100);
       await open.shift()!.close();
       await delay(50);
-      open.unshift((await serve(device, { port: first.port })).server);
+      last = (await serve(device, { port: first.port })).server;
+      open.unshift(last);
     }
     await delay(200);
     stop.abort();
     for (const rounds of await Promise.all(workers)) assert.ok(rounds > 0);
+    assert.deepEqual(
+      last.sessions().map((session) => session.isid),
+      [isid],
+      'what was left of the session is taken over (RFC 7143 6.3.5)',
+    );
   });
 
   it('is not bound to the signal that could have given up connecting', async () => {

@@ -39,7 +39,7 @@ export interface LogicalUnitConfiguration {
   readonly sanitizeStore: SanitizeStore | null;
   /** Has a call made later, when others have had their turn, and after `delay` milliseconds: work in the background goes on by it. */
   readonly runLater: (call: () => void, delay?: number) => void;
-  /** Milliseconds since some moment, only ever forward: what the statistics take times by. By default time stands still. */
+  /** Milliseconds since some moment, only ever forward: what times are taken by. By default time stands still. */
   readonly now: () => number;
 }
 

@@ -29,6 +29,8 @@ export interface SanitizerEvents {
   ended(cause: Error | null): void;
   /** Have `call` called later, when others have had their turn, and after `delay` milliseconds. */
   runLater(call: () => void, delay?: number): void;
+  /** The clock's milliseconds. */
+  now(): number;
 }
 
 export class Sanitizer {
@@ -40,7 +42,7 @@ export class Sanitizer {
   #saved: SavedSanitize | null;
   readonly #io: SanitizeIo;
   #pass = 0;
-  /** The monotonic clock's milliseconds when it began. */
+  /** By the clock. */
   #begun = 0;
 
   /** Carries on what `store` has kept, with the first call of {@link Sanitizer.carryOn}. */
@@ -105,7 +107,7 @@ export class Sanitizer {
   }
 
   #begin(): void {
-    this.#begun = performance.now();
+    this.#begun = this.#events.now();
     this.#pass = 0;
     this.#io.offset = 0;
     this.#preparePass();
@@ -163,7 +165,7 @@ export class Sanitizer {
       this.#next();
       return;
     }
-    const left = this.#begun + SHORTEST - performance.now();
+    const left = this.#begun + SHORTEST - this.#events.now();
     this.#events.runLater(() => this.#flush(), Math.max(0, Math.ceil(left)));
   }
 

@@ -15,10 +15,11 @@ export class UnitSanitize {
 
   constructor(unit: LogicalUnit) {
     this.#unit = unit;
-    const { sanitizeStore, runLater } = unit.configuration;
+    const { sanitizeStore, runLater, now } = unit.configuration;
     this.sanitizer = new Sanitizer(unit.device, sanitizeStore, {
       ended: (cause) => this.#ended(cause),
       runLater,
+      now,
     });
   }
 

@@ -86,7 +86,7 @@ function checked({ name, secret }: Credentials): ChapCredentials {
   if (hidden.length < MIN_SECRET_LENGTH || hidden.length > MAX_SECRET_LENGTH) {
     throw wrong(
       `the CHAP secret of ${JSON.stringify(name)} has ${hidden.length} bytes`,
-      `Give it ${MIN_SECRET_LENGTH} to ${MAX_SECRET_LENGTH}, chosen at random (Windows takes 16 at most): openssl rand -hex 8`,
+      `Give it ${MIN_SECRET_LENGTH} to ${MAX_SECRET_LENGTH}, chosen at random (Windows takes 16 at most): openssl rand -base64 12`,
     );
   }
   return { name, secret: hidden };

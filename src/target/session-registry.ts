@@ -9,6 +9,7 @@ import {
   type ConnectionLimits,
   type EndReason,
   type ExistingSession,
+  formatPortal,
   type LoginIdentity,
   type LoginRefusal,
   type LoginResult,
@@ -257,8 +258,12 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     return this.authenticator.checkAddress();
   }
 
+  #keyOf(identity: LoginIdentity): string {
+    return nexusKeyOf(identity, formatPortal(this.#localAddress, this.#portal.address.port));
+  }
+
   findSession(identity: LoginIdentity): ExistingSession | null {
-    const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
+    const session = this.#registry.find(this.#keyOf(identity), identity.tsih);
     if (session === null) return null;
     const { parameters, connectionIds, sharedCommands } = session;
     return {
@@ -288,7 +293,7 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
 
   /** The session may have ended during the login, and belongs to who has opened it. */
   #joinSession(identity: LoginIdentity, user: string | null): { readonly tsih: number } | LoginRefusal {
-    const session = this.#registry.find(nexusKeyOf(identity), identity.tsih);
+    const session = this.#registry.find(this.#keyOf(identity), identity.tsih);
     if (session === null)
       return {
         refusal: LoginStatus.SESSION_DOES_NOT_EXIST,
@@ -301,13 +306,14 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
 
   sessionOpened(connection: TargetConnection, login: LoginResult): Session {
     if (login.identity.tsih !== 0) {
-      this.#session = this.#registry.find(nexusKeyOf(login.identity), login.tsih)!;
+      this.#session = this.#registry.find(this.#keyOf(login.identity), login.tsih)!;
       this.#registry.join(connection, this.#session);
       return this.#session;
     }
     const session = new Session({
       connection,
       login,
+      nexusKey: this.#keyOf(login.identity),
       target: this.authenticator.target,
       view: this.authenticator.viewFor(login.user),
       elsewhere: () => this.authenticator.viewsElsewhere(login.identity.initiatorName, login.user),

@@ -50,6 +50,8 @@ export interface SessionInfo {
 export interface SessionOptions {
   connection: TargetConnection;
   login: LoginResult;
+  /** See {@link nexusKeyOf}. */
+  nexusKey: string;
   /** Null in a discovery session. */
   target: Target | null;
   /** The part of the target's logical units that the session sees; null: all. */
@@ -106,7 +108,7 @@ export class Session implements FullFeatureHost {
       dataDigest: parameters.dataDigest,
     };
     const initiatorPort = initiatorPortName(identity.initiatorName, identity.isidHex);
-    this.nexusKey = nexusKeyOf(identity);
+    this.nexusKey = options.nexusKey;
     this.#nexus = {
       initiatorPort,
       initiatorName: identity.initiatorName,
@@ -209,9 +211,11 @@ export class Session implements FullFeatureHost {
 
 /**
  * The same for two logins that make the same I_T nexus: initiator port, target and portal group
- * (RFC 7143 4.4.3). A discovery session makes none, but is reinstated likewise.
+ * (RFC 7143 4.4.3). A discovery session makes none, but is reinstated likewise; one that names no target has `portalAddress`
+ * in the place of the target's name and portal group (7.4.2.1).
  */
-export function nexusKeyOf(identity: LoginIdentity): string {
+export function nexusKeyOf(identity: LoginIdentity, portalAddress: string): string {
   const { initiatorName, isidHex, target } = identity;
-  return `${initiatorName} ${isidHex} ${target?.name ?? ''} ${target?.portalGroupTag ?? ''}`;
+  const where = target === null ? portalAddress : `${target.name} ${target.portalGroupTag}`;
+  return `${initiatorName} ${isidHex} ${where}`;
 }

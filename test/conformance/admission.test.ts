@@ -15,6 +15,7 @@ import {
   encodeKeys,
   loginHeader,
   type LoginOptions,
+  type Keys,
   LoginRefused,
   Stage,
   TargetRefused,
@@ -30,6 +31,7 @@ const RISER = { name: 'riser', secret: 'the target has one' };
 const MIB = 1 << 20;
 
 const AUTHENTICATION_FAILURE = [2, 1] as const;
+const AUTHORIZATION_FAILURE = [2, 2] as const;
 const NOT_FOUND = [2, 3] as const;
 const SERVICE_UNAVAILABLE = [3, 1] as const;
 
@@ -71,6 +73,7 @@ describe('admission', { skip }, () => {
     mapped = server.addTarget({
       name: name('mapped'),
       authentication: { chap: { users: [ALICE, BOB] } },
+      recovery: { maxConnections: 2 },
       access: [{ users: ['alice'], luns: { 0: 2, 7: 1 } }, { users: ['bob'] }],
     });
     for (let lun = 0; lun < 4; lun++)
@@ -86,13 +89,18 @@ describe('admission', { skip }, () => {
     target?: string;
     from?: string;
     initiatorName?: string;
+    /** Whose session to join. */
+    joins?: Initiator;
+    keys?: Keys;
   }
 
   function login(
     targetName: string | null,
-    { user, target, from = '127.0.0.1', initiatorName = A }: As = {},
+    { user, target, from = '127.0.0.1', initiatorName = A, joins, keys = {} }: As = {},
   ) {
-    const options: LoginOptions = { port, localAddress: from, initiatorName };
+    const options: LoginOptions = { port, localAddress: from, initiatorName, keys };
+    if (joins !== undefined)
+      Object.assign(options, { isid: joins.isid, joins: { tsih: joins.tsih, cid: 1 } });
     if (targetName !== null) options.targetName = name(targetName);
     if (user !== undefined) {
       options.authentication = new InitiatorAuthentication({
@@ -140,6 +148,15 @@ describe('admission', { skip }, () => {
     await (await login('chap', { user: BOB, from: FROM_9, initiatorName: B })).logout();
     await refused(NOT_FOUND, login('chap', { user: BOB, initiatorName: B }));
     await (await login('chap', { user: ALICE })).logout();
+  });
+
+  test('nobody joins the session of another user (RFC 7143 9.2)', async () => {
+    const alice = await login('mapped', { user: ALICE, keys: { MaxConnections: '2' } });
+    await refused(AUTHORIZATION_FAILURE, login('mapped', { user: BOB, joins: alice }));
+    const second = await login('mapped', { user: ALICE, joins: alice });
+    assert.equal(second.tsih, alice.tsih);
+    second.destroy();
+    await alice.logout();
   });
 
   test('there is no way around CHAP', async () => {

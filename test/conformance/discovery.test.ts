@@ -4,9 +4,18 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { MemoryDevice } from '../../src/block/index.js';
-import { Bhs, Reject, TextRequest, TextResponse } from '../../src/iscsi/wire/headers.js';
-import { FINAL, Opcode, RejectReason, RESERVED_TAG, TextFlag } from '../../src/iscsi/wire/opcodes.js';
+import { discover } from '../../src/initiator/index.js';
+import { Bhs, LogoutResponse, Reject, TextRequest, TextResponse } from '../../src/iscsi/wire/headers.js';
+import {
+  FINAL,
+  LogoutReason,
+  Opcode,
+  RejectReason,
+  RESERVED_TAG,
+  TextFlag,
+} from '../../src/iscsi/wire/opcodes.js';
 import { TEST_UNIT_READY } from '../support/cdb.js';
+import { Initiator } from '../support/initiator.js';
 import { encodeKeys } from '../support/login.js';
 import { TARGET_NAME, TestTarget } from '../support/target.js';
 
@@ -72,6 +81,15 @@ describe('discovery', () => {
     await discovery.logout();
   });
 
+  test("Riser's initiator finds all targets over iSER, whose answers come in parts", async () => {
+    const found = await discover({
+      portal: { host: '127.0.0.1', port: target.port },
+      transport: 'iser',
+      initiatorName: 'iqn.2026-01.example.test:initiator',
+    });
+    assert.deepEqual(found.map(({ name }) => name).sort(), [...names].sort());
+  });
+
   test('a normal session learns of its own target only', async () => {
     const initiator = await target.login();
     const own = [
@@ -104,6 +122,83 @@ describe('discovery', () => {
     assert.equal(rejection.opcode, Opcode.REJECT);
     assert.equal(Reject.reason.get(rejection.header), RejectReason.PROTOCOL_ERROR);
     assert.equal((await initiator.text({ SendTargets: names[7]! })).length, 2);
+    await initiator.logout();
+  });
+
+  test('a discovery session is ended by a logout of the session, and by no other', async () => {
+    const initiator = await target.discover();
+    for (const reason of [LogoutReason.CLOSE_CONNECTION, LogoutReason.REMOVE_FOR_RECOVERY]) {
+      initiator.open(initiator.header(Opcode.LOGOUT_REQUEST, FINAL | reason));
+      const rejection = await initiator.unsolicited.next();
+      assert.equal(rejection.opcode, Opcode.REJECT);
+      assert.equal(Reject.reason.get(rejection.header), RejectReason.PROTOCOL_ERROR);
+    }
+    assert.equal(LogoutResponse.response.get((await initiator.logout()).header), 0);
+    await initiator.closed;
+  });
+
+  test('discovery sessions with one name and ISID by two portals leave each other alone', async () => {
+    const other = await target.server.listen({ address: '127.0.0.1', port: 0 });
+    const options = {
+      initiatorName: 'iqn.2026-01.example.test:twice',
+      isid: Buffer.from('800000000001', 'hex'),
+    };
+    const isAsked = (initiator: Initiator) => initiator.text({ SendTargets: names[7]! });
+    const here = await Initiator.login({ ...options, port: target.port });
+    const there = await Initiator.login({ ...options, port: other.port });
+    assert.equal((await isAsked(here)).length, 3, 'both portals are listed');
+    assert.equal((await isAsked(there)).length, 3);
+    const again = await Initiator.login({ ...options, port: other.port });
+    await there.closed;
+    assert.equal((await isAsked(again)).length, 3);
+    assert.equal((await isAsked(here)).length, 3);
+    await again.logout();
+    await here.logout();
+  });
+
+  test('a discovery session that names its target gives way to the next one with its name and ISID, by whatever it is for', async () => {
+    const named = {
+      initiatorName: 'iqn.2026-01.example.test:twice',
+      isid: Buffer.from('800000000002', 'hex'),
+    };
+    const unnamed = await Initiator.login({ ...named, port: target.port });
+    const first = await target.login({ ...named, sessionType: 'Discovery' });
+    const second = await target.login({ ...named, sessionType: 'Discovery' });
+    await first.closed;
+    const normal = await target.login(named);
+    await second.closed;
+    assert.equal((await unnamed.text({ SendTargets: names[7]! })).length > 0, true, 'another nexus');
+    await normal.logout();
+    await unnamed.logout();
+  });
+
+  test('what a negotiation of several requests declares counts when it has succeeded', async () => {
+    const initiator = await target.login();
+    const header = initiator.header(Opcode.TEXT_REQUEST, 0);
+    const begin = async (): Promise<void> => {
+      TextRequest.targetTransferTag.set(header, RESERVED_TAG);
+      const { header: answer } = await initiator.request(
+        header,
+        encodeKeys({ MaxRecvDataSegmentLength: '512' }),
+      );
+      assert.equal(Bhs.flags.get(answer) & TextFlag.FINAL, 0);
+      TextRequest.targetTransferTag.set(header, TextResponse.targetTransferTag.get(answer));
+    };
+    const segments = async (): Promise<number[]> =>
+      (await initiator.read(0, 0, 4)).pdus.map(({ data }) => data.length);
+
+    await begin();
+    initiator.open(header, encodeKeys({ MaxRecvDataSegmentLength: '1024' }));
+    const rejection = await initiator.unsolicited.next();
+    assert.equal(rejection.opcode, Opcode.REJECT, 'a key is declared once');
+    assert.equal(Reject.reason.get(rejection.header), RejectReason.PROTOCOL_ERROR);
+    assert.deepEqual(await segments(), [2048], 'what failed counts for nothing');
+
+    await begin();
+    assert.deepEqual(await segments(), [2048], 'not yet');
+    Bhs.flags.set(header, FINAL);
+    assert.equal(Bhs.flags.get((await initiator.request(header)).header) & TextFlag.FINAL, TextFlag.FINAL);
+    assert.deepEqual(await segments(), [512, 512, 512, 512]);
     await initiator.logout();
   });
 

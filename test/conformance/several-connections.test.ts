@@ -19,6 +19,7 @@ import {
   Opcode,
   RESERVED_TAG,
   TaskManagementFunction,
+  TaskManagementResponse,
 } from '../../src/iscsi/wire/opcodes.js';
 import { readWriteCdb, TEST_UNIT_READY } from '../support/cdb.js';
 import type { Initiator } from '../support/initiator.js';
@@ -75,8 +76,9 @@ describe('several connections in a session', () => {
     LogoutResponseHeader.response.get((await initiator.logout(reason, cid)).header);
 
   test('as many as agreed on, numbers go on, digests are each one’s own', async () => {
-    const first = await lead();
+    const first = await lead({ TaskReporting: 'FastAbort,ResponseFence,RFC3720' });
     assert.equal(first.answers['MaxConnections'], '3');
+    assert.equal(first.answers['TaskReporting'], 'RFC3720', 'there is no fence over several connections');
     await first.nop();
     const second = await join(first, 1, { DataDigest: 'CRC32C' });
     assert.equal(second.tsih, first.tsih);
@@ -162,6 +164,30 @@ describe('several connections in a session', () => {
     assert.deepEqual([told.status, told.sense[2]! & 0x0f, told.sense.readUInt16BE(12)], [2, 6, 0x477f]);
     assert.equal((await first.read(0, 0, 1)).status, 0);
     first.destroy();
+  });
+
+  test('a reset waits for the commands before it that come by another connection (RFC 7143 4.2.3.3)', async () => {
+    const first = await lead();
+    const second = await join(first, 1);
+    second.cmdSN = (first.cmdSN + 1) >>> 0;
+    const reset = second.manageTask(TaskManagementFunction.LOGICAL_UNIT_RESET);
+    let isAnswered = false;
+    void reset.then(() => (isAnswered = true));
+    await second.nop(Buffer.alloc(0), true);
+    assert.ok(!isAnswered);
+    const data = pattern(512, 6);
+    const write = first.commandHeader(0, readWriteCdb(0x8a, 128, 1, false), { dataOut: data });
+    const inbox = first.open(write);
+    const r2t = await inbox.next();
+    assert.equal(r2t.opcode, Opcode.R2T);
+    assert.equal(await reset, TaskManagementResponse.FUNCTION_COMPLETE);
+    first.sendDataOut(write, R2T.targetTransferTag.get(r2t.header), data, 0, 512);
+    // The first tells of the reset.
+    assert.equal((await first.read(0, 128, 1)).status, 2);
+    assert.ok((await first.read(0, 128, 1)).data.equals(Buffer.alloc(512)), 'written behind the reset');
+    assert.equal(inbox.length, 0);
+    first.destroy();
+    second.destroy();
   });
 
   test('the leading connection may go, too, and its CID be used again', async () => {

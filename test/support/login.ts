@@ -21,6 +21,8 @@ export interface LoginOptions {
   localAddress?: string;
   /** Without one the session is a discovery session. */
   targetName?: string;
+  /** Discovery without a target, else Normal. */
+  sessionType?: 'Normal' | 'Discovery';
   initiatorName?: string;
   /** Six bytes; random when not given. */
   isid?: Buffer;
@@ -146,8 +148,9 @@ export async function performLogin(
 ): Promise<LoginOutcome> {
   const answers: Keys = {};
   const names: Keys = { InitiatorName: options.initiatorName ?? 'iqn.2026-01.example.test:initiator' };
-  if (options.targetName === undefined) names['SessionType'] = 'Discovery';
-  else Object.assign(names, { SessionType: 'Normal', TargetName: options.targetName });
+  const { targetName, sessionType = targetName === undefined ? 'Discovery' : 'Normal' } = options;
+  names['SessionType'] = sessionType;
+  if (targetName !== undefined) names['TargetName'] = targetName;
   const { joins } = options;
   // Of a further connection the session's keys are none of its business (RFC 7143 13: LO).
   if (joins !== undefined) delete names['SessionType'];
@@ -189,7 +192,7 @@ export async function performLogin(
       }
       const transit = next.isLast === true ? { nextStage: Stage.OPERATIONAL } : {};
       socket.send(
-        loginHeader({ isid, currentStage: Stage.SECURITY, ...transit, expStatSN }),
+        loginHeader({ isid, currentStage: Stage.SECURITY, ...transit, expStatSN, ...joins }),
         encodeKeys(keys),
       );
       response = await acceptedAnswer();

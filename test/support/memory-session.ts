@@ -113,6 +113,7 @@ export class MemorySession {
           this.#session = new Session({
             connection,
             login,
+            nexusKey: 'lone',
             target,
             view: null,
             directory,

@@ -139,6 +139,7 @@ describe('what goes with a write', () => {
       test.phase.submit(task);
       assert.deepEqual([task.immediateLength, task.unsolicitedLength], [immediate, unsolicited]);
       const [{ header } = { header: Buffer.alloc(0) }] = test.datamover.take();
+      assert.equal(header[0], Opcode.SCSI_COMMAND, 'not immediate (RFC 7143 10.6)');
       assert.equal((Bhs.flags.get(header) & FINAL) !== 0, isFinal);
       assert.equal(ScsiCommand.expectedDataTransferLength.get(header), 5000);
     });

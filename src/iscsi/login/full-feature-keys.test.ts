@@ -1,9 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answerFullFeatureText } from './full-feature-keys.js';
-import { DEFAULT_PARAMETERS } from './keys.js';
+import { FullFeatureKeys } from './full-feature-keys.js';
+import { DEFAULT_PARAMETERS, type OperationalParameters } from './keys.js';
+import type { TextPair } from '../wire/text.js';
 
-const pair = (key: string, value: string): { key: string; value: string } => ({ key, value });
+const pair = (key: string, value: string): TextPair => ({ key, value });
+
+/** A negotiation of one request. */
+function answerFullFeatureText(
+  pairs: readonly TextPair[],
+  parameters: OperationalParameters,
+  isDiscovery: boolean,
+): readonly TextPair[] | null {
+  const keys = new FullFeatureKeys(parameters, isDiscovery);
+  const answers = keys.answer(pairs);
+  if (answers !== null) keys.conclude();
+  return answers;
+}
 
 test('MaxRecvDataSegmentLength takes effect, unknown keys are not understood', () => {
   const parameters = { ...DEFAULT_PARAMETERS, maxBurstLength: 4096, firstBurstLength: 4096 };

@@ -61,6 +61,11 @@ export class CommandTable {
     return serialLess(cmdSN, this.expCmdSN) || serialLess(this.maxCmdSN, cmdSN) ? Turn.NEVER : Turn.GAP;
   }
 
+  /** Whether requests before an immediate one with this CmdSN are still on their way. */
+  isOvertaking(cmdSN: number): boolean {
+    return serialLess(this.expCmdSN, cmdSN) && serialLess(cmdSN, serialAdd(this.maxCmdSN, 2));
+  }
+
   /** Whether one more immediate command can be taken. */
   get hasRoomForImmediate(): boolean {
     return this.#activeImmediate < IMMEDIATE_RESERVE;
@@ -76,6 +81,8 @@ export class CommandTable {
   /** The request that was held until now, whose turn it is; null if there is none. */
   takeHeld(): HeldRequest | null {
     for (;;) {
+      const overtaking = this.held.takeOvertaking(this.expCmdSN);
+      if (overtaking !== null) return overtaking;
       const next = this.held.take(this.expCmdSN);
       if (next === null) return null;
       this.expCmdSN = serialAdd(this.expCmdSN, 1);

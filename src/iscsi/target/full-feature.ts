@@ -47,6 +47,7 @@ import {
   RejectReason,
   RESERVED_TAG,
   ScsiResponse,
+  TaskManagementFunction,
   type TaskManagementResponse,
 } from '../wire/opcodes.js';
 import { areAdditionalSegmentsSound } from './additional-segments.js';
@@ -196,12 +197,34 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
         this.#early(pdu, opcode);
         return;
     }
+    if (isImmediate && this.#hasOvertaken(header, opcode)) {
+      if (!this.commands.held.addOvertaking(this, pdu))
+        this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
+      return;
+    }
     this.#execute(pdu, opcode, isImmediate);
     if (!this.commands.held.isEmpty) this.#executeHeld();
   }
 
   get #isRdma(): boolean {
     return this.datamover.kind === 'iser';
+  }
+
+  /** Whether this is for several tasks, some of which may still be on their way (RFC 7143 4.2.3.3). */
+  #hasOvertaken(header: Buffer, opcode: number): boolean {
+    return (
+      this.#mayComeEarly &&
+      isForSeveralTasks(opcode, header) &&
+      this.commands.isOvertaking(ScsiCommand.cmdSN.get(header))
+    );
+  }
+
+  /**
+   * Whether a request before another may be missing: with recovery within a connection it will be sent again (RFC 7143 7.2.1), and of
+   * several connections each has its own pace.
+   */
+  get #mayComeEarly(): boolean {
+    return this.retention !== null || this.parameters.maxConnections > 1;
   }
 
   /** Carry a request out whose turn it is. */
@@ -237,14 +260,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
   }
 
-  /**
-   * A request before `pdu` is missing: with recovery within a connection it will be sent again (RFC 7143 7.2.1), and of several
-   * connections each has its own pace.
-   */
+  /** A request before `pdu` is missing. */
   #early(pdu: ControlPdu, opcode: number): void {
     const header = pdu.header;
     const { held } = this.commands;
-    if (this.retention === null && this.parameters.maxConnections === 1) {
+    if (!this.#mayComeEarly) {
       const missing = this.commands.expCmdSN;
       this.drop(violation('CMDSN_GAP', `the initiator skipped CmdSN ${missing}: ${dumpHeader(header)}`));
       return;
@@ -410,7 +430,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   /** RFC 7143 11.14, 11.15 */
   #logout(request: Buffer): void {
-    const reason = Bhs.flags.get(request) & 0x7f;
+    const reason = logoutReason(request);
     const response = this.#logoutResponse(reason, LogoutRequest.cid.get(request));
     const header = this.#begin(Opcode.LOGOUT_RESPONSE, Bhs.initiatorTaskTag.get(request));
     Bhs.flags.set(header, FINAL);
@@ -575,15 +595,34 @@ const SMALLEST_RECEIVE = 128;
 const PING_TAG = 1;
 
 /**
- * RFC 7143 4.3: a discovery session takes text and logout requests only. A NOP-Out without a task tag is no request,
+ * RFC 7143 4.3: a discovery session takes text requests and the logout of the session only. A NOP-Out without a task tag is no request,
  * but the answer to a ping (RFC 7143 11.18.1).
  */
 function isForNormalSessions(opcode: number, header: Buffer): boolean {
   return (
     opcode === Opcode.SCSI_COMMAND ||
     opcode === Opcode.TASK_MANAGEMENT_REQUEST ||
+    (opcode === Opcode.LOGOUT_REQUEST && logoutReason(header) !== LogoutReason.CLOSE_SESSION) ||
     (opcode === Opcode.NOP_OUT && Bhs.initiatorTaskTag.get(header) !== RESERVED_TAG)
   );
+}
+
+function isForSeveralTasks(opcode: number, header: Buffer): boolean {
+  if (opcode !== Opcode.TASK_MANAGEMENT_REQUEST) return false;
+  switch (Bhs.flags.get(header) & 0x7f) {
+    case TaskManagementFunction.ABORT_TASK_SET:
+    case TaskManagementFunction.CLEAR_TASK_SET:
+    case TaskManagementFunction.LOGICAL_UNIT_RESET:
+    case TaskManagementFunction.TARGET_WARM_RESET:
+    case TaskManagementFunction.TARGET_COLD_RESET:
+      return true;
+    default:
+      return false;
+  }
+}
+
+function logoutReason(request: Buffer): number {
+  return Bhs.flags.get(request) & 0x7f;
 }
 
 function rejectReasonOf(error: DataError): RejectReason {

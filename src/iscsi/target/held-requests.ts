@@ -6,12 +6,15 @@
 
 import { ControlPdu } from '../../datamover/datamover.js';
 import { copyBytes, Memory } from '../../util/memory.js';
+import { serialLess } from '../../util/serial.js';
 import type { Command } from './command.js';
 import type { FullFeature } from './full-feature.js';
 import { ScsiCommand } from '../wire/headers.js';
 
 /** Additional headers of commands, and all data of other requests. Data of commands is in buffers of the pool. */
 const MOST_BYTES = 1 << 20;
+/** Requests that wait although they are immediate. */
+const MOST_OVERTAKING = 16;
 
 export interface HeldRequest {
   /** The connection that it came by. */
@@ -23,6 +26,8 @@ export interface HeldRequest {
 
 export class HeldRequests {
   readonly #requests = new Map<number, HeldRequest>();
+  /** Immediate requests that wait for all before their CmdSN, in the order in which they came. */
+  #overtaking: HeldRequest[] = [];
   /** CmdSNs that count as received, though nothing came. */
   readonly #skipped = new Set<number>();
   #bytes = 0;
@@ -30,7 +35,7 @@ export class HeldRequests {
   commands = 0;
 
   get isEmpty(): boolean {
-    return this.#requests.size === 0 && this.#skipped.size === 0;
+    return this.#requests.size === 0 && this.#skipped.size === 0 && this.#overtaking.length === 0;
   }
 
   has(cmdSN: number): boolean {
@@ -47,6 +52,21 @@ export class HeldRequests {
     this.#bytes += copy.region.length;
     if (command !== null) this.commands++;
     this.#requests.set(ScsiCommand.cmdSN.get(pdu.header), { phase, pdu: copy, command });
+  }
+
+  /** Keep an immediate request without data until all before it have had their turn; false if there are too many. */
+  addOvertaking(phase: FullFeature, pdu: ControlPdu): boolean {
+    if (this.#overtaking.length === MOST_OVERTAKING) return false;
+    this.#overtaking.push({ phase, pdu: copyOf(pdu, 0), command: null });
+    return true;
+  }
+
+  /** Take out one that has nothing before it any more. */
+  takeOvertaking(expCmdSN: number): HeldRequest | null {
+    const index = this.#overtaking.findIndex(
+      ({ pdu }) => !serialLess(expCmdSN, ScsiCommand.cmdSN.get(pdu.header)),
+    );
+    return index < 0 ? null : this.#overtaking.splice(index, 1)[0]!;
   }
 
   /** Take out what has the number `cmdSN`. */
@@ -75,6 +95,7 @@ export class HeldRequests {
   /** Forget what came by a connection that is gone; the initiator sends it again by another one. Returns its commands. */
   drop(phase: FullFeature): Command[] {
     const commands: Command[] = [];
+    this.#overtaking = this.#overtaking.filter((request) => request.phase !== phase);
     for (const [cmdSN, request] of this.#requests) {
       if (request.phase !== phase) continue;
       this.take(cmdSN);

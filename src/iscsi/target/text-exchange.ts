@@ -4,7 +4,7 @@
  */
 
 import type { OperationalParameters } from '../login/keys.js';
-import { answerFullFeatureText } from '../login/full-feature-keys.js';
+import { FullFeatureKeys } from '../login/full-feature-keys.js';
 import { Bhs, TextRequest, TextResponse } from '../wire/headers.js';
 import { RejectReason, RESERVED_TAG, TextFlag } from '../wire/opcodes.js';
 import { buildText, parseText, TextAssembler, type TextPair, TextSplitter } from '../wire/text.js';
@@ -31,6 +31,8 @@ export class TextExchange {
   /** Target Transfer Tag that the initiator is to repeat; changes with every response that has one. */
   #transferTag = RESERVED_TAG;
   #lastTransferTag = 0;
+  /** The keys of the exchange under way; null before its first complete text. */
+  #keys: FullFeatureKeys | null = null;
 
   constructor(
     phase: FullFeature,
@@ -95,9 +97,9 @@ export class TextExchange {
       if (found === null) return null;
       answers.push(...found);
     }
-    const negotiated = answerFullFeatureText(others, this.#parameters, this.#isDiscovery);
+    this.#keys ??= new FullFeatureKeys(this.#parameters, this.#isDiscovery);
+    const negotiated = this.#keys.answer(others);
     if (negotiated === null) return null;
-    if (others.length > 0) this.#phase.parametersChanged();
     answers.push(...negotiated);
     return buildText(answers);
   }
@@ -116,7 +118,10 @@ export class TextExchange {
       : (this.#lastTransferTag = (this.#lastTransferTag + 1) & 0xffff);
     TextResponse.targetTransferTag.set(header, this.#transferTag);
     this.#phase.sendNumbered(header, part, part.length);
-    if (isFinal) this.#reset();
+    if (!isFinal) return;
+    this.#keys?.conclude();
+    this.#phase.parametersChanged();
+    this.#reset();
   }
 
   #refuse(header: Buffer, reason: RejectReason): void {
@@ -127,6 +132,7 @@ export class TextExchange {
   #reset(): void {
     this.#incoming.take();
     this.#outgoing.start(Buffer.alloc(0));
+    this.#keys = null;
     this.#tag = RESERVED_TAG;
     this.#transferTag = RESERVED_TAG;
   }
