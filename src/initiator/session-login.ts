@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { InitiatorDatamover } from '../datamover/index.js';
 import {
   type AsyncNotice,
+  formatPortal,
   InitiatorConnection,
   type InitiatorFullFeature,
   type InitiatorLoginResult,
@@ -59,11 +60,14 @@ export class SessionLogin {
   readonly #limits: SessionLimits;
   readonly #owner: LoginOwner;
   readonly #log: Logger;
+  /** Where logins begin: what it was told, or where the target has permanently moved to. */
+  #portal: PortalAddress;
   /** The same for all connections: a login with it reinstates the session (RFC 7143 6.3.5). */
   readonly #isid: Buffer;
 
   constructor(options: SessionOptions, limits: SessionLimits, owner: LoginOwner) {
     this.#options = options;
+    this.#portal = options.portal;
     this.#limits = limits;
     this.#owner = owner;
     this.#log = options.log ?? silentLogger;
@@ -78,22 +82,26 @@ export class SessionLogin {
    * is aborted
    */
   async logIn(signal: AbortSignal | null): Promise<LoggedIn> {
-    let { portal } = this.#options;
-    for (let hops = 0; ; hops++) {
+    let portal = this.#portal;
+    let isPermanent = true;
+    const way = [formatPortal(portal.host, portal.port)];
+    // Should it not get in there, it begins anew where it was told to.
+    this.#portal = this.#options.portal;
+    for (;;) {
       try {
-        return await this.#logInAt(portal, signal);
+        const found = await this.#logInAt(portal, signal);
+        if (isPermanent) this.#portal = portal;
+        return found;
       } catch (error) {
         const redirect = error instanceof LoginRefused && isMoved(error) ? error.redirect : null;
         if (redirect === null) throw error;
-        if (hops === REDIRECTIONS) {
-          throw new RiserError('REDIRECTED', `redirected more than ${REDIRECTIONS} times in a row`, {
-            by: 'peer',
-            costs: 'session',
-            cause: error,
-          });
-        }
-        this.#log.info(`the target is redirected to ${redirect}`);
         portal = parseTargetAddress(redirect);
+        isPermanent &&= (error as LoginRefused).status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+        const next = formatPortal(portal.host, portal.port);
+        const isCircle = way.includes(next);
+        way.push(next);
+        if (isCircle || way.length > REDIRECTIONS + 1) throw redirected(isCircle, way, error);
+        this.#log.info(`the target is redirected to ${next}`);
       }
     }
   }
@@ -266,6 +274,16 @@ function randomIsid(): Buffer {
 
 function isMoved({ status }: LoginRefused): boolean {
   return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+}
+
+/** `way`: the portals, the first one included. */
+function redirected(isCircle: boolean, way: readonly string[], cause: unknown): RiserError {
+  const what = isCircle ? 'redirected in a circle' : `redirected more than ${REDIRECTIONS} times in a row`;
+  return new RiserError('REDIRECTED', `${what}: ${way.join(', then ')}`, {
+    by: 'peer',
+    costs: 'session',
+    cause,
+  });
 }
 
 /** What ends tasks when `reason` has aborted the attempt. */
