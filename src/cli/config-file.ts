@@ -153,7 +153,11 @@ const file = z
       });
       if (redirect !== undefined && leadsBack(redirect, value.portals)) {
         const path = ['targets', i, 'redirect', 'to'];
-        context.addIssue({ code: 'custom', path, message: 'is a portal of this server: nobody could log in' });
+        context.addIssue({
+          code: 'custom',
+          path,
+          message: 'is a portal of this server: nobody could log in',
+        });
       }
       const numbers = new Set<unknown>();
       luns.forEach(({ lun, image }, j) => {
