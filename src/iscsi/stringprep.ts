@@ -124,7 +124,7 @@ export function flawOf(name: string): NameFlaw | null {
   if (byProfile !== null) return { kind: 'prohibited', character: byProfile[0] };
   if (IS_ASCII.test(name)) return null;
   const { prohibited, rightToLeft, leftToRight, unassigned } = tables();
-  const characters = [...name];
+  const characters = Array.from(name);
   const firstOf = (ranges: readonly number[]): string | undefined =>
     characters.find((character) => isIn(ranges, character));
   const bad = firstOf(prohibited);

@@ -24,7 +24,7 @@ describe('stringprep, for every code point', () => {
       const character = String.fromCodePoint(code);
       for (const text of [character, `iqn.${character}1`]) {
         const name = mapName(text);
-        const codes = [...name].map((each) => each.codePointAt(0)!.toString(16)).join('.');
+        const codes = Array.from(name, (each) => each.codePointAt(0)!.toString(16)).join('.');
         lines.push(`${codes},${flawOf(name)?.kind ?? ''}`);
       }
     }
