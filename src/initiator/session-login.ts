@@ -12,8 +12,10 @@ import {
   type InitiatorFullFeature,
   type InitiatorLoginResult,
   INITIATOR_OFFER,
+  ISER_INITIATOR_OFFER,
   LoginRefused,
   LoginStatus,
+  type Offer,
 } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
@@ -176,7 +178,7 @@ export class SessionLogin {
     joins: { leading: LoggedIn; cid: number } | null = null,
   ): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
-    const { errorRecoveryLevel = 0, connections = 1 } = this.#options;
+    const { errorRecoveryLevel = 0, connections = 1, protocolLevel = 1 } = this.#options;
     const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -217,9 +219,10 @@ export class SessionLogin {
           }),
           authentication,
           isRdma,
+          ...(isRdma && { offer: withLevel(ISER_INITIATOR_OFFER, protocolLevel) }),
           ...(!isRdma && {
             offer: {
-              ...INITIATOR_OFFER,
+              ...withLevel(INITIATOR_OFFER, protocolLevel),
               ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
               ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
               errorRecoveryLevel,
@@ -263,6 +266,13 @@ export class SessionLogin {
       }, reject);
     });
   }
+}
+
+/** Level 1 is what goes without saying (RFC 7144 7.1.1). */
+function withLevel(offer: Offer, level: 1 | 2): Offer {
+  return level === 1
+    ? offer
+    : { ...offer, iSCSIProtocolLevel: level, sends: [...offer.sends, 'iSCSIProtocolLevel'] };
 }
 
 /** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
