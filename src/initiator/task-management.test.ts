@@ -5,9 +5,12 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import { TARGET_NAME, TestTarget } from '../../test/support/target.js';
 import { MemoryDevice } from '../block/index.js';
 import { TaskManagementFunction } from '../iscsi/wire/opcodes.js';
+import { SlowDevice } from '../scsi/testing/slow-device.js';
 import {
+  type ClientTask,
   discover,
   queryAsynchronousEvent,
+  queryTask,
   queryTaskSet,
   resetNexus,
   sendCommand,
@@ -20,9 +23,13 @@ const TEST_UNIT_READY = Buffer.alloc(6);
 
 describe('task management at level 2', () => {
   let target: TestTarget;
+  const slow = new SlowDevice({ size: 1 << 20, blockSize: 512 });
   let sessions: Session[] = [];
   before(async () => {
-    target = await TestTarget.start([{ device: new MemoryDevice({ size: 1 << 20, blockSize: 512 }) }]);
+    target = await TestTarget.start([
+      { device: new MemoryDevice({ size: 1 << 20, blockSize: 512 }) },
+      { device: slow },
+    ]);
   });
   after(() => target.close());
   afterEach(async () => {
@@ -55,6 +62,28 @@ describe('task management at level 2', () => {
       assert.equal(await queryTaskSet(session, LUN), false);
     });
   }
+
+  test('a command that the target has is asked after, and one that is over', async () => {
+    const session = await open();
+    const lun = Buffer.from([0, 1, 0, 0, 0, 0, 0, 0]);
+    await sendCommand(session, lun, TEST_UNIT_READY);
+    let task: ClientTask | undefined;
+    const submit = session.submit.bind(session);
+    session.submit = (each) => {
+      submit((task = each));
+    };
+    // READ(10) of one block.
+    const reading = sendCommand(session, lun, Buffer.from([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), {
+      readLength: 512,
+    });
+    while (slow.pending.length === 0) await new Promise(setImmediate);
+    assert.equal(await queryTask(session, task!), true);
+    assert.equal(await queryTaskSet(session, lun), true);
+    slow.completeAll();
+    assert.equal((await reading).status, 0);
+    assert.equal(await queryTask(session, task!), false);
+    assert.equal(await queryTaskSet(session, lun), false);
+  });
 
   test('a reset of the nexus ends the session at the target, and it is made anew', async () => {
     const session = await open();
