@@ -27,6 +27,8 @@ export interface MoreSettings {
   measured?: boolean;
   /** Be at 127.0.0.1 instead, which the guest reaches as {@link RDMA_HOST}. */
   rdma?: boolean;
+  /** Its port; any that is free unless given. */
+  port?: number;
 }
 
 /** How the guest reaches the host's 127.0.0.1 through a card of its own, as RDMA needs it. */
@@ -73,13 +75,13 @@ export class HostRiser {
     folder: string,
     luns: readonly LunSettings[],
     links: 1 | 2,
-    { target = {}, server = {}, rdma = false, measured = false }: MoreSettings = {},
+    { target = {}, server = {}, rdma = false, measured = false, ...more }: MoreSettings = {},
   ): Promise<HostRiser> {
-    const port = await freePort(rdma ? '127.0.0.1' : '127.0.0.2');
+    const port = more.port ?? (await freePort(rdma ? '127.0.0.1' : '127.0.0.2'));
     const first = rdma ? 1 : 2;
     const portals = Array.from({ length: links }, (_, link) => `127.0.0.${first + link}:${port}`);
-    const more = typeof target === 'function' ? target(portals) : target;
-    const targets = [{ name: TARGET, luns: numbered(luns), ...more }];
+    const settings = typeof target === 'function' ? target(portals) : target;
+    const targets = [{ name: TARGET, luns: numbered(luns), ...settings }];
     const configuration = join(folder, 'riser.yaml');
     writeFileSync(configuration, JSON.stringify({ portals, targets, ...server }));
     const riser = new HostRiser(folder, configuration, port, rdma, measured);

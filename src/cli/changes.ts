@@ -31,6 +31,10 @@ export interface Changes {
   changedDiscs: LunChange[];
   /** Targets that stay, and admit others from now on. */
   securedTargets: TargetConfiguration[];
+  /** Targets that stay, and send initiators elsewhere from now on, or elsewhere than before. */
+  redirectedTargets: TargetConfiguration[];
+  /** Targets that stay, and are served here again. */
+  returnedTargets: TargetConfiguration[];
   changedGroups: PortGroupChange[];
   /** Whether what all targets share of {@link ServerSecurity} is another. */
   securesServer: boolean;
@@ -45,7 +49,7 @@ export interface Changes {
  *
  * A logical unit with any other setting is removed and added, but a CD drive gets its other disc; a target with another alias or recovery
  * too, because initiators learn these when they log in, and one with other target port groups. Other states of those, other rules or
- * secrets leave sessions alone.
+ * secrets leave sessions alone; a redirection ends them, so that initiators follow it.
  */
 export function changesBetween(before: Configuration, after: Configuration): Changes {
   const changes: Changes = {
@@ -55,6 +59,8 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     addedLuns: [],
     changedDiscs: [],
     securedTargets: [],
+    redirectedTargets: [],
+    returnedTargets: [],
     changedGroups: [],
     securesServer: !isSame(serverSecurity(before), serverSecurity(after)),
     changesIsns: !isSame(before.isns, after.isns),
@@ -70,6 +76,8 @@ export function changesBetween(before: Configuration, after: Configuration): Cha
     const old = before.targets.find((other) => keyOf(other) === keyOf(target));
     if (old === undefined) continue;
     if (!isSame(targetSecurity(old), targetSecurity(target))) changes.securedTargets.push(target);
+    if (!isSame(old.redirect, target.redirect))
+      (target.redirect === undefined ? changes.returnedTargets : changes.redirectedTargets).push(target);
     for (const group of target.alua?.groups ?? []) {
       if (old.alua?.groups.some((other) => isSame(other, group)) !== true)
         changes.changedGroups.push({ target: target.name, group });

@@ -22,6 +22,7 @@ import { parseName } from './name.js';
 import { checkSize, nbdMedium } from './options.js';
 import { access, auth, discovery, failedLogins, SecurityReader, toFailedLogins } from './config-security.js';
 import { DEFAULT_PORTAL } from './portal.js';
+import { leadsBack, redirect } from './config-redirect.js';
 import { parsed, portal } from './schema.js';
 import { parseSize } from './size.js';
 
@@ -115,15 +116,21 @@ const recovery = z
   })
   .optional();
 
-const target = z.strictObject({
-  name,
-  alias: z.string().min(1).optional(),
-  recovery,
-  auth,
-  access,
-  alua,
-  luns: z.array(lun).max(256),
-});
+const target = z
+  .strictObject({
+    name,
+    alias: z.string().min(1).optional(),
+    recovery,
+    redirect,
+    auth,
+    access,
+    alua,
+    luns: z.array(lun).max(256).optional(),
+  })
+  .superRefine((value, context) => {
+    if (value.luns === undefined && value.redirect === undefined)
+      context.addIssue({ code: 'custom', path: [], message: 'needs luns, or redirect' });
+  });
 
 const file = z
   .strictObject({
@@ -143,11 +150,19 @@ const file = z
     };
     const names = new Set<unknown>();
     const images = new Set<unknown>();
-    value.targets.forEach(({ name, luns, alua }, i) => {
+    value.targets.forEach(({ name, luns = [], alua, redirect }, i) => {
       once(names, name, ['targets', i, 'name'], 'another target has this name');
       checkGroups(alua?.groups ?? [], value.portals, (path, message) => {
         context.addIssue({ code: 'custom', path: ['targets', i, 'alua', ...path], message });
       });
+      if (redirect !== undefined && leadsBack(redirect, value.portals)) {
+        const path = ['targets', i, 'redirect', 'to'];
+        context.addIssue({
+          code: 'custom',
+          path,
+          message: 'is a portal of this server: nobody could log in',
+        });
+      }
       const numbers = new Set<unknown>();
       luns.forEach(({ lun, image }, j) => {
         once(
@@ -258,16 +273,18 @@ function toTarget(
   path: readonly (string | number)[],
 ): TargetConfiguration {
   const authentication = security.authentication(from.auth, [...path, 'auth']);
-  const luns = from.luns.map(({ lun }) => lun);
-  const rules = security.access(from.access, from.auth, luns, [...path, 'access']);
+  const { luns = [] } = from;
+  const numbers = luns.map(({ lun }) => lun);
+  const rules = security.access(from.access, from.auth, numbers, [...path, 'access']);
   return {
     name: from.name,
     ...(from.alias !== undefined && { alias: from.alias }),
     ...(from.recovery !== undefined && { recovery: from.recovery }),
+    ...(from.redirect !== undefined && { redirect: from.redirect }),
     ...(authentication !== undefined && { authentication }),
     ...(rules !== undefined && { access: rules }),
     ...(from.alua !== undefined && { alua: from.alua }),
-    luns: from.luns.map((each) => toLun(each, folder)),
+    luns: luns.map((each) => toLun(each, folder)),
   };
 }
 

@@ -5,6 +5,7 @@ import type {
   Authentication,
   FailedLoginLimits,
   RecoveryOffer,
+  RedirectOptions,
   TargetSecurity,
 } from '../target/index.js';
 import type { ServerAddress } from '../isns/index.js';
@@ -71,6 +72,8 @@ export interface TargetConfiguration extends TargetSecurity {
   alua?: AluaConfiguration;
   /** What initiators that ask for it may agree on. */
   recovery?: Partial<RecoveryOffer>;
+  /** It is served elsewhere; its logical units are open here all the same. */
+  redirect?: Required<RedirectOptions>;
   luns: LunConfiguration[];
 }
 

@@ -15,7 +15,7 @@ function openTargets({ portals, targets }: Configuration): string[] {
   if (open.length === 0) return [];
   const where = `${open.join(', ')} ${open.length === 1 ? 'is' : 'are'} open to other machines`;
   return targets
-    .filter(({ authentication }) => authentication === undefined)
+    .filter(({ authentication, redirect }) => authentication === undefined && redirect === undefined)
     .map(({ name, access }) => {
       const who =
         access === undefined

@@ -106,6 +106,8 @@ export class Service {
 
     if (changes.securesServer) this.#secure(configuration);
     for (const target of changes.securedTargets) this.#secureTarget(target);
+    // Sessions end before their logical units go, and come again when those are there.
+    for (const target of changes.redirectedTargets) this.#redirectTarget(target);
     for (const { name } of changes.removedTargets) await this.#removeTarget(name);
     for (const { target, lun } of changes.removedLuns)
       await this.#removeLun(this.#targets.get(target)!, lun.lun);
@@ -124,6 +126,7 @@ export class Service {
     for (const { target, lun } of changes.addedLuns) this.#addLun(this.#targets.get(target)!, lun, opened);
     for (const { target, lun } of changes.changedDiscs)
       await this.#changeDisc(this.#targets.get(target)!, lun, opened);
+    for (const target of changes.returnedTargets) this.#redirectTarget(target);
     for (const portal of changes.removedPortals) {
       this.#log.warn(`portal ${formatPortal(portal)} stays open until the server is started anew`);
     }
@@ -189,6 +192,14 @@ export class Service {
     served.target.secure(configuration);
     served.configuration = configuration;
     this.#log.info(`target ${configuration.name}: other access rules or secrets, for logins from now on`);
+  }
+
+  #redirectTarget(configuration: TargetConfiguration): void {
+    const { name, redirect } = configuration;
+    const served = this.#targets.get(name)!;
+    served.configuration = configuration;
+    served.target.redirectTo(redirect ?? null);
+    this.#log.info(`target ${name}: ${describeRedirect(redirect)}`);
   }
 
   #changeGroup(name: string, group: PortGroupConfiguration): void {
@@ -274,6 +285,7 @@ export class Service {
     });
     const served: ServedTarget = { configuration, target, luns: new Map() };
     this.#targets.set(name, served);
+    if (others.redirect !== undefined) this.#log.info(`target ${name}: ${describeRedirect(others.redirect)}`);
     for (const lun of configuration.luns) this.#addLun(served, lun, media);
   }
 
@@ -355,6 +367,11 @@ export class Service {
       }
     }
   }
+}
+
+function describeRedirect(redirect: TargetConfiguration['redirect']): string {
+  if (redirect === undefined) return 'served here again';
+  return `initiators are sent to ${redirect.to}${redirect.permanent ? ', permanently' : ''}`;
 }
 
 /** What closes `media`. */

@@ -25,6 +25,13 @@ export { type Abortable, Lun, type StreamOptions, type WriteOptions } from './lu
 export { Session, type SessionWatcher } from './session.js';
 export { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 export { Multipath, MultipathPolicy } from './multipath.js';
+export {
+  type AsynchronousEvent,
+  queryAsynchronousEvent,
+  queryTask,
+  queryTaskSet,
+  resetNexus,
+} from './task-management.js';
 export { withSession } from './with-session.js';
 export type { TaskPath } from './task.js';
 export { ClientTask } from './task.js';

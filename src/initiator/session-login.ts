@@ -7,12 +7,15 @@ import { randomBytes } from 'node:crypto';
 import type { InitiatorDatamover } from '../datamover/index.js';
 import {
   type AsyncNotice,
+  formatPortal,
   InitiatorConnection,
   type InitiatorFullFeature,
   type InitiatorLoginResult,
   INITIATOR_OFFER,
+  ISER_INITIATOR_OFFER,
   LoginRefused,
   LoginStatus,
+  type Offer,
 } from '../iscsi/index.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
@@ -59,11 +62,14 @@ export class SessionLogin {
   readonly #limits: SessionLimits;
   readonly #owner: LoginOwner;
   readonly #log: Logger;
+  /** Where logins begin: what it was told, or where the target has permanently moved to. */
+  #portal: PortalAddress;
   /** The same for all connections: a login with it reinstates the session (RFC 7143 6.3.5). */
   readonly #isid: Buffer;
 
   constructor(options: SessionOptions, limits: SessionLimits, owner: LoginOwner) {
     this.#options = options;
+    this.#portal = options.portal;
     this.#limits = limits;
     this.#owner = owner;
     this.#log = options.log ?? silentLogger;
@@ -78,22 +84,26 @@ export class SessionLogin {
    * is aborted
    */
   async logIn(signal: AbortSignal | null): Promise<LoggedIn> {
-    let { portal } = this.#options;
-    for (let hops = 0; ; hops++) {
+    let portal = this.#portal;
+    let isPermanent = true;
+    const way = [formatPortal(portal.host, portal.port)];
+    // Should it not get in there, it begins anew where it was told to.
+    this.#portal = this.#options.portal;
+    for (;;) {
       try {
-        return await this.#logInAt(portal, signal);
+        const found = await this.#logInAt(portal, signal);
+        if (isPermanent) this.#portal = portal;
+        return found;
       } catch (error) {
         const redirect = error instanceof LoginRefused && isMoved(error) ? error.redirect : null;
         if (redirect === null) throw error;
-        if (hops === REDIRECTIONS) {
-          throw new RiserError('REDIRECTED', `redirected more than ${REDIRECTIONS} times in a row`, {
-            by: 'peer',
-            costs: 'session',
-            cause: error,
-          });
-        }
-        this.#log.info(`the target is redirected to ${redirect}`);
         portal = parseTargetAddress(redirect);
+        isPermanent &&= (error as LoginRefused).status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+        const next = formatPortal(portal.host, portal.port);
+        const isCircle = way.includes(next);
+        way.push(next);
+        if (isCircle || way.length > REDIRECTIONS + 1) throw redirected(isCircle, way, error);
+        this.#log.info(`the target is redirected to ${next}`);
       }
     }
   }
@@ -168,7 +178,7 @@ export class SessionLogin {
     joins: { leading: LoggedIn; cid: number } | null = null,
   ): Promise<Negotiated> {
     const { initiatorName, targetName, authentication = null, headerDigest, dataDigest } = this.#options;
-    const { errorRecoveryLevel = 0, connections = 1 } = this.#options;
+    const { errorRecoveryLevel = 0, connections = 1, protocolLevel = 1 } = this.#options;
     const isRdma = transport === 'iser';
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -209,9 +219,10 @@ export class SessionLogin {
           }),
           authentication,
           isRdma,
+          ...(isRdma && { offer: withLevel(ISER_INITIATOR_OFFER, protocolLevel) }),
           ...(!isRdma && {
             offer: {
-              ...INITIATOR_OFFER,
+              ...withLevel(INITIATOR_OFFER, protocolLevel),
               ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
               ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
               errorRecoveryLevel,
@@ -257,6 +268,13 @@ export class SessionLogin {
   }
 }
 
+/** Level 1 is what goes without saying (RFC 7144 7.1.1). */
+function withLevel(offer: Offer, level: 1 | 2): Offer {
+  return level === 1
+    ? offer
+    : { ...offer, iSCSIProtocolLevel: level, sends: [...offer.sends, 'iSCSIProtocolLevel'] };
+}
+
 /** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
 function randomIsid(): Buffer {
   const isid = randomBytes(6);
@@ -266,6 +284,16 @@ function randomIsid(): Buffer {
 
 function isMoved({ status }: LoginRefused): boolean {
   return status === LoginStatus.TARGET_MOVED_TEMPORARILY || status === LoginStatus.TARGET_MOVED_PERMANENTLY;
+}
+
+/** `way`: the portals, the first one included. */
+function redirected(isCircle: boolean, way: readonly string[], cause: unknown): RiserError {
+  const what = isCircle ? 'redirected in a circle' : `redirected more than ${REDIRECTIONS} times in a row`;
+  return new RiserError('REDIRECTED', `${what}: ${way.join(', then ')}`, {
+    by: 'peer',
+    costs: 'session',
+    cause,
+  });
 }
 
 /** What ends tasks when `reason` has aborted the attempt. */

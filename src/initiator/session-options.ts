@@ -49,6 +49,8 @@ export interface SessionOptions extends DeviceChoice {
    * all are made anew.
    */
   connections?: number;
+  /** iSCSIProtocolLevel (RFC 7144) to ask for: 2 for QUERY TASK and its kin; 1 by default, and where the target does not know it. */
+  protocolLevel?: 1 | 2;
   limits?: Partial<SessionLimits>;
   log?: Logger;
   /** Gives up connecting. */

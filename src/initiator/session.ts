@@ -12,6 +12,7 @@ import {
   LoginRefused,
   LoginStatus,
   type OperationalParameters,
+  type TaskManagementAnswer,
   type TaskManagementOptions,
   type TextPair,
 } from '../iscsi/index.js';
@@ -249,8 +250,12 @@ export class Session implements TaskPath {
     });
   }
 
-  /** A task management function; resolves with the target's response code (RFC 7143 11.6.1). */
-  manageTasks(options: TaskManagementOptions): Promise<number> {
+  /**
+   * A task management function (RFC 7143 11.5, RFC 7144 6.3).
+   *
+   * @throws RiserError `PROTOCOL_LEVEL` where the function needs iSCSIProtocolLevel 2
+   */
+  manageTasks(options: TaskManagementOptions): Promise<TaskManagementAnswer> {
     return this.#ask((phase, answer) => {
       phase.control.manageTasks(options, answer);
     });

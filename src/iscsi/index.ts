@@ -33,7 +33,7 @@ export {
   type Stage,
   type TaskReporting,
 } from './login/keys.js';
-export { INITIATOR_OFFER, type Offer, TARGET_OFFER } from './login/offer.js';
+export { INITIATOR_OFFER, ISER_INITIATOR_OFFER, type Offer, TARGET_OFFER } from './login/offer.js';
 export { Negotiation, type NegotiationOptions, type Received } from './login/negotiation.js';
 export type {
   AuthenticationExchange,
@@ -74,6 +74,7 @@ export {
   type Answer,
   type ControlRequests,
   PING_LIMIT,
+  type TaskManagementAnswer,
   type TaskManagementOptions,
 } from './initiator/control-requests.js';
 export { type AsyncNotice, InitiatorFullFeature, type InitiatorHost } from './initiator/full-feature.js';

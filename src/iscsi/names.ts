@@ -3,6 +3,8 @@
  * and SCSI port names.
  */
 
+import { flawOf, mapName, type NameFlaw } from './stringprep.js';
+
 /** The longest iSCSI name, bytes of UTF-8 (RFC 7143 4.2.7.2). */
 export const NAME_LIMIT = 223;
 
@@ -20,36 +22,26 @@ const FORMS: readonly { type: NameType; form: RegExp; example: string }[] = [
   { type: 'naa', form: /^naa\.([0-9a-f]{16}|[0-9a-f]{32})$/u, example: 'naa.52004567ba64678d' },
 ];
 
-/** RFC 3454 B.1: characters that are mapped to nothing. */
-const MAPPED_TO_NOTHING = /[\u00ad\u034f\u1806\u180b-\u180d\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]/gu;
-
-/**
- * RFC 3722 6: what a normalised name must not contain. In ASCII that is all but lower-case letters, digits, dash,
- * dot and colon; beyond it spaces, controls, private use, unassigned and the like. Right-to-left letters are
- * out as well: a type designator is left-to-right, and RFC 3454 6 forbids both in one string.
- */
-const PROHIBITED =
-  /[\u0000-\u002c\u002f\u003b-\u0060\u007b-\u007f\u0340\u0341\u2ff0-\u2ffb\u3002\ufffc\ufffd\p{Z}\p{C}\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}]/u;
-
 /**
  * The normal form of RFC 3722: lower case, NFKC, without invisible characters. Two names are the same if
- * their normal forms are equal byte for byte. Case folding and NFKC are those of the running Unicode version.
+ * their normal forms are equal byte for byte.
  */
 export function normalizeIscsiName(name: string): string {
-  let folded = '';
-  for (const character of name.replace(MAPPED_TO_NOTHING, '').normalize('NFKC')) {
-    folded += character.toLowerCase();
-  }
-  // RFC 3454 B.2 folds these two further than lower-casing does.
-  folded = folded.replaceAll('ß', 'ss').replaceAll('ς', 'σ');
-  return folded.normalize('NFKC');
+  return mapName(name);
 }
+
+/** Why a character may not be where it is. */
+const FLAWS = {
+  prohibited: 'is not allowed in an iSCSI name',
+  bidirectional: 'is written from right to left, and an iSCSI name is not',
+  unassigned: 'is not in Unicode 3.2, of which iSCSI names are',
+} as const satisfies Record<NameFlaw['kind'], string>;
 
 /** A name in normal form with its type, or a sentence that says what is wrong with it. */
 export type ParsedName = { readonly name: string; readonly type: NameType } | { readonly error: string };
 
 /**
- * Normalise and validate a name that a user configures.
+ * Normalise and validate a name that a user configures: a "stored string" of RFC 3454 7, which has no unassigned code point.
  *
  * @example
  * parseIscsiName('iqn.2001-04.com.Example:Disk1'); // { name: 'iqn.2001-04.com.example:disk1', type: 'iqn' }
@@ -61,14 +53,14 @@ export function parseIscsiName(text: string): ParsedName {
     return { error: `an iSCSI name has at most ${NAME_LIMIT} bytes, this one ${length}` };
   const known = FORMS.find(({ type }) => name.startsWith(`${type}.`));
   if (known === undefined) return { error: 'an iSCSI name starts with "iqn.", "eui." or "naa."' };
-  const bad = PROHIBITED.exec(name);
-  if (bad !== null) return { error: `${JSON.stringify(bad[0])} is not allowed in an iSCSI name` };
+  const flaw = flawOf(name);
+  if (flaw !== null) return { error: `${JSON.stringify(flaw.character)} ${FLAWS[flaw.kind]}` };
   if (!known.form.test(name)) return { error: `not of the form of ${known.example}` };
   return { name, type: known.type };
 }
 
 /**
- * The normal form of a name that a peer sent, or null if it cannot be one: empty, too long, or with control
+ * The normal form of a name that a peer sent (a "query" of RFC 3454 7), or null if it cannot be one: empty, too long, or with control
  * characters. More than that is not demanded: initiators in the field use names of any form (QEMU appends
  * the name of its guest, spaces and all), and an unknown name is refused by access control anyway.
  */

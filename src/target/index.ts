@@ -17,6 +17,7 @@ export type { Authentication, Credentials } from './authentication.js';
 export type { RecoveryOffer } from '../iscsi/index.js';
 export type { FailedLoginLimits } from './failed-logins.js';
 export type { Address } from './portal.js';
+export type { RedirectOptions } from './redirect.js';
 export { ReservationFile } from './reservation-file.js';
 export { SanitizeFile } from './sanitize-file.js';
 export type { SessionInfo } from './session.js';

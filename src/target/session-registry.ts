@@ -14,6 +14,7 @@ import {
   type LoginRefusal,
   type LoginResult,
   LoginStatus,
+  plainAddress,
   type TargetConnection,
   type TargetDirectory,
   type TargetIdentity,
@@ -245,6 +246,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     const { portalGroupTag } = this.#portal;
     if (!target.hasPortal(portalGroupTag))
       return { refusal: LoginStatus.NOT_FOUND, reason: `no target port group of ${name} has this portal` };
+    const redirected = this.#redirected(target);
+    if (redirected !== null) return redirected;
     if (target.isOffline(portalGroupTag))
       return {
         refusal: LoginStatus.SERVICE_UNAVAILABLE,
@@ -252,6 +255,20 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
       };
     const { alias, recovery } = target;
     return { name: target.name, portalGroupTag, alias, recovery };
+  }
+
+  /**
+   * Where the initiator has to go instead, before it proves anything (RFC 7143 11.13.5); null if it is right here. Who is sent
+   * where he comes from would come back for ever.
+   */
+  #redirected({ name, redirect }: Target): LoginRefusal | null {
+    if (redirect === null) return null;
+    const { status, targetAddress } = redirect;
+    const here = formatPortal(plainAddress(this.#localAddress), this.#portal.address.port);
+    if (targetAddress !== here)
+      return { refusal: status, reason: `${name} is at ${targetAddress}`, redirect: targetAddress };
+    this.log.error(`${name} is redirected to ${targetAddress}, which is this very portal: nobody can log in`);
+    return { refusal: LoginStatus.SERVICE_UNAVAILABLE, reason: `${name} is redirected to itself` };
   }
 
   admit(): LoginRefusal | null {
@@ -281,6 +298,8 @@ class ConnectedPortal implements ConnectionHost, TargetDirectory {
     if (target !== null && this.authenticator.target === null) {
       return { refusal: LoginStatus.TARGET_REMOVED, reason: `${target.name} was removed during the login` };
     }
+    const redirected = target === null ? null : this.#redirected(this.authenticator.target!);
+    if (redirected !== null) return redirected;
     if (this.#registry.makesNoRoom()) {
       return {
         refusal: LoginStatus.OUT_OF_RESOURCES,

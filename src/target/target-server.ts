@@ -148,7 +148,7 @@ export class TargetServer {
    * A new target without logical units.
    *
    * @throws RiserError `TARGET_NAME` if the name is no iSCSI name, `TARGET_TAKEN` if there is such a target,
-   *   `ACCESS_RULE` and `AUTHENTICATION` if a rule or a secret is no good
+   *   `ACCESS_RULE`, `AUTHENTICATION` and `REDIRECT` if a rule, a secret or an address is no good
    *
    * @example
    * server.addTarget({
@@ -176,7 +176,8 @@ export class TargetServer {
     }
     const target: Target = new Target({ ...options, name }, this.#copyManager, this.#log, (portals) => {
       this.#registry.endSessions(
-        (session) => session.target === target && portals.includes(session.portalGroupTag),
+        (session) =>
+          session.target === target && (portals === null || portals.includes(session.portalGroupTag)),
       );
     });
     this.#targets.set(name, target);

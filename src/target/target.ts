@@ -23,6 +23,7 @@ import { RiserError } from '../util/errors.js';
 import type { Logger } from '../util/logger.js';
 import { AccessList, type AccessRule } from './access.js';
 import { type Authentication, ChapUsers } from './authentication.js';
+import { parseRedirect, type Redirect, type RedirectOptions } from './redirect.js';
 
 /** Who may use a target, and how it is made sure of. */
 export interface TargetSecurity {
@@ -61,6 +62,8 @@ export interface TargetOptions extends TargetSecurity {
   alua?: AluaOptions;
   /** What initiators that ask for it may agree on; nothing but new sessions by default. */
   recovery?: Partial<RecoveryOffer>;
+  /** It is served elsewhere. Absent: here. */
+  redirect?: RedirectOptions;
 }
 
 export interface LunOptions {
@@ -108,17 +111,18 @@ export class Target {
   readonly portGroups: TargetPortGroups;
   readonly recovery: Partial<RecoveryOffer>;
   readonly #log: Logger;
-  /** Ends the sessions that came by portals of these tags. */
-  readonly #endSessions: (portals: readonly number[]) => void;
+  /** Ends the sessions that came by portals of these tags; null: by any. */
+  readonly #endSessions: (portals: readonly number[] | null) => void;
   readonly #copyManager: CopyManager;
   #security: CompiledSecurity;
+  #redirect: Redirect | null;
 
-  /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION` */
+  /** @throws RiserError `ACCESS_RULE`, `AUTHENTICATION`, `REDIRECT` */
   constructor(
     options: TargetOptions,
     copyManager: CopyManager,
     log: Logger,
-    endSessions: (portals: readonly number[]) => void,
+    endSessions: (portals: readonly number[] | null) => void,
   ) {
     this.name = options.name;
     this.alias = options.alias ?? null;
@@ -128,6 +132,7 @@ export class Target {
     this.#log = log;
     this.#endSessions = endSessions;
     this.#security = compile(options);
+    this.#redirect = options.redirect === undefined ? null : parseRedirect(options.redirect);
     const { groups = [], ...rest } = options.alua ?? {};
     this.portGroups = new TargetPortGroups({
       ...rest,
@@ -168,6 +173,21 @@ export class Target {
     for (const { unitAttentions } of this.inventory.units)
       unitAttentions.establishForAll(Sense.ASYMMETRIC_ACCESS_STATE_CHANGED);
     if (state === 'offline') this.#endSessions(portGroups.groups.find(({ id }) => id === group)!.ports);
+  }
+
+  /**
+   * Send initiators elsewhere from now on; null: serve them here again. Sessions that there are end, so that their initiators follow.
+   *
+   * @throws RiserError `REDIRECT`; then nothing has changed
+   */
+  redirectTo(redirect: RedirectOptions | null): void {
+    this.#redirect = redirect === null ? null : parseRedirect(redirect);
+    if (redirect !== null) this.#endSessions(null);
+  }
+
+  /** Where initiators are sent; null: nowhere else. */
+  get redirect(): Redirect | null {
+    return this.#redirect;
   }
 
   /** What a login is checked against. */

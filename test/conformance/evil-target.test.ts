@@ -462,16 +462,29 @@ describe('an evil target', () => {
       assert.equal(await codeOf(connect(endless)), 'LOGIN_PROTOCOL');
     });
 
-    test('redirections', async () => {
-      const around: EvilScript = (c) => {
-        const header = Buffer.alloc(BHS_LENGTH);
-        header[0] = Opcode.LOGIN_RESPONSE;
-        header.writeUInt16BE(0x0101, 36);
-        c.pdus.send(header, Buffer.from(`TargetAddress=127.0.0.1:${evil.port}\0`));
-        return true;
-      };
-      assert.equal(await codeOf(connect(around)), 'REDIRECTED');
-      assert.equal(evil.connections.length, 6);
+    describe('redirections', () => {
+      const redirectTo =
+        (address: () => string): EvilScript =>
+        (c) => {
+          const header = Buffer.alloc(BHS_LENGTH);
+          header[0] = Opcode.LOGIN_RESPONSE;
+          header.writeUInt16BE(0x0101, 36);
+          c.pdus.send(header, Buffer.from(`TargetAddress=${address()}\0`));
+          return true;
+        };
+
+      test('to itself', async () => {
+        const itself = redirectTo(() => `127.0.0.1:${evil.port}`);
+        assert.equal(await codeOf(connect(itself)), 'REDIRECTED');
+        assert.equal(evil.connections.length, 1);
+      });
+
+      test('always onward, to the same portal written in another way', async () => {
+        const spellings = ['', 'localhost', 'LOCALHOST', '127.1', '127.0.1', '2130706433', '0x7f000001'];
+        const onward = redirectTo(() => `${spellings[evil.connections.length]!}:${evil.port}`);
+        assert.equal(await codeOf(connect(onward)), 'REDIRECTED');
+        assert.equal(evil.connections.length, 6);
+      });
     });
 
     test('SendTargets', async () => {

@@ -2,7 +2,7 @@
 
 import type { BlockDevice } from '../../src/block/index.js';
 import type { RecoveryOffer } from '../../src/iscsi/index.js';
-import { type TargetLimits, TargetServer } from '../../src/target/index.js';
+import { type Target, type TargetLimits, TargetServer } from '../../src/target/index.js';
 import type { RdmaProvider } from '../../src/rdma/index.js';
 import { silentLogger, type Logger } from '../../src/util/logger.js';
 import { Initiator } from './initiator.js';
@@ -36,6 +36,7 @@ export type Transport = 'tcp' | 'iser';
 
 export class TestTarget {
   readonly server: TargetServer;
+  readonly target: Target;
   /** Where initiators over TCP find it. */
   readonly port: number;
   /** Of the sessions that there have been. */
@@ -45,11 +46,13 @@ export class TestTarget {
 
   private constructor(
     server: TargetServer,
+    target: Target,
     port: number,
     devices: readonly BlockDevice[],
     bridge: IserBridge | null,
   ) {
     this.server = server;
+    this.target = target;
     this.port = bridge?.port ?? port;
     this.#devices = devices;
     this.#bridge = bridge;
@@ -81,6 +84,7 @@ export class TestTarget {
     const { port } = await server.listen({ address: '127.0.0.1', port: 0 });
     return new TestTarget(
       server,
+      target,
       port,
       luns.map((lun) => lun.device),
       transport === 'iser' ? await IserBridge.start(port) : null,

@@ -12,6 +12,7 @@ import {
   LogoutResponse,
   NopOut,
   TaskManagementRequest,
+  TaskManagementResponse as TaskManagementResponsePdu,
   TextRequest,
   TextResponse,
 } from '../wire/headers.js';
@@ -51,6 +52,14 @@ interface Pending {
   sent: { header: Buffer; data: Buffer } | null;
 }
 
+/** What a target answers to a task management function. */
+export interface TaskManagementAnswer {
+  /** One of {@link TaskManagementResponse}. */
+  readonly response: number;
+  /** Additional Response Information, 24 bits, of protocol level 2 (RFC 7144 6.4.1). */
+  readonly information: number;
+}
+
 export interface TaskManagementOptions {
   function: TaskManagementFunction;
   /** The eight bytes of the LUN as two big-endian halves. */
@@ -76,12 +85,21 @@ export class ControlRequests {
     this.#lastTag = this.#firstTag;
   }
 
-  /** A task management function (RFC 7143 11.5); the answer is one of {@link TaskManagementResponse}. */
-  manageTasks(options: TaskManagementOptions, answer: Answer<number>): void {
+  /** A task management function (RFC 7143 11.5, RFC 7144 6.3). */
+  manageTasks(options: TaskManagementOptions, answer: Answer<TaskManagementAnswer>): void {
+    const { iSCSIProtocolLevel } = this.#phase.parameters;
+    // They must not be sent (RFC 7144 6.3).
+    if (options.function >= TaskManagementFunction.QUERY_TASK && iSCSIProtocolLevel < 2) {
+      answer(levelTooLow(iSCSIProtocolLevel));
+      return;
+    }
     const tag = this.#expect(
       Opcode.TASK_MANAGEMENT_RESPONSE,
-      (pdu) => {
-        answer(pdu.header[2]!);
+      ({ header }) => {
+        answer({
+          response: TaskManagementResponsePdu.response.get(header),
+          information: TaskManagementResponsePdu.information.get(header),
+        });
       },
       answer,
     );
@@ -101,7 +119,8 @@ export class ControlRequests {
   abortTask(task: InitiatorTask, answer: (isAborted: boolean) => void): void {
     const { lunHigh, lunLow } = task;
     const options = { function: TaskManagementFunction.ABORT_TASK, lunHigh, lunLow, referencedTask: task };
-    this.manageTasks(options, (response) => {
+    this.manageTasks(options, (result) => {
+      const response = result instanceof RiserError ? null : result.response;
       answer(
         response === TaskManagementResponse.FUNCTION_COMPLETE ||
           response === TaskManagementResponse.TASK_DOES_NOT_EXIST,
@@ -295,4 +314,16 @@ export class ControlRequests {
     this.#phase.drop(error);
     return error;
   }
+}
+
+function levelTooLow(level: number): RiserError {
+  return new RiserError(
+    'PROTOCOL_LEVEL',
+    `the session has iSCSIProtocolLevel ${level}, and this function needs 2`,
+    {
+      by: 'peer',
+      costs: 'task',
+      remedy: 'Open the session with protocolLevel: 2; targets that do not know RFC 7144 stay at 1.',
+    },
+  );
 }
