@@ -457,7 +457,14 @@ function greetingOf({ target, sessionType }: LoginIdentity): TextPair[] {
 /** `offer` with what a target's sessions may agree on. Of several connections, one for another too, responses are in no order: there is no fence. */
 function withRecovery(offer: Offer, recovery: Partial<RecoveryOffer>): Offer {
   const isFenced = (recovery.maxConnections ?? 1) === 1 && recovery.errorRecoveryLevel !== 2;
-  return { ...offer, ...recovery, ...(!isFenced && { taskReporting: ['RFC3720'] }) };
+  const hasTasks = recovery.errorRecoveryLevel === 2;
+  return {
+    ...offer,
+    // What is retained is there at once: nobody needs to wait for it.
+    ...(hasTasks && { defaultTime2Wait: 0 }),
+    ...recovery,
+    ...(!isFenced && { taskReporting: ['RFC3720'] }),
+  };
 }
 
 function closed(reason: string): LoginOutcome {
