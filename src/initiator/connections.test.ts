@@ -69,7 +69,7 @@ describe('several connections of a session', () => {
   });
 
   withLun('when one is lost the others go on, and it is made anew', { connections: 3 }, async (lun) => {
-    const [{ tsih }] = target.server.sessions() as [{ tsih: number }];
+    const tsih = target.server.sessions()[0]!.tsih;
     const working = work(lun, 900);
     relay.cut();
     await working;

@@ -169,9 +169,11 @@ export class SessionRegistry implements PortalHost {
     return false;
   }
 
+  /** Null also if it is about to end. */
   find(nexusKey: string, tsih: number): Session | null {
     for (const session of this.#all) {
-      if (session.nexusKey === nexusKey && session.info.tsih === tsih) return session;
+      if (session.nexusKey === nexusKey && session.info.tsih === tsih && session.endReason === null)
+        return session;
     }
     return null;
   }

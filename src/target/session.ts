@@ -169,6 +169,8 @@ export class Session implements FullFeatureHost {
   }
 
   endConnection(phase: FullFeature, connectionId: number | null, forRecovery: boolean): boolean {
+    // No connection may join any more.
+    if (connectionId === null) this.endReason = 'logout';
     let isKnown = false;
     for (const connection of [...this.connections]) {
       const { fullFeature, login } = connection;

@@ -11,6 +11,8 @@ export class FlippingRelay {
   sever: { from: 'initiator' | 'target'; at: number } | null = null;
   /** Bytes of the connections from each end, the first connection's last. */
   readonly sent = { initiator: 0, target: 0 };
+  /** And what they were. */
+  readonly heard: Record<'initiator' | 'target', Buffer[]> = { initiator: [], target: [] };
   connections = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
@@ -45,6 +47,7 @@ export class FlippingRelay {
       if (isFirst) {
         const at = (this.flip?.at ?? -1) - this.sent[end];
         if (this.flip?.from === end && at >= 0 && at < bytes.length) bytes[at]! ^= 0x5a;
+        this.heard[end].push(Buffer.from(bytes));
         const left = this.sever?.from === end ? this.sever.at - this.sent[end] : Infinity;
         this.sent[end] += bytes.length;
         if (left < bytes.length) {
