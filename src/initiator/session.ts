@@ -463,7 +463,8 @@ export class Session implements TaskPath {
     while (this.#end === null && this.#first !== null && this.#members.length < this.#wanted) {
       try {
         await delay(pauses.next(), undefined, { signal });
-        if (this.#first !== null) this.#admit(await this.#logins.join(this.#first, this.#freshCid(), signal));
+        const [first] = this.#members;
+        if (first !== undefined) this.#admit(await this.#logins.join(first, this.#freshCid(), signal));
       } catch (error) {
         if (signal.aborted) break;
         this.#log.debug(`the session has ${this.#members.length} connections: ${(error as Error).message}`);

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MemoryDevice } from '../../src/block/index.js';
-import { connect } from '../../src/initiator/index.js';
+import { connect, type Lun } from '../../src/initiator/index.js';
 import { Bhs, BHS_LENGTH } from '../../src/iscsi/wire/headers.js';
 import { FlippingRelay } from '../support/flipping-relay.js';
 import { pattern } from '../support/pattern.js';
@@ -44,9 +44,10 @@ for (const connections of [1, 2]) {
         sever: FlippingRelay['sever'],
       ): Promise<{ connections: number; from: FlippingRelay['sent']; heard: FlippingRelay['heard'] }> => {
         const relay = await FlippingRelay.start(target.port);
+        let lun: Lun | null = null;
         relay.sever = sever;
         try {
-          const lun = await connect(`iscsi://127.0.0.1:${relay.port}/${TARGET_NAME}/0`, {
+          lun = await connect(`iscsi://127.0.0.1:${relay.port}/${TARGET_NAME}/0`, {
             errorRecoveryLevel: 2,
             connections,
           });
@@ -80,6 +81,7 @@ for (const connections of [1, 2]) {
           await until(() => target.server.sessions().length === 0, 'the end of the session');
           return { connections: count, from, heard };
         } finally {
+          await lun?.close();
           await relay.close();
         }
       };
