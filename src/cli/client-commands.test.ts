@@ -88,7 +88,7 @@ describe('riser discover, ls, info', () => {
     assert.deepEqual(await keys('--error-recovery-level', '1', '--connections', '3'), [0, 1]);
     for (const wrong of [
       ['--connections', '65'],
-      ['--error-recovery-level', '2'],
+      ['--error-recovery-level', '3'],
     ])
       assert.equal((await run('info', `${url}/1`, ...wrong)).exitCode, 2);
   });

@@ -108,12 +108,19 @@ const lun = z
     }
   });
 
+/** Seconds, where there are tasks to retain. */
+const DEFAULT_TIME2RETAIN = 20;
+
 const recovery = z
   .strictObject({
-    errorRecoveryLevel: z.union([z.literal(0), z.literal(1)]).default(0),
+    errorRecoveryLevel: z.union([z.literal(0), z.literal(1), z.literal(2)]).default(0),
     maxConnections: z.number().int().min(1).max(64).default(1),
-    defaultTime2Retain: z.number().int().min(0).max(3600).default(0),
+    defaultTime2Retain: z.number().int().min(0).max(3600).optional(),
   })
+  .transform(({ defaultTime2Retain, ...rest }) => ({
+    ...rest,
+    defaultTime2Retain: defaultTime2Retain ?? (rest.errorRecoveryLevel === 2 ? DEFAULT_TIME2RETAIN : 0),
+  }))
   .optional();
 
 const target = z

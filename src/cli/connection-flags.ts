@@ -10,7 +10,7 @@ export interface ConnectionFlags extends LogFlags {
   initiatorName?: string;
   headerDigest?: boolean;
   dataDigest?: boolean;
-  errorRecoveryLevel?: 0 | 1;
+  errorRecoveryLevel?: 0 | 1 | 2;
   connections?: number;
   /** Of RDMA, for iSER. */
   device?: string;
@@ -42,7 +42,8 @@ export function addConnectionOptions(command: Command, result?: string): Command
     .addOption(
       new Option(
         '--error-recovery-level <level>',
-        'ask the target to send again what digests find damaged (1) instead of a new session (0); over TCP only',
+        'ask the target to send again what digests find damaged (1), and to let commands go on when their connection is lost (2), ' +
+          'instead of a new session (0); over TCP only',
       ).argParser(parseLevel),
     )
     .option(
@@ -85,10 +86,13 @@ export function addMultipath(command: Command): Command {
   );
 }
 
+const LEVELS = [0, 1, 2] as const;
+
 /** @throws RiserError `USAGE` */
-function parseLevel(text: string): 0 | 1 {
-  if (text === '0' || text === '1') return text === '1' ? 1 : 0;
-  throw usageError(`${text} is no error recovery level`, 'Give 0 or 1.');
+function parseLevel(text: string): 0 | 1 | 2 {
+  const level = LEVELS.find((each) => String(each) === text);
+  if (level !== undefined) return level;
+  throw usageError(`${text} is no error recovery level`, 'Give 0, 1 or 2.');
 }
 
 /** @throws RiserError `USAGE` */

@@ -43,7 +43,7 @@ export interface ConnectOptions extends DeviceChoice {
   headerDigest?: boolean;
   dataDigest?: boolean;
   /** See {@link SessionOptions.errorRecoveryLevel}. */
-  errorRecoveryLevel?: 0 | 1;
+  errorRecoveryLevel?: 0 | 1 | 2;
   /** See {@link SessionOptions.connections}. */
   connections?: number;
   limits?: Partial<SessionLimits>;

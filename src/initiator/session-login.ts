@@ -38,6 +38,8 @@ export interface LoggedIn {
   readonly connection: InitiatorConnection;
   readonly phase: InitiatorFullFeature;
   readonly login: InitiatorLoginResult;
+  /** Connection identifier in its session. */
+  readonly cid: number;
   /** Where it leads; after a redirection not where it was told to. */
   readonly portal: PortalAddress;
   /** Why it is not over RDMA although that was tried; null where it was not, or is. */
@@ -118,7 +120,7 @@ export class SessionLogin {
     const { headerDigest, dataDigest } = this.#options;
     if (found.phase.datamover.kind === 'iser' && (headerDigest === true || dataDigest === true))
       this.#log.warn('digests were asked for, and have no effect: over iSER there are none (RFC 7145 6.1)');
-    return { ...found, portal, whyNotIser };
+    return { ...found, cid: 0, portal, whyNotIser };
   }
 
   /** Over RDMA if that can be, else over TCP. A target that was reached has the last word: over TCP it would say the same. */
@@ -148,7 +150,7 @@ export class SessionLogin {
       leading,
       cid,
     });
-    return { ...found, portal: leading.portal, whyNotIser: null };
+    return { ...found, cid, portal: leading.portal, whyNotIser: null };
   }
 
   async #recheck({ connection, phase }: Negotiated, signal: AbortSignal | null): Promise<void> {
@@ -226,6 +228,7 @@ export class SessionLogin {
               ...(headerDigest === true && { headerDigest: ['CRC32C', 'None'] }),
               ...(dataDigest === true && { dataDigest: ['CRC32C', 'None'] }),
               errorRecoveryLevel,
+              ...(errorRecoveryLevel === 2 && RETAINED),
               maxConnections: connections,
             },
           }),
@@ -274,6 +277,9 @@ function withLevel(offer: Offer, level: 1 | 2): Offer {
     ? offer
     : { ...offer, iSCSIProtocolLevel: level, sends: [...offer.sends, 'iSCSIProtocolLevel'] };
 }
+
+/** What is asked for where tasks outlive connections, seconds: no need to wait, and RFC 7143 13.16's default. */
+const RETAINED = { defaultTime2Wait: 0, defaultTime2Retain: 20 };
 
 /** RFC 7143 11.12.5: type 2, random; the low 16 bits are a qualifier. */
 function randomIsid(): Buffer {

@@ -42,11 +42,14 @@ export interface SessionOptions extends DeviceChoice {
   /** Ask for CRC32C digests; a target may decline. */
   headerDigest?: boolean;
   dataDigest?: boolean;
-  /** What the target is asked to agree on (RFC 7143 7.1.5): 0, the default, or 1: what digests find damaged is sent again. */
-  errorRecoveryLevel?: 0 | 1;
+  /**
+   * What the target is asked to agree on (RFC 7143 7.1.5): 0, the default; 1: what digests find damaged is sent again; 2: commands of a
+   * lost connection go on by another one as well.
+   */
+  errorRecoveryLevel?: 0 | 1 | 2;
   /**
    * Connections over TCP that commands are spread over, 1 by default, at most 64; fewer if the target agrees on fewer. When one is lost
-   * all are made anew.
+   * the others go on, and it is made anew.
    */
   connections?: number;
   /** iSCSIProtocolLevel (RFC 7144) to ask for: 2 for QUERY TASK and its kin; 1 by default, and where the target does not know it. */

@@ -22,6 +22,7 @@ import { BackOff } from '../util/back-off.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { lostAgain } from './connection-path.js';
+import { ConnectionRecovery } from './connection-recovery.js';
 import { type LoggedIn, SessionLogin } from './session-login.js';
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
 import type { ClientTask, TaskPath } from './task.js';
@@ -64,11 +65,19 @@ export class Session implements TaskPath {
   #device: string | null = null;
   /** See {@link whyNotIser}. */
   #whyNotIser: string | null = null;
-  #connection: InitiatorConnection | null = null;
+  /** The session's first connection, and its phase. */
+  #first: LoggedIn | null = null;
   #phase: InitiatorFullFeature | null = null;
-  /** The session's further connections, and whose turn it is: 0 is the first connection's. */
+  /** Its further connections, and whose turn it is: 0 is the first connection's. */
   #others: readonly LoggedIn[] = [];
   #turn = 0;
+  /** Connections that it had at its beginning, and the CID that was used last. */
+  #wanted = 1;
+  #lastCid = 0;
+  readonly #recovery: ConnectionRecovery;
+  #isRefilling = false;
+  /** Lost connections cannot be recovered: it is to be made anew. */
+  #mustRestart = false;
   #login: InitiatorLoginResult | null = null;
   readonly #waiting = new WaitingTasks();
   /** Why there is no connection, and since when. */
@@ -100,6 +109,16 @@ export class Session implements TaskPath {
     this.#log = options.log ?? silentLogger;
     this.#portal = options.portal;
     this.#backOff = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
+    this.#recovery = new ConnectionRecovery(
+      {
+        anyPhase: () => this.#phase,
+        recoveryFailed: (error) => {
+          this.#mustRestart = true;
+          this.#first?.connection.drop(error);
+        },
+      },
+      this.#closing.signal,
+    );
     this.#logins = new SessionLogin(options, this.#limits, {
       recheck: (path) => this.#recheck(path),
       noticed: (connection, notice) => {
@@ -219,7 +238,7 @@ export class Session implements TaskPath {
   }
 
   cancel(task: ClientTask, error: RiserError): void {
-    if (!this.#waiting.cancel(task, error) && this.#phase !== null) task.connection?.abort(task, error);
+    if (!this.#waiting.cancel(task, error)) task.connection?.abort(task, error);
   }
 
   unitAttention(task: ClientTask, sense: ParsedSense): void {
@@ -302,7 +321,7 @@ export class Session implements TaskPath {
    * answer has left, and its kernel warns.
    */
   async #closedByTarget(): Promise<void> {
-    if (this.#connection === null) return;
+    if (this.#first === null) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, CLOSE_GRACE_MS);
       this.#wentDown = () => {
@@ -321,8 +340,8 @@ export class Session implements TaskPath {
     if (this.#closing.signal.aborted) return;
     this.#end ??= error;
     this.#closing.abort(error);
-    this.#connection?.drop(null);
-    for (const { connection } of this.#others) connection.drop(null);
+    for (const { connection } of this.#members) connection.drop(null);
+    this.#recovery.giveUp();
     this.#waiting.failAll(error);
     for (const watcher of this.watchers) watcher.ended?.(error);
   }
@@ -338,6 +357,9 @@ export class Session implements TaskPath {
     const all = [found, ...others];
     if (this.#end === null && !all.some(({ phase }) => phase.isOver)) {
       this.#others = others;
+      this.#wanted = all.length;
+      this.#lastCid = others.length;
+      this.#mustRestart = false;
       this.#isUp(found);
       return;
     }
@@ -366,9 +388,14 @@ export class Session implements TaskPath {
     for (const watcher of this.watchers) await watcher.recheck?.(path);
   }
 
-  #isUp({ connection, phase, login, portal, whyNotIser }: LoggedIn): void {
+  get #members(): readonly LoggedIn[] {
+    return this.#first === null ? [] : [this.#first, ...this.#others];
+  }
+
+  #isUp(first: LoggedIn): void {
+    const { phase, login, portal, whyNotIser } = first;
     const isAgain = this.#lost !== null;
-    this.#connection = connection;
+    this.#first = first;
     this.#phase = phase;
     this.#login = login;
     this.#portal = portal;
@@ -387,27 +414,105 @@ export class Session implements TaskPath {
   }
 
   #isDown(connection: InitiatorConnection, cause: Error | null): void {
-    if (this.#connection !== connection && !this.#others.some((other) => other.connection === connection))
-      return;
-    // The session is recovered from as a whole (RFC 7143 7.1.4.4).
-    const rest = [this.#connection, ...this.#others.map((other) => other.connection)];
-    this.#connection = null;
-    this.#phase = null;
-    this.#others = [];
-    for (const each of rest) if (each !== connection) each?.drop(null);
-    this.#leaveAt = null;
-    if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
-    this.#wentDown();
-    if (this.#end !== null) return;
+    const lost = this.#members.find((member) => member.connection === connection);
+    if (lost === undefined) return;
+    const rest = this.#members.filter((member) => member !== lost);
     const reason = new RiserError(
       'CONNECTION_LOST',
       cause === null ? 'the target closed the connection' : `the connection is lost: ${cause.message}`,
       { by: 'peer', costs: 'connection', cause },
     );
+    const isRecoverable = this.#end === null && this.#leaveAt === null && !this.#mustRestart;
+    if (isRecoverable && rest.length > 0) {
+      this.#goOnWith(rest, lost, reason);
+      return;
+    }
+    if (isRecoverable && lost.login.parameters.errorRecoveryLevel === 2) this.#recovery.add(lost, reason);
+    // The session is recovered from as a whole (RFC 7143 7.1.4.4).
+    this.#first = null;
+    this.#phase = null;
+    this.#others = [];
+    for (const each of rest) each.connection.drop(null);
+    this.#leaveAt = null;
+    if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
+    this.#wentDown();
+    if (this.#end !== null) return;
     this.#lost = { reason, since: performance.now() };
     this.#log.warn(reason.message);
     for (const watcher of this.watchers) watcher.disconnected?.(reason);
     void this.#recover();
+  }
+
+  /** One of several connections is lost. */
+  #goOnWith([first, ...others]: readonly LoggedIn[], lost: LoggedIn, reason: RiserError): void {
+    this.#log.warn(`of ${others.length + 2} connections one is lost: ${reason.message}`);
+    this.#recovery.add(lost, reason);
+    this.#first = first!;
+    this.#phase = first!.phase;
+    this.#others = others;
+    this.#turn = 0;
+    this.#restore();
+  }
+
+  /** Recover what went by lost connections, then make them anew. */
+  #restore(): void {
+    void this.#recovery.run().then(() => this.#refill());
+  }
+
+  /** As many connections as there were. */
+  async #refill(): Promise<void> {
+    if (this.#isRefilling) return;
+    this.#isRefilling = true;
+    const { signal } = this.#closing;
+    const pauses = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
+    while (this.#end === null && this.#first !== null && this.#members.length < this.#wanted) {
+      try {
+        await delay(pauses.next(), undefined, { signal });
+        const [first] = this.#members;
+        if (first !== undefined) this.#admit(await this.#logins.join(first, this.#freshCid(), signal));
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#log.debug(`the session has ${this.#members.length} connections: ${(error as Error).message}`);
+        // The target wants no more.
+        if (error instanceof LoginRefused) break;
+      }
+    }
+    this.#isRefilling = false;
+  }
+
+  #admit(member: LoggedIn): void {
+    const isOfSession = this.#first !== null && member.login.tsih === this.#login?.tsih;
+    if (isOfSession && !member.phase.isOver) this.#others = [...this.#others, member];
+    else member.connection.drop(null);
+  }
+
+  /** One that neither side may still mean a lost connection by. */
+  #freshCid(): number {
+    const used = [...this.#members.map(({ cid }) => cid), ...this.#recovery.cids];
+    do this.#lastCid = (this.#lastCid + 1) & 0xffff;
+    while (used.includes(this.#lastCid));
+    return this.#lastCid;
+  }
+
+  /** Go on with the session by a new connection, while the target has its tasks. */
+  async #rejoin(signal: AbortSignal): Promise<void> {
+    try {
+      const found = await this.#logins.join(this.#recovery.latest!, this.#freshCid(), signal);
+      if (found.phase.isOver) throw lostAgain();
+      this.#isUp(found);
+      this.#restore();
+    } catch (error) {
+      // The session is not there any more, or not for us.
+      if (error instanceof LoginRefused) this.#recovery.giveUp();
+      throw error;
+    }
+  }
+
+  get #mayRejoin(): boolean {
+    const isLevel2 = this.#login?.parameters.errorRecoveryLevel === 2;
+    return (
+      isLevel2 && !this.#mustRestart && !this.#recovery.isEmpty && performance.now() < this.#recovery.deadline
+    );
   }
 
   /** Look for the target until it is there again, or the session is closed. */
@@ -418,7 +523,11 @@ export class Session implements TaskPath {
     while (this.#end === null && this.#phase === null) {
       try {
         await delay(this.#backOff.next(), undefined, { signal });
-        await this.#connect(signal);
+        if (this.#mayRejoin) await this.#rejoin(signal);
+        else {
+          this.#recovery.giveUp();
+          await this.#connect(signal);
+        }
       } catch (error) {
         if (signal.aborted) break;
         const failure = error as Error;
@@ -457,6 +566,11 @@ export class Session implements TaskPath {
         this.#leave(connection, performance.now());
         break;
       case AsyncEvent.CONNECTION_WILL_DROP:
+        this.#log.info('the target is about to close a connection, or has lost it');
+        // Of another one: it is lost (RFC 7143 7.1.4.3).
+        for (const each of this.#members)
+          if (each.cid === notice.parameter1 && each.connection !== connection) each.connection.drop(null);
+        break;
       case AsyncEvent.SESSION_WILL_DROP:
         this.#log.info('the target is about to close the connection');
         break;

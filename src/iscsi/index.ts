@@ -73,12 +73,14 @@ export {
 export {
   type Answer,
   type ControlRequests,
+  type LogoutAnswer,
   PING_LIMIT,
   type TaskManagementAnswer,
   type TaskManagementOptions,
 } from './initiator/control-requests.js';
 export { type AsyncNotice, InitiatorFullFeature, type InitiatorHost } from './initiator/full-feature.js';
 export { InitiatorTask, SENSE_LIMIT } from './initiator/task.js';
+export { recoverTasks } from './initiator/task-recovery.js';
 export { Command } from './target/command.js';
 export type { CommandTable } from './target/command-table.js';
 export { type ConnectionHost, type ConnectionLimits, TargetConnection } from './target/connection.js';

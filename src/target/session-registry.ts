@@ -75,6 +75,7 @@ export class SessionRegistry implements PortalHost {
       if (end === null) this.#retained.set(session, now + seconds * 1000);
       else if (now >= end) this.#endRetained(session, 'no connection has followed the last one');
     }
+    for (const session of this.#all) session.tick(now);
     for (const connection of this.#pending) connection.tick(now);
     for (const connection of this.#sessions.keys()) connection.tick(now);
   }
@@ -109,7 +110,7 @@ export class SessionRegistry implements PortalHost {
     const isLost = session.endReason === null && connection.fullFeature?.hasLoggedOut === false;
     const { info } = session;
     if (isLost && info.type === 'Normal' && session.time2Retain > 0) {
-      // Its tasks end with the connection; the session may be continued (RFC 7143 6.3.6).
+      // The session may be continued (RFC 7143 6.3.6); below ErrorRecoveryLevel 2 its tasks end with the connection.
       this.#retained.set(session, null);
       log.info(`${connection.remote}: the last connection is lost, the session is kept for a while`);
     } else this.#end(session, endReason(connection, session, error));
@@ -170,9 +171,11 @@ export class SessionRegistry implements PortalHost {
     return false;
   }
 
+  /** Null also if it is about to end. */
   find(nexusKey: string, tsih: number): Session | null {
     for (const session of this.#all) {
-      if (session.nexusKey === nexusKey && session.info.tsih === tsih) return session;
+      if (session.nexusKey === nexusKey && session.info.tsih === tsih && session.endReason === null)
+        return session;
     }
     return null;
   }

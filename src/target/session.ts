@@ -82,6 +82,7 @@ export class Session implements FullFeatureHost {
   /** Set by the side that ends the session, before the connection goes. */
   endReason: EndReason | null = null;
   readonly #nexus: Nexus;
+  #isClosed = false;
   readonly #endSessionsOf: (target: Target) => void;
 
   constructor(options: SessionOptions) {
@@ -148,14 +149,20 @@ export class Session implements FullFeatureHost {
     const { cid } = connection.login!.identity;
     const old = [...this.connections].filter(({ login }) => login!.identity.cid === cid);
     this.connections.add(connection);
-    for (const each of old) each.drop(null);
+    for (const each of old) {
+      if (this.#recoversConnections) each.fullFeature?.removeForRecovery();
+      each.drop(null);
+    }
+    // A login in its place is the logout for recovery (RFC 7143 11.14).
+    this.sharedCommands?.lost.logOut(cid, null);
   }
 
   /** A connection is gone; true if it was the last. The others hear of it unless it was logged out. */
   left(connection: TargetConnection): boolean {
     this.connections.delete(connection);
     const { identity } = connection.login!;
-    const isAnnounced = connection.fullFeature?.hasLoggedOut !== true && this.endReason === null;
+    const { hasLoggedOut = false, isRemoved = false } = connection.fullFeature ?? {};
+    const isAnnounced = !hasLoggedOut && !isRemoved && this.endReason === null;
     if (isAnnounced && !this.connectionIds.includes(identity.cid)) {
       const [other] = this.connections;
       other?.fullFeature?.announceLoss(identity.cid);
@@ -163,17 +170,34 @@ export class Session implements FullFeatureHost {
     return this.connections.size === 0;
   }
 
-  endConnection(phase: FullFeature, connectionId: number | null): boolean {
+  endConnection(phase: FullFeature, connectionId: number | null, forRecovery: boolean): boolean {
+    // No connection may join any more.
+    if (connectionId === null) this.endReason = 'logout';
     let isKnown = false;
     for (const connection of [...this.connections]) {
       const { fullFeature, login } = connection;
       if (fullFeature === phase || fullFeature === null) continue;
       if (connectionId !== null && login!.identity.cid !== connectionId) continue;
       isKnown = true;
-      fullFeature.hasLoggedOut = true;
+      if (forRecovery) fullFeature.removeForRecovery();
+      else fullFeature.hasLoggedOut = true;
       connection.drop(null);
     }
     return isKnown;
+  }
+
+  get #recoversConnections(): boolean {
+    return this.parameters.errorRecoveryLevel === 2 && this.time2Retain > 0;
+  }
+
+  keepsTasks(): boolean {
+    return this.#recoversConnections && this.endReason === null && !this.#isClosed;
+  }
+
+  /** Let time pass. */
+  tick(now: number): void {
+    const { lost } = this.sharedCommands!;
+    if (!lost.isEmpty) lost.tick(now, this.parameters.defaultTime2Wait + this.time2Retain);
   }
 
   createCommand(phase: FullFeature): TargetCommand {
@@ -205,7 +229,9 @@ export class Session implements FullFeatureHost {
 
   /** I_T nexus loss: its tasks end, its reservations go. */
   close(): void {
+    this.#isClosed = true;
     this.target?.inventory.removeNexus(this.#nexus);
+    this.sharedCommands?.lost.discardAll();
   }
 }
 

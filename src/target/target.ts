@@ -102,6 +102,13 @@ function notADisc({ description, blockSize }: BlockDevice): RiserError {
   return new RiserError('BLOCK_SIZE_INVALID', message, { by: 'local', costs: 'task' });
 }
 
+/** DefaultTime2Retain where nothing is said of it and there is something to retain, seconds (RFC 7143 13.16). */
+const TIME2RETAIN = 20;
+
+function withTime2Retain(recovery: Partial<RecoveryOffer>): Partial<RecoveryOffer> {
+  return recovery.errorRecoveryLevel === 2 ? { defaultTime2Retain: TIME2RETAIN, ...recovery } : recovery;
+}
+
 const PHYSICAL_BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
 export class Target {
@@ -128,7 +135,7 @@ export class Target {
     this.alias = options.alias ?? null;
     this.inventory = new LogicalUnitInventory();
     this.#copyManager = copyManager;
-    this.recovery = options.recovery ?? {};
+    this.recovery = withTime2Retain(options.recovery ?? {});
     this.#log = log;
     this.#endSessions = endSessions;
     this.#security = compile(options);

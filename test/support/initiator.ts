@@ -149,10 +149,16 @@ export class Initiator {
     return header;
   }
 
-  /** Send a request with its sequence numbers filled in; its answers arrive in the inbox. */
-  open(header: Buffer, data: Buffer = EMPTY): Inbox {
+  /** Where the answers to a request with this header's tag arrive from now on. */
+  await(header: Buffer): Inbox {
     const inbox = new Inbox();
     this.#inboxes.set(Bhs.initiatorTaskTag.get(header), inbox);
+    return inbox;
+  }
+
+  /** Send a request with its sequence numbers filled in; its answers arrive in the inbox. */
+  open(header: Buffer, data: Buffer = EMPTY): Inbox {
+    const inbox = this.await(header);
     ScsiCommand.cmdSN.set(header, this.cmdSN);
     ScsiCommand.expStatSN.set(header, this.expStatSN);
     if ((Bhs.opcode.get(header) & IMMEDIATE) === 0) this.cmdSN = (this.cmdSN + 1) >>> 0;

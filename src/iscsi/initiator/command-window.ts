@@ -5,12 +5,12 @@ import { serialAdd, serialLess, serialLessOrEqual } from '../../util/serial.js';
 export class CommandWindow {
   /** CmdSN of the next command; an immediate request carries it without taking it. */
   cmdSN: number;
-  #expCmdSN: number;
+  expCmdSN: number;
   #maxCmdSN: number;
 
   constructor(cmdSN: number, maxCmdSN: number) {
     this.cmdSN = cmdSN;
-    this.#expCmdSN = cmdSN;
+    this.expCmdSN = cmdSN;
     this.#maxCmdSN = maxCmdSN;
   }
 
@@ -28,8 +28,8 @@ export class CommandWindow {
   /** What the target tells in a PDU; of several in flight the highest numbers count. True if the window grew. */
   update(expCmdSN: number, maxCmdSN: number): boolean {
     if (serialLess(maxCmdSN, serialAdd(expCmdSN, 0xffff_ffff))) return false;
-    if (serialLess(this.#expCmdSN, expCmdSN) && serialLessOrEqual(expCmdSN, this.cmdSN))
-      this.#expCmdSN = expCmdSN;
+    if (serialLess(this.expCmdSN, expCmdSN) && serialLessOrEqual(expCmdSN, this.cmdSN))
+      this.expCmdSN = expCmdSN;
     if (!serialLess(this.#maxCmdSN, maxCmdSN)) return false;
     this.#maxCmdSN = maxCmdSN;
     return true;

@@ -60,6 +60,13 @@ export interface TaskManagementAnswer {
   readonly information: number;
 }
 
+export interface LogoutAnswer {
+  /** See RFC 7143 11.15.1. */
+  readonly response: number;
+  /** Seconds to wait before tasks are reassigned. */
+  readonly time2Wait: number;
+}
+
 export interface TaskManagementOptions {
   function: TaskManagementFunction;
   /** The eight bytes of the LUN as two big-endian halves. */
@@ -67,6 +74,8 @@ export interface TaskManagementOptions {
   lunLow?: number;
   /** ABORT TASK, QUERY TASK */
   referencedTask?: InitiatorTask;
+  /** TASK REASSIGN */
+  expDataSN?: number;
 }
 
 export class ControlRequests {
@@ -112,6 +121,7 @@ export class ControlRequests {
       options.referencedTask?.initiatorTaskTag ?? RESERVED_TAG,
     );
     TaskManagementRequest.refCmdSN.set(header, options.referencedTask?.cmdSN ?? 0);
+    TaskManagementRequest.expDataSN.set(header, options.expDataSN ?? 0);
     this.#send(header, null);
   }
 
@@ -126,6 +136,12 @@ export class ControlRequests {
           response === TaskManagementResponse.TASK_DOES_NOT_EXIST,
       );
     });
+  }
+
+  /** TASK REASSIGN: what is here of the task's data and R2Ts is acknowledged (RFC 7143 7.2.2). */
+  reassign(task: InitiatorTask, answer: Answer<TaskManagementAnswer>): void {
+    const options = { function: TaskManagementFunction.TASK_REASSIGN, referencedTask: task };
+    this.manageTasks({ ...options, expDataSN: task.dataSN }, answer);
   }
 
   /**
@@ -239,6 +255,24 @@ export class ControlRequests {
     Bhs.flags.set(header, FINAL | LogoutReason.CLOSE_SESSION);
     LogoutRequest.cid.set(header, 0);
     this.#send(header, null);
+  }
+
+  /** Log out another connection of the session, which is lost; `expStatSN` is its last (RFC 7143 11.14). */
+  logoutOther(cid: number, reason: LogoutReason, expStatSN: number, answer: Answer<LogoutAnswer>): void {
+    const tag = this.#expect(
+      Opcode.LOGOUT_RESPONSE,
+      ({ header }) => {
+        answer({
+          response: LogoutResponse.response.get(header),
+          time2Wait: LogoutResponse.time2Wait.get(header),
+        });
+      },
+      answer,
+    );
+    const header = this.#phase.beginRequest(Opcode.LOGOUT_REQUEST, tag);
+    Bhs.flags.set(header, FINAL | reason);
+    LogoutRequest.cid.set(header, cid);
+    this.#phase.sendRequest(header, null, expStatSN);
   }
 
   // ---- the connection's ----

@@ -80,12 +80,14 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /** Immediate requests that the target has room for. */
   readonly #unexpected: UnexpectedPdus;
   /** Requests that are no commands, and for which there is no room yet. */
-  readonly #waiting: { header: Buffer; data: Buffer | null }[] = [];
+  readonly #waiting: { header: Buffer; data: Buffer | null; expStatSN: number | null }[] = [];
   #expStatSN: number;
   /** Null at ErrorRecoveryLevel 0. */
   readonly #recovery: StatusRecovery | null;
   /** The connection is gone. */
   isOver = false;
+  /** Its tasks wait for recovery when it goes. */
+  #keepsTasks = false;
   readonly #header = Memory.allocate(BHS_LENGTH);
 
   /** `leading`: another connection of the session, with which it shares the numbers of commands; null for the first. */
@@ -99,7 +101,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.parameters = login.parameters;
     this.#host = host;
     this.#siblings = leading === null ? [] : leading.#siblings;
-    const index = this.#siblings.push(this) - 1;
+    const index = this.#takePlace();
     this.#tasks = leading === null ? new TaskTable() : leading.#tasks;
     this.#window = leading === null ? new CommandWindow(login.cmdSN, login.maxCmdSN) : leading.#window;
     this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
@@ -112,6 +114,14 @@ export class InitiatorFullFeature implements InitiatorTasks {
         : null;
     this.control = new ControlRequests(this, index);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
+  }
+
+  /** Of the session's connections, the place of one that is gone, or a new one. */
+  #takePlace(): number {
+    const free = this.#siblings.findIndex(({ isOver }) => isOver);
+    const index = free < 0 ? this.#siblings.length : free;
+    this.#siblings[index] = this;
+    return index;
   }
 
   // ---- InitiatorTasks ----
@@ -148,6 +158,11 @@ export class InitiatorFullFeature implements InitiatorTasks {
       sibling.#sendQueued();
       sibling.flush();
     }
+  }
+
+  /** All commands below are acknowledged. */
+  get expCmdSN(): number {
+    return this.#window.expCmdSN;
   }
 
   /** CmdSN of the session's next command. */
@@ -250,6 +265,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
       task.done();
     } else if (task.state === InitiatorTaskState.ACTIVE && task.abortError === null) {
       task.abortError = error;
+      // One that waits for recovery hears of it then.
+      if (this.isOver) return;
       task.isAborting = true;
       const tag = task.initiatorTaskTag;
       this.control.abortTask(task, (isAborted) => {
@@ -288,9 +305,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const active = this.#own();
     const queued = this.#queue.takeAll();
     for (const task of active) {
-      if (task.state === InitiatorTaskState.ACTIVE) task.error = task.abortError ?? error;
       task.queuedParts = 0;
-      this.#finish(task);
+      task.isAborting = false;
+      if (task.state !== InitiatorTaskState.ACTIVE) this.#finish(task);
+      else if (!this.#keepsTasks) this.fail(task, error);
     }
     for (const task of queued) {
       task.error = error;
@@ -299,6 +317,31 @@ export class InitiatorFullFeature implements InitiatorTasks {
     }
     this.#waiting.length = 0;
     this.control.terminated(error);
+  }
+
+  // ---- recovery of connections ----
+
+  /** The connection is about to end, and its active tasks wait for what becomes of them. */
+  keepTasks(): void {
+    this.#keepsTasks = true;
+  }
+
+  /** Those that wait. */
+  suspendedTasks(): InitiatorTask[] {
+    return this.#own();
+  }
+
+  /** The command never arrived: send it again under its number (RFC 7143 7.2.1). */
+  resend(task: InitiatorTask): void {
+    task.connection = this;
+    planData(task, this.parameters);
+    this.#sendCommand(task);
+  }
+
+  /** End an active task without an answer. */
+  fail(task: InitiatorTask, error: RiserError): void {
+    task.error = task.abortError ?? error;
+    this.#finish(task);
   }
 
   // ---- input ----
@@ -497,17 +540,20 @@ export class InitiatorFullFeature implements InitiatorTasks {
   /**
    * Send it for immediate delivery, with the next CmdSN, which it does not take. When a target over RDMA has no room for that it
    * takes its turn with the commands, and waits if need be (RFC 7145 8.1.1.3).
+   *
+   * @param expStatSN instead of the connection's own
    */
-  sendRequest(header: Buffer, data: Buffer | null): void {
-    if (this.#waiting.length > 0 || !this.#trySend(header, data))
-      this.#waiting.push({ header: Buffer.from(header), data });
+  sendRequest(header: Buffer, data: Buffer | null, expStatSN: number | null = null): void {
+    if (this.#waiting.length > 0 || !this.#trySend(header, data, expStatSN))
+      this.#waiting.push({ header: Buffer.from(header), data, expStatSN });
     this.flush();
   }
 
-  #trySend(header: Buffer, data: Buffer | null): boolean {
+  #trySend(header: Buffer, data: Buffer | null, expStatSN: number | null): boolean {
     const isImmediate = this.#unexpected.room > 0;
     if (!isImmediate && !this.#window.isOpen) return false;
     this.#number(header);
+    if (expStatSN !== null) ScsiCommand.expStatSN.set(header, expStatSN);
     if (isImmediate) {
       Bhs.opcode.set(header, Bhs.opcode.get(header) | IMMEDIATE);
       this.#unexpected.sent(this.#window.cmdSN);
@@ -518,7 +564,10 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   #sendWaiting(): void {
     const waiting = this.#waiting;
-    while (waiting.length > 0 && this.#trySend(waiting[0]!.header, waiting[0]!.data)) waiting.shift();
+    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+      if (!this.#trySend(first.header, first.data, first.expStatSN)) break;
+      waiting.shift();
+    }
   }
 
   #number(header: Buffer): void {

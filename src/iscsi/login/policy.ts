@@ -36,11 +36,14 @@ export interface TargetIdentity {
 
 /** What a session's recovery depends on (RFC 7143 7.1.5). */
 export interface RecoveryOffer {
-  /** 0: by a new session; 1: of damaged PDUs. */
-  readonly errorRecoveryLevel: 0 | 1;
+  /** 0: by a new session; 1: of damaged PDUs; 2: of connections as well, whose tasks go on by others. */
+  readonly errorRecoveryLevel: 0 | 1 | 2;
   /** Connections in a session, 1 to 65535. */
   readonly maxConnections: number;
-  /** How long a session that has lost its last connection waits for another one, besides DefaultTime2Wait: seconds, 0 to 3600. */
+  /**
+   * How long a session that has lost its last connection waits for another one, and tasks at level 2 for a new allegiance, besides
+   * DefaultTime2Wait: seconds, 0 to 3600.
+   */
   readonly defaultTime2Retain: number;
 }
 

@@ -344,7 +344,9 @@ export class TargetLogin {
     this.#existing = session;
     // One that has the same CID takes the place of the old one (RFC 7143 6.3.4).
     const others = session.connectionIds.filter((cid) => cid !== identity.cid);
-    if (others.length >= session.maxConnections) {
+    // One more may come to clean up after one that is lost (RFC 7143 6.3.4).
+    const forCleanup = session.parameters.errorRecoveryLevel === 2 ? 1 : 0;
+    if (others.length >= session.maxConnections + forCleanup) {
       return refuse(
         LoginStatus.TOO_MANY_CONNECTIONS,
         `session ${identity.tsih} has its ${session.maxConnections} connection(s)`,
@@ -452,10 +454,17 @@ function greetingOf({ target, sessionType }: LoginIdentity): TextPair[] {
   return greeting;
 }
 
-/** `offer` with what a target's sessions may agree on. Of several connections responses are in no order: there is no fence. */
+/** `offer` with what a target's sessions may agree on. Of several connections, one for another too, responses are in no order: there is no fence. */
 function withRecovery(offer: Offer, recovery: Partial<RecoveryOffer>): Offer {
-  const isFenced = (recovery.maxConnections ?? 1) === 1;
-  return { ...offer, ...recovery, ...(!isFenced && { taskReporting: ['RFC3720'] }) };
+  const isFenced = (recovery.maxConnections ?? 1) === 1 && recovery.errorRecoveryLevel !== 2;
+  const hasTasks = recovery.errorRecoveryLevel === 2;
+  return {
+    ...offer,
+    // What is retained is there at once: nobody needs to wait for it.
+    ...(hasTasks && { defaultTime2Wait: 0 }),
+    ...recovery,
+    ...(!isFenced && { taskReporting: ['RFC3720'] }),
+  };
 }
 
 function closed(reason: string): LoginOutcome {

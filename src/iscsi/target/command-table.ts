@@ -7,6 +7,7 @@ import { serialAdd, serialLess } from '../../util/serial.js';
 import type { Command } from './command.js';
 import type { FullFeature } from './full-feature.js';
 import { type HeldRequest, HeldRequests } from './held-requests.js';
+import { LostConnections } from './lost-connections.js';
 
 const BUCKETS = 256;
 
@@ -34,6 +35,8 @@ export class CommandTable {
   expCmdSN: number;
   /** Requests whose turn has not come, when there may be such. */
   readonly held = new HeldRequests();
+  /** At ErrorRecoveryLevel 2: what waits for a new allegiance. */
+  readonly lost = new LostConnections();
 
   /** `depth`: commands that may be active at a time, besides immediate ones. */
   constructor(expCmdSN: number, depth: number, create: () => Command) {

@@ -56,7 +56,10 @@ export abstract class Command extends TargetTransfer {
   /** See {@link Command.hold}. */
   #isRefused = false;
 
-  /** The response is ready but data is still on its way. */
+  /** Its connection is gone, and it waits for a new allegiance (RFC 7143 7.2.2); with it, whether data is to be asked for again. */
+  #isSuspended = false;
+  #lacksData = false;
+  /** The response is ready but data is still on its way, or it is suspended. */
   #isResponseHeld = false;
   /** Data that was asked for may still come into `buffer`. */
   #isBufferBusy = false;
@@ -126,7 +129,7 @@ export abstract class Command extends TargetTransfer {
     if (this.outstandingR2Ts > 0) this.#isBufferBusy = !this.phase.datamover.abandon(this);
     // The initiator still sends under this task's tag: first things first (RFC 7143 11.17.1). And when it has the response
     // its memory is read no more (RFC 7145 7.3.2).
-    if (this.#isUnsolicitedOpen || this.#isBufferBusy) this.#isResponseHeld = true;
+    if (this.#isUnsolicitedOpen || this.#isBufferBusy || this.#isSuspended) this.#isResponseHeld = true;
     else this.#sendResponse();
   }
 
@@ -146,6 +149,48 @@ export abstract class Command extends TargetTransfer {
   terminate(): void {
     if (this.#isResponseHeld) this.end();
     else this.abort();
+  }
+
+  /** The connection is gone, and the task goes on as far as it can without one: what has come of its data counts. */
+  suspend(): void {
+    this.#isSuspended = true;
+    const isAsking = this.outstandingR2Ts > 0;
+    this.#lacksData = this.#wanted >= 0 && (isAsking || this.#isUnsolicitedOpen);
+    if (isAsking) {
+      const { maxBurstLength } = this.phase.parameters;
+      // An R2T that nothing has answered may be lost as well: its number is used again.
+      if (this.solicitedReceived % maxBurstLength === 0) this.dataSN--;
+      this.#unsolicitedReceived = this.unsolicitedLength + this.solicitedReceived;
+    }
+    this.phase.datamover.abandon(this);
+    this.#isUnsolicitedOpen = false;
+    this.#isUnsolicitedLost = false;
+  }
+
+  /**
+   * Go on by `phase`: what is missing of the data is asked for, or the response sent. `expDataSN`: R2Ts below are known to the
+   * initiator; 0 tells nothing (RFC 7143 11.5.6).
+   */
+  reassign(phase: FullFeature, expDataSN: number): void {
+    this.phase = phase;
+    this.#isSuspended = false;
+    if (this.#isResponseHeld) {
+      this.#isResponseHeld = false;
+      if (this.#dataInLength > 0) this.dataSN = 0;
+      this.#sendResponse();
+    } else if (this.#lacksData) {
+      this.#lacksData = false;
+      if (expDataSN > 0 && expDataSN <= this.dataSN + 1) this.dataSN = expDataSN;
+      if (this.#dataError !== null) this.dataFailed(this.#dataError);
+      else if (!this.#solicitRest()) this.dataReceived();
+    }
+  }
+
+  /** End a suspended command that has its response, and whose task is over; false if it is none. */
+  endAnswered(): boolean {
+    const isAnswered = this.#isSuspended && this.#isResponseHeld;
+    if (isAnswered) this.end();
+    return isAnswered;
   }
 
   /** Take on a Command PDU whose turn by CmdSN has come. */
@@ -200,6 +245,8 @@ export abstract class Command extends TargetTransfer {
     this.#isResponseHeld = false;
     this.#isBufferBusy = false;
     this.#isUnsolicitedLost = false;
+    this.#isSuspended = false;
+    this.#lacksData = false;
     this.queuedSends = 0;
     this.remote.copyFrom(pdu.remote);
     return !(
@@ -313,6 +360,8 @@ export abstract class Command extends TargetTransfer {
     // What was lost is asked for apart from what nobody has sent (RFC 7143 11.8).
     const isLost = this.#isUnsolicitedLost && this.#unsolicitedReceived < this.#unsolicitedLimit;
     this.solicitEnd = isLost ? Math.min(this.#wanted, this.#unsolicitedLimit) : this.#wanted;
+    this.#lacksData = this.#isSuspended;
+    if (this.#isSuspended) return true;
     this.phase.datamover.getData(this);
     this.phase.datamover.flush();
     return true;

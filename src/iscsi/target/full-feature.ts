@@ -25,7 +25,6 @@ import {
   BHS_LENGTH,
   DataOut,
   dumpHeader,
-  LogoutRequest,
   LogoutResponse as LogoutResponseHeader,
   NopIn,
   NopOut,
@@ -53,20 +52,23 @@ import {
 import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
-import { Retention } from './retention.js';
+import { type ConnectionEnder, handleLogout, isLogoutOfOther, logoutReason } from './logout.js';
+import { isOfScsiCommand, Retention } from './retention.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
 import { TextExchange, type TargetDirectory } from './text-exchange.js';
 
 /** What a full-feature connection needs from the layer above. */
-export interface FullFeatureHost {
+export interface FullFeatureHost extends ConnectionEnder {
   /** A new command for the pool of `phase`; only normal sessions ask. */
   createCommand(phase: FullFeature): Command;
   /** Carry out a task management function and call `call.respond` once, at once or later. */
   manageTasks(call: TaskManagementCall): void;
   /** The session's commands; null until its first connection has made the table. */
   sharedCommands: CommandTable | null;
-  /** End the session's connection `connectionId`, or with null all of them, but for `phase`; false if there is no such one. */
-  endConnection(phase: FullFeature, connectionId: number | null): boolean;
+  /** Whether the session goes on without this connection, and may continue its tasks (RFC 7143 7.1.4.3). */
+  keepsTasks(phase: FullFeature): boolean;
+  /** Seconds, besides DefaultTime2Wait, that it keeps them. */
+  readonly time2Retain: number;
   /** What SendTargets tells this initiator. */
   readonly directory: TargetDirectory;
   readonly buffers: BufferPool;
@@ -96,12 +98,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   readonly managing = new Set<number>();
   /** Set by a logout: the connection ends by agreement. */
   hasLoggedOut = false;
+  /** Its tasks are prepared for a new allegiance, and it does nothing any more. */
+  isRemoved = false;
   /** Whether anything was received since this was last cleared; the keepalive looks. */
   hasHeard = false;
   readonly #host: FullFeatureHost;
   readonly #isDiscovery: boolean;
   readonly #maxReceivePDUs: number;
-  readonly #connectionId: number;
+  readonly connectionId: number;
   readonly #text: TextExchange;
   #statSN: number;
   /** What the initiator has room for, although it answers nothing. */
@@ -126,7 +130,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.parameters = parameters;
     this.#host = host;
     this.#isDiscovery = options.isDiscovery;
-    this.#connectionId = options.connectionId;
+    this.connectionId = options.connectionId;
     this.#statSN = options.statSN;
     this.#unexpected = new UnexpectedPdus(parameters.initiatorMaxOutstandingUnexpectedPDUs);
     this.commands = host.sharedCommands ??= new CommandTable(options.expCmdSN, options.commandWindow, () =>
@@ -168,10 +172,12 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   controlNotify(pdu: ControlPdu): void {
     this.hasHeard = true;
+    if (this.isRemoved) return;
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
     this.#unexpected.retire(ScsiCommand.expStatSN.get(header));
-    this.retention?.acknowledge(ScsiCommand.expStatSN.get(header));
+    if (this.retention !== null && (opcode !== Opcode.LOGOUT_REQUEST || !isLogoutOfOther(this, header)))
+      this.retention.acknowledge(ScsiCommand.expStatSN.get(header));
     if (opcode === Opcode.DATA_OUT) {
       this.#unsolicitedData(pdu);
       return;
@@ -302,10 +308,36 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   /** The connection is gone. */
   connectionTerminateNotify(): void {
+    if (this.isRemoved) return;
+    if (!this.hasLoggedOut && this.#host.keepsTasks(this)) {
+      this.#suspend(false);
+      return;
+    }
     for (const command of this.commands.held.drop(this)) command.end();
     // Those of the session's last connection are gone with the session.
     for (const command of this.commands.of(this)) command.terminate();
     this.retention?.clear();
+  }
+
+  /** The connection was logged out for recovery, explicitly or by one that takes its place (RFC 7143 11.14). */
+  removeForRecovery(): void {
+    if (!this.isRemoved) this.#suspend(true);
+  }
+
+  /** Requests whose turn has not come are discarded, the others wait for a new allegiance. */
+  #suspend(isLoggedOut: boolean): void {
+    this.isRemoved = true;
+    for (const command of this.commands.held.drop(this)) command.end();
+    for (const command of this.commands.of(this)) command.suspend();
+    const kept = this.retention!.take();
+    const others = kept.filter((each) => !isOfScsiCommand(each));
+    const otherTags = new Set(others.map(({ initiatorTaskTag }) => initiatorTaskTag));
+    this.commands.lost.add(this, isLoggedOut, kept.filter(isOfScsiCommand), otherTags);
+  }
+
+  /** Whether this is the tag of a request under way that is no SCSI command. */
+  isOtherTask(initiatorTaskTag: number): boolean {
+    return this.managing.has(initiatorTaskTag) || this.#text.isUnderWay(initiatorTaskTag);
   }
 
   /** Let time pass. */
@@ -341,6 +373,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     } else if (isImmediate && !this.commands.hasRoomForImmediate) {
       this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
     } else {
+      if (!this.commands.lost.isEmpty) this.commands.lost.forget(tag);
       return this.commands.begin(tag, isImmediate, this);
     }
     return null;
@@ -428,32 +461,21 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   // ---- the end ----
 
-  /** RFC 7143 11.14, 11.15 */
+  /** RFC 7143 11.15 */
   #logout(request: Buffer): void {
-    const reason = logoutReason(request);
-    const response = this.#logoutResponse(reason, LogoutRequest.cid.get(request));
+    const isOther = isLogoutOfOther(this, request);
+    const response = handleLogout(this, this.#host, request);
     const header = this.#begin(Opcode.LOGOUT_RESPONSE, Bhs.initiatorTaskTag.get(request));
     Bhs.flags.set(header, FINAL);
     LogoutResponseHeader.response.set(header, response);
     LogoutResponseHeader.time2Wait.set(header, this.parameters.defaultTime2Wait);
-    LogoutResponseHeader.time2Retain.set(header, this.parameters.defaultTime2Retain);
-    this.sendNumbered(header, null, 0);
-    const isOther =
-      reason !== LogoutReason.CLOSE_SESSION && LogoutRequest.cid.get(request) !== this.#connectionId;
+    LogoutResponseHeader.time2Retain.set(header, this.#host.time2Retain);
+    this.#number(header, this.takeStatSN());
+    if (!this.isRemoved) this.retention?.keep(header, null, 0);
+    this.datamover.sendControl(header, null, 0);
     if (response !== LogoutResponse.SUCCESS || isOther) return;
-    this.hasLoggedOut = true;
+    this.hasLoggedOut = !this.isRemoved;
     this.datamover.connectionTerminate();
-  }
-
-  /** Ends the other connections that the initiator logs out: their commands are over before the answer leaves. */
-  #logoutResponse(reason: number, connectionId: number): number {
-    if (reason === LogoutReason.CLOSE_SESSION) {
-      this.#host.endConnection(this, null);
-      return LogoutResponse.SUCCESS;
-    }
-    if (reason !== LogoutReason.CLOSE_CONNECTION) return LogoutResponse.RECOVERY_NOT_SUPPORTED;
-    const isKnown = connectionId === this.#connectionId || this.#host.endConnection(this, connectionId);
-    return isKnown ? LogoutResponse.SUCCESS : LogoutResponse.CID_NOT_FOUND;
   }
 
   /** Tell the initiator that the session's connection `connectionId` is gone (RFC 7143 11.9.1, event 2). */
@@ -473,7 +495,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     AsyncMessage.asyncEvent.set(header, event);
     AsyncMessage.parameter1.set(header, parameter1);
     AsyncMessage.parameter2.set(header, this.parameters.defaultTime2Wait);
-    AsyncMessage.parameter3.set(header, this.parameters.defaultTime2Retain);
+    AsyncMessage.parameter3.set(header, this.#host.time2Retain);
     this.sendNumbered(header, null, 0);
     this.datamover.flush();
   }
@@ -619,10 +641,6 @@ function isForSeveralTasks(opcode: number, header: Buffer): boolean {
     default:
       return false;
   }
-}
-
-function logoutReason(request: Buffer): number {
-  return Bhs.flags.get(request) & 0x7f;
 }
 
 function rejectReasonOf(error: DataError): RejectReason {

@@ -8,15 +8,15 @@ import { type DataInRun, dataInEnd, dataInOffset } from '../../datamover/data-in
 import type { TargetDatamover, TargetRetransmission } from '../../datamover/datamover.js';
 import { serialLess } from '../../util/serial.js';
 import { Bhs, BHS_LENGTH, ScsiResponse, SnackRequest } from '../wire/headers.js';
-import { FINAL, Opcode, RejectReason, SnackType } from '../wire/opcodes.js';
+import { FINAL, Opcode, OPCODE_MASK, RejectReason, SnackType } from '../wire/opcodes.js';
 import type { Command } from './command.js';
 
 /** Responses that are kept, and bytes of them and of their data; the newest is kept whatever it has. */
-const MOST_RESPONSES = 512;
-const MOST_BYTES = 4 << 20;
+export const MOST_RESPONSES = 512;
+export const MOST_BYTES = 4 << 20;
 
 /** A response as it was sent, and what can be sent again of its data. */
-interface Kept {
+export interface KeptResponse {
   readonly statSN: number;
   readonly initiatorTaskTag: number;
   /** Null: it travelled in the last Data-In. */
@@ -37,6 +37,7 @@ export interface RetentionHost {
   /** MaxRecvDataSegmentLength and MaxBurstLength in force. */
   readonly parameters: { initiatorMaxRecvDataSegmentLength: number; maxBurstLength: number };
   peekStatSN(): number;
+  takeStatSN(): number;
   expectedCmdSN(): number;
   maxCmdSN(): number;
   reject(request: Buffer, reason: RejectReason, dataSN?: number): void;
@@ -48,7 +49,7 @@ export class Retention {
   readonly #host: RetentionHost;
   readonly #retransmission: TargetRetransmission;
   /** In the order of StatSN, without gaps. */
-  readonly #kept: Kept[] = [];
+  readonly #kept: KeptResponse[] = [];
   #bytes = 0;
   /** All below are acknowledged. */
   #expStatSN: number;
@@ -113,7 +114,7 @@ export class Retention {
     return { transfer, length, firstSN, firstOffset, segment: Math.min(most, burst), burst, collapsed };
   }
 
-  #add(kept: Kept): void {
+  #add(kept: KeptResponse): void {
     this.#kept.push(kept);
     this.#bytes += kept.bytes;
     while (
@@ -141,19 +142,79 @@ export class Retention {
     for (const kept of gone) this.#forget(kept);
   }
 
-  #forget(kept: Kept): void {
+  #forget(kept: KeptResponse): void {
     if (kept.isForgotten) return;
-    kept.isForgotten = true;
-    kept.header = null;
-    kept.run = null;
     this.#bytes -= kept.bytes;
-    kept.command?.releaseRetained();
+    release(kept);
   }
 
   /** The connection is gone. */
   clear(): void {
     for (const kept of this.#kept.splice(0)) this.#forget(kept);
     this.#firstWhole = 0;
+  }
+
+  /** The connection is gone, but what is kept may be sent by another one: it is the caller's now. */
+  take(): KeptResponse[] {
+    this.#firstWhole = 0;
+    this.#bytes = 0;
+    return this.#kept.splice(0).filter(({ isForgotten }) => !isForgotten);
+  }
+
+  /**
+   * Send what was kept of a connection that is gone as a response of this one (RFC 7143 7.2.2): Data-In from number `expDataSN` on, if it
+   * was sent and not acknowledged, and the status under a new number.
+   */
+  adopt({ command, run, ...kept }: KeptResponse, expDataSN: number): void {
+    const statSN = this.#host.takeStatSN();
+    if (run === null) {
+      this.#sendAdopted(kept.header!, kept.data, null, statSN, ScsiResponse.expDataSN.get(kept.header!));
+      return;
+    }
+    const end = dataInEnd(run);
+    const isSound = expDataSN >= kept.firstDataSN && expDataSN <= end;
+    const first = isSound ? expDataSN : kept.firstDataSN;
+    const offset = Math.min(run.length, dataInOffset(run, first));
+    const collapsed = kept.header === null && first < end ? { ...run.collapsed!, statSN } : null;
+    const rest = this.#runOf(command!, run.length, first, offset, collapsed);
+    if (collapsed === null) {
+      const header = kept.header ?? responseOf(kept.initiatorTaskTag, run);
+      if (first < end) this.#sendRun(rest);
+      this.#sendAdopted(header, NOTHING, { command: command!, run: rest }, statSN, dataInEnd(rest));
+    } else {
+      this.#add({ ...kept, statSN, command, run: rest, firstDataSN: first });
+      this.#sendRun(rest);
+    }
+  }
+
+  #sendRun(run: DataInRun): void {
+    (run.transfer as Command).queuedSends++;
+    this.#retransmission.resendData(run, run.firstSN, dataInEnd(run));
+  }
+
+  #sendAdopted(
+    header: Buffer,
+    data: Buffer,
+    source: { command: Command; run: DataInRun } | null,
+    statSN: number,
+    expDataSN: number,
+  ): void {
+    ScsiResponse.statSN.set(header, statSN);
+    ScsiResponse.snackTag.set(header, 0);
+    ScsiResponse.expDataSN.set(header, expDataSN);
+    const kept: KeptResponse = {
+      statSN,
+      initiatorTaskTag: Bhs.initiatorTaskTag.get(header),
+      header,
+      data,
+      run: source?.run ?? null,
+      command: source?.command ?? null,
+      firstDataSN: source?.run.firstSN ?? 0,
+      bytes: BHS_LENGTH + (source?.run.length ?? data.length),
+      isForgotten: false,
+    };
+    this.#add(kept);
+    this.#resendKept(kept);
   }
 
   /**
@@ -243,7 +304,7 @@ export class Retention {
     for (const kept of wanted) this.#resendKept(kept);
   }
 
-  #resendKept(kept: Kept): void {
+  #resendKept(kept: KeptResponse): void {
     if (kept.header === null) {
       const end = dataInEnd(kept.run!);
       kept.command!.queuedSends++;
@@ -298,7 +359,7 @@ export class Retention {
   }
 
   /** The newest response of this task that data went before; a tag is used again once a status has come. */
-  #findData(initiatorTaskTag: number): Kept | null {
+  #findData(initiatorTaskTag: number): KeptResponse | null {
     for (let i = this.#kept.length - 1; i >= 0; i--) {
       const kept = this.#kept[i]!;
       if (kept.initiatorTaskTag === initiatorTaskTag && kept.command !== null) return kept;
@@ -308,6 +369,22 @@ export class Retention {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+function release(kept: KeptResponse): void {
+  kept.isForgotten = true;
+  kept.header = null;
+  kept.run = null;
+  kept.command?.releaseRetained();
+}
+
+/** What was taken over from a connection that is gone is not needed any more. */
+export function releaseKept(all: readonly KeptResponse[]): void {
+  for (const kept of all) release(kept);
+}
+
+export function isOfScsiCommand({ header }: KeptResponse): boolean {
+  return header === null || (Bhs.opcode.get(header) & OPCODE_MASK) === Opcode.SCSI_RESPONSE;
+}
 
 /** The SCSI Response that says what the status in the last Data-In has said. */
 function responseOf(initiatorTaskTag: number, { collapsed }: DataInRun): Buffer {

@@ -5,6 +5,7 @@ import { TaskManagementRequest } from '../wire/headers.js';
 import { TaskManagementFunction, TaskManagementResponse } from '../wire/opcodes.js';
 import type { Command } from './command.js';
 import type { FullFeature } from './full-feature.js';
+import { handleTaskReassign } from './task-reassignment.js';
 
 /** A function for the SCSI side to carry out. */
 export interface TaskManagementCall {
@@ -25,6 +26,10 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
   const tag = TaskManagementRequest.initiatorTaskTag.get(request);
   const code = (TaskManagementRequest.flags.get(request) & 0x7f) as TaskManagementFunction;
   const referencedTag = TaskManagementRequest.referencedTaskTag.get(request);
+  if (code === TaskManagementFunction.TASK_REASSIGN) {
+    handleTaskReassign(phase, request);
+    return;
+  }
   phase.managing.add(tag);
   const respond = (response: TaskManagementResponse, information = 0): void => {
     phase.managing.delete(tag);
@@ -48,14 +53,11 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
       respond(absentTask(phase, code, request));
       return;
     }
-    if (code === TaskManagementFunction.ABORT_TASK && phase.commands.abortHeld(referenced)) {
+    const isAbort = code === TaskManagementFunction.ABORT_TASK;
+    if (isAbort && (phase.commands.abortHeld(referenced) || referenced.endAnswered())) {
       respond(TaskManagementResponse.FUNCTION_COMPLETE);
       return;
     }
-  } else if (code === TaskManagementFunction.TASK_REASSIGN) {
-    // Needs ErrorRecoveryLevel 2 (RFC 7143 11.5.1).
-    respond(TaskManagementResponse.REASSIGNMENT_NOT_SUPPORTED);
-    return;
   }
   manager.manageTasks({
     function: code,

@@ -46,6 +46,11 @@ export class TextExchange {
     this.#isDiscovery = isDiscovery;
   }
 
+  /** Whether this is the tag of an exchange under way. */
+  isUnderWay(initiatorTaskTag: number): boolean {
+    return this.#tag !== RESERVED_TAG && this.#tag === initiatorTaskTag;
+  }
+
   handleRequest(header: Buffer, data: Buffer): void {
     const tag = TextRequest.initiatorTaskTag.get(header);
     const transferTag = TextRequest.targetTransferTag.get(header);

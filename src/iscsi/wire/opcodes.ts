@@ -114,6 +114,7 @@ export type TaskManagementResponse = (typeof TaskManagementResponse)[keyof typeo
 
 /** Logout reasons (RFC 7143 11.14.1) and responses (RFC 7143 11.15.1). */
 export const LogoutReason = { CLOSE_SESSION: 0, CLOSE_CONNECTION: 1, REMOVE_FOR_RECOVERY: 2 } as const;
+export type LogoutReason = (typeof LogoutReason)[keyof typeof LogoutReason];
 export const LogoutResponse = {
   SUCCESS: 0,
   CID_NOT_FOUND: 1,

@@ -33,7 +33,7 @@ export class AttackedTarget {
 
   static async start(): Promise<AttackedTarget> {
     const target = await TestTarget.start([{ device: new MemoryDevice({ size: SIZE }) }], {
-      recovery: { errorRecoveryLevel: 1, maxConnections: 2 },
+      recovery: { errorRecoveryLevel: 2, maxConnections: 2, defaultTime2Retain: 1 },
     });
     return new AttackedTarget(target, await Bystander.arrive(target, BYSTANDER_LBA));
   }

@@ -161,6 +161,10 @@ export class FakeHost implements FullFeatureHost {
     this.commands.push(command);
     return command;
   }
+  readonly time2Retain = 0;
+  keepsTasks(): boolean {
+    return false;
+  }
   endConnection(_phase: FullFeature, connectionId: number | null): boolean {
     this.ended.push(connectionId);
     return connectionId === null;
