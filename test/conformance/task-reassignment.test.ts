@@ -412,6 +412,9 @@ describe('task reassignment', () => {
       } while (depth < 255);
       assert.equal((await reassign(first)).response, TaskManagementResponse.TASK_DOES_NOT_EXIST);
       assert.equal(logoutResponse(await logout(first, 1)), LogoutResponse.CID_NOT_FOUND);
+      // RFC 7143 11.14.5
+      const told = await first.command(0, Buffer.alloc(16));
+      assert.deepEqual([told.status, told.sense[2]! & 0x0f, told.sense.readUInt16BE(12)], [2, 6, 0x477f]);
       await beginWrite(first, 0, DATA, 1024);
       await cut(first);
       await until(() => short.server.sessions().length === 0, 'the end of the session');
