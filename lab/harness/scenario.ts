@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -75,6 +75,15 @@ export class Lab {
   /** Path of a file in the scenario's folder. */
   file(name: string): string {
     return join(this.folder, name);
+  }
+
+  /** `length` bytes of a file of the scenario's folder, from `offset` on: of an image, what the guest cannot have cached. */
+  readPart(name: string, offset: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length);
+    const file = openSync(this.file(name), 'r');
+    readSync(file, bytes, 0, length, offset);
+    closeSync(file);
+    return bytes;
   }
 
   /** What is in a file of the scenario's folder. */

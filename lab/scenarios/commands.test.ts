@@ -1,7 +1,7 @@
 /** What administrators' tools do with a disk beyond reading and writing: unmapping, comparing, asking. */
 
 import assert from 'node:assert/strict';
-import { openSync, closeSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { before, test } from 'node:test';
 
 import { discover, login } from '../harness/open-iscsi.js';
@@ -37,14 +37,7 @@ const COMMANDS = [
 scenario('commands', {}, (lab) => {
   let disk: string;
 
-  /** `length` bytes of the image on the host: what the guest cannot have cached. */
-  function stored(offset: number, length: number): Buffer {
-    const bytes = Buffer.alloc(length);
-    const image = openSync(lab.file('disk.img'), 'r');
-    readSync(image, bytes, 0, length, offset);
-    closeSync(image);
-    return bytes;
-  }
+  const stored = (offset: number, length: number): Buffer => lab.readPart('disk.img', offset, length);
 
   /** Write `count` MiB from MiB `first` on, all bytes `byte`. */
   async function fill(first: number, count: number, byte: number): Promise<void> {

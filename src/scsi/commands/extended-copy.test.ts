@@ -8,7 +8,6 @@ import { Sense } from '../sense.js';
 import { Status } from '../status.js';
 import { abortTask, logicalUnitReset } from '../task-management.js';
 import { copyList, type CopyTarget, FakeCopies } from '../testing/fake-copies.js';
-import { cdb16 } from '../testing/cdb.js';
 import { fakeNexus, senseText } from '../testing/fake-task.js';
 import { reserveOut, ServiceAction } from '../testing/persistent-reserve.js';
 import { SlowDevice } from '../testing/slow-device.js';
@@ -17,17 +16,6 @@ const MIB = 1 << 20;
 
 function pattern(length: number, seed = 1): Buffer {
   return Buffer.from(Array.from({ length }, (_, i) => (i * 7 + (i >>> 9) * 31 + seed) & 0xff));
-}
-
-function write(target: CopyTarget, lba: number, bytes: Buffer): void {
-  const blocks = bytes.length / target.unit.blockSize;
-  assert.equal(target.start(cdb16(0x8a, 0, lba, blocks), { dataOut: bytes }).outcome, 'GOOD');
-}
-
-function read(target: CopyTarget, lba: number, blocks: number): Buffer {
-  const task = target.start(cdb16(0x88, 0, lba, blocks), { dataInLimit: 8 * MIB });
-  assert.equal(task.outcome, 'GOOD');
-  return task.dataIn;
 }
 
 /** The byte of the parameter list that the sense data points at, and the segment that it names. */
@@ -45,44 +33,44 @@ describe('EXTENDED COPY', () => {
     const copies = new FakeCopies();
     const [a, b] = [copies.add(), copies.add()];
     const data = pattern(3 * MIB);
-    write(a, 0, data);
+    a.write(0, data);
     const segments = [
       { blocks: 5000, from: 0, to: 3000 },
       { blocks: 0, from: 0, to: 0 },
       { blocks: 1144, from: 5000, to: 1 },
     ];
     assert.equal(a.extendedCopy(copyList([a.unit, b.unit], segments)).outcome, 'GOOD');
-    assert.ok(read(b, 3000, 5000).equals(data.subarray(0, 5000 * 512)));
-    assert.ok(read(b, 1, 1144).equals(data.subarray(5000 * 512)));
-    assert.ok(read(b, 0, 1).equals(Buffer.alloc(512)));
+    assert.ok(b.read(3000, 5000).equals(data.subarray(0, 5000 * 512)));
+    assert.ok(b.read(1, 1144).equals(data.subarray(5000 * 512)));
+    assert.ok(b.read(0, 1).equals(Buffer.alloc(512)));
     assert.equal(copies.manager.running, 0);
   });
 
   test('is taken by the destination, by a third unit, and for FFFFh by the unit itself', () => {
     const copies = new FakeCopies();
     const [a, b, c] = [copies.add(), copies.add(), copies.add()];
-    write(a, 0, pattern(1024));
+    a.write(0, pattern(1024));
     for (const [i, target] of [b, c].entries()) {
       const list = copyList([a.unit, b.unit], [{ blocks: 2, to: 8 * (i + 1) }]);
       assert.equal(target.extendedCopy(list).outcome, 'GOOD');
-      assert.deepEqual(read(b, 8 * (i + 1), 2), pattern(1024));
+      assert.deepEqual(b.read(8 * (i + 1), 2), pattern(1024));
     }
     const list = copyList([], [{ source: 0xffff, destination: 0xffff, blocks: 2, to: 64 }]);
     assert.equal(a.extendedCopy(list).outcome, 'GOOD');
-    assert.deepEqual(read(a, 64, 2), pattern(1024));
+    assert.deepEqual(a.read(64, 2), pattern(1024));
   });
 
   test('between blocks of 512 and of 4096 bytes, whose count DC says', () => {
     const copies = new FakeCopies();
     const a = copies.add();
     const b = copies.add(new MemoryDevice({ size: 4 * MIB, blockSize: 4096 }));
-    write(a, 0, pattern(8192));
+    a.write(0, pattern(8192));
     const list = copyList([a.unit, b.unit], [{ blocks: 16, to: 3 }]);
     assert.equal(a.extendedCopy(list).outcome, 'GOOD');
-    assert.deepEqual(read(b, 3, 2), pattern(8192));
+    assert.deepEqual(b.read(3, 2), pattern(8192));
     const counted = copyList([a.unit, b.unit], [{ blocks: 2, to: 9, flags: 2 }]);
     assert.equal(a.extendedCopy(counted).outcome, 'GOOD');
-    assert.deepEqual(read(b, 9, 2), pattern(8192));
+    assert.deepEqual(b.read(9, 2), pattern(8192));
     const inexact = a.extendedCopy(copyList([a.unit, b.unit], [{ blocks: 15 }]));
     assert.equal(inexact.outcome, senseText(Sense.UNEXPECTED_INEXACT_SEGMENT));
     assert.deepEqual(pointed(inexact.sense.bytes), { parameter: segmentAt(2) + 10, segment: 0 });
@@ -92,13 +80,13 @@ describe('EXTENDED COPY', () => {
     const copies = new FakeCopies();
     const a = copies.add();
     const data = pattern(3 * MIB);
-    write(a, 0, data);
+    a.write(0, data);
     const list = copyList([a.unit], [{ destination: 0, blocks: 6144, from: 0, to: 100 }]);
     assert.equal(a.extendedCopy(list).outcome, 'GOOD');
-    assert.ok(read(a, 100, 6144).equals(data));
+    assert.ok(a.read(100, 6144).equals(data));
     const back = copyList([a.unit], [{ destination: 0, blocks: 6144, from: 100, to: 50 }]);
     assert.equal(a.extendedCopy(back).outcome, 'GOOD');
-    assert.ok(read(a, 50, 6144).equals(data));
+    assert.ok(a.read(50, 6144).equals(data));
   });
 
   test('leaves holes where the source has them', () => {
@@ -106,8 +94,8 @@ describe('EXTENDED COPY', () => {
     const device = new MemoryDevice({ size: 4 * MIB, blockSize: 512 });
     const slow = new SlowDevice({ size: 4 * MIB, blockSize: 512 }, false);
     const [a, b] = [copies.add(device), copies.add(slow)];
-    write(a, 4096, pattern(MIB));
-    write(b, 0, pattern(4 * MIB, 2));
+    a.write(4096, pattern(MIB));
+    b.write(0, pattern(4 * MIB, 2));
     slow.submitted.length = 0;
     assert.equal(a.extendedCopy(copyList([a.unit, b.unit], [{ blocks: 8192 }])).outcome, 'GOOD');
     const written = slow.submitted.filter(({ op }) => op === BlockOp.WRITE);
@@ -115,16 +103,16 @@ describe('EXTENDED COPY', () => {
       written.reduce((sum, { length }) => sum + length, 0),
       MIB,
     );
-    assert.ok(read(b, 0, 4096).equals(Buffer.alloc(2 * MIB)));
-    assert.ok(read(b, 4096, 2048).equals(pattern(MIB)));
-    assert.ok(read(b, 6144, 2048).equals(Buffer.alloc(MIB)));
+    assert.ok(b.read(0, 4096).equals(Buffer.alloc(2 * MIB)));
+    assert.ok(b.read(4096, 2048).equals(pattern(MIB)));
+    assert.ok(b.read(6144, 2048).equals(Buffer.alloc(MIB)));
   });
 
   test('lets other commands have their turn, and writes through without a write cache', () => {
     const copies = new FakeCopies();
     const slow = new SlowDevice({ size: 4 * MIB, blockSize: 512 }, false);
     const [a, b] = [copies.add(), copies.add(slow, { writeCache: false })];
-    write(a, 0, pattern(3 * MIB));
+    a.write(0, pattern(3 * MIB));
     const list = copyList([a.unit, b.unit], [{ blocks: 6144 }]);
     const task = a.startExtendedCopy(list);
     assert.equal(task.ending, 'none');
@@ -173,13 +161,13 @@ describe('EXTENDED COPY', () => {
       assert.equal(task.outcome, senseText(sense));
       assert.equal(pointed(task.sense.bytes).parameter, parameter);
     }
-    assert.ok(read(b, 0, 1).equals(Buffer.alloc(512)));
+    assert.ok(b.read(0, 1).equals(Buffer.alloc(512)));
   });
 
   test('a segment that cannot be carried out ends the copy behind those before it', () => {
     const copies = new FakeCopies();
     const [a, b] = [copies.add(), copies.add()];
-    write(a, 0, pattern(512));
+    a.write(0, pattern(512));
     for (const [segment, sense, field] of [
       [{ blocks: 1, destination: 2 }, Sense.UNREACHABLE_COPY_TARGET, 6],
       [{ blocks: 1, source: 0xc000 }, Sense.UNREACHABLE_COPY_TARGET, 4],
@@ -187,11 +175,11 @@ describe('EXTENDED COPY', () => {
       [{ blocks: 2, to: 8191 }, Sense.COPY_TARGET_DEVICE_NOT_REACHABLE, 20],
       [{ blocks: 1, to: 2 ** 60 }, Sense.COPY_TARGET_DEVICE_NOT_REACHABLE, 20],
     ] as const) {
-      write(b, 7, Buffer.alloc(512));
+      b.write(7, Buffer.alloc(512));
       const task = a.extendedCopy(copyList([a.unit, b.unit], [{ blocks: 1, to: 7 }, segment]));
       assert.equal(task.outcome, senseText(sense));
       assert.deepEqual(pointed(task.sense.bytes), { parameter: segmentAt(2, 1) + field, segment: 1 });
-      assert.deepEqual(read(b, 7, 1), pattern(512));
+      assert.deepEqual(b.read(7, 1), pattern(512));
       const status = a.results(0x00, 1).dataIn;
       assert.deepEqual([status[4], status.readUInt16BE(5), status.readUInt32BE(8)], [2, 1, 512]);
       const details = a.results(0x04, 1).dataIn;
@@ -220,7 +208,7 @@ describe('EXTENDED COPY', () => {
     const copies = new FakeCopies();
     const slow = new SlowDevice({ size: MIB, blockSize: 512 }, false);
     const [a, b] = [copies.add(), copies.add(slow)];
-    write(a, 0, pattern(512));
+    a.write(0, pattern(512));
     const told: number[] = [];
     b.unit.events = {
       deviceFailed: (_unit, io) => told.push(io.errorOffset),
@@ -243,7 +231,7 @@ describe('what an EXTENDED COPY may touch', () => {
     const [a, b] = [copies.add(), copies.add()];
     const other = fakeNexus('b');
     copies.inventory.addNexus(other);
-    write(a, 0, pattern(2 * MIB));
+    a.write(0, pattern(2 * MIB));
     const list = copyList([a.unit, b.unit], [{ blocks: 4096 }]);
     const running = a.startExtendedCopy(list);
     const WRITE_EXCLUSIVE = 1;
@@ -284,7 +272,7 @@ describe('what an EXTENDED COPY may touch', () => {
     inventory.addNexus(copies.nexus);
     const seen = copies.add(undefined, {}, inventory);
     const hidden = copies.add(undefined, {}, inventory);
-    write(seen, 0, pattern(2 * MIB));
+    seen.write(0, pattern(2 * MIB));
     for (const pair of [
       [hidden.unit, seen.unit],
       [seen.unit, hidden.unit],
@@ -300,10 +288,10 @@ describe('what an EXTENDED COPY may touch', () => {
     const copies = new FakeCopies({ ...fakeNexus(), elsewhere: () => (isAdmitted ? [elsewhere] : []) });
     const a = copies.add();
     const b = copies.add(undefined, {}, elsewhere);
-    write(a, 0, pattern(3 * MIB));
+    a.write(0, pattern(3 * MIB));
     const list = copyList([a.unit, b.unit], [{ blocks: 6144 }]);
     assert.equal(a.extendedCopy(list).outcome, 'GOOD');
-    assert.ok(read(b, 0, 6144).equals(pattern(3 * MIB)));
+    assert.ok(b.read(0, 6144).equals(pattern(3 * MIB)));
     const running = a.startExtendedCopy(list);
     isAdmitted = false;
     copies.host.turnAll();
@@ -315,7 +303,7 @@ describe('an EXTENDED COPY that is stopped', () => {
   function running(): { copies: FakeCopies; a: CopyTarget; task: ReturnType<CopyTarget['start']> } {
     const copies = new FakeCopies();
     const [a, b] = [copies.add(), copies.add()];
-    write(a, 0, pattern(4 * MIB));
+    a.write(0, pattern(4 * MIB));
     const list = copyList([a.unit, b.unit], [{ blocks: 8192 }]);
     const task = a.startExtendedCopy(list);
     return { copies, a, task };
@@ -364,7 +352,7 @@ describe('an EXTENDED COPY that is stopped', () => {
   test('32 copies run at a time; one more is told to wait', () => {
     const copies = new FakeCopies();
     const [a, b] = [copies.add(), copies.add()];
-    write(a, 0, pattern(2 * MIB));
+    a.write(0, pattern(2 * MIB));
     const copy = (listIdentifier: number) => {
       const list = copyList([a.unit, b.unit], [{ blocks: 4096 }], { listIdentifier });
       return a.startExtendedCopy(list);

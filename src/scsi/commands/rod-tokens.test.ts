@@ -19,17 +19,6 @@ function pattern(blocks: number, seed = 1): Buffer {
   return Buffer.from(Array.from({ length: 512 * blocks }, (_, i) => (i * 5 + (i >>> 9) * 77 + seed) & 0xff));
 }
 
-function write(target: CopyTarget, lba: number, bytes: Buffer): void {
-  const blocks = bytes.length / target.unit.blockSize;
-  assert.equal(target.start(cdb16(0x8a, 0, lba, blocks), { dataOut: bytes }).outcome, 'GOOD');
-}
-
-function read(target: CopyTarget, lba: number, blocks: number): Buffer {
-  const task = target.start(cdb16(0x88, 0, lba, blocks), { dataInLimit: 8 * MIB });
-  assert.equal(task.outcome, 'GOOD');
-  return task.dataIn;
-}
-
 interface Pair {
   copies: FakeCopies;
   a: CopyTarget;
@@ -43,7 +32,7 @@ function pair(): Pair {
 
 /** A token for 100 blocks from 10 on, which hold a pattern. */
 function tokenOf({ a }: Pair): Buffer {
-  write(a, 10, pattern(100));
+  a.write(10, pattern(100));
   assert.equal(a.populate([[10, 100]]).outcome, 'GOOD');
   return a.token();
 }
@@ -52,7 +41,7 @@ describe('ODX', () => {
   test('a token carries blocks to another logical unit', () => {
     const all = pair();
     const { a, b } = all;
-    write(a, 0, pattern(5000));
+    a.write(0, pattern(5000));
     const populated = a.populate([
       [100, 3000],
       [4000, 500],
@@ -69,12 +58,12 @@ describe('ODX', () => {
       pattern(5000).subarray(51200, 3100 * 512),
       pattern(5000).subarray(2048000),
     ]);
-    assert.ok(read(b, 0, 200).equals(source.subarray(0, 200 * 512)));
-    assert.ok(read(b, 7000, 1192).equals(source.subarray(200 * 512, 1392 * 512)));
-    assert.ok(read(b, 300, 2000).equals(source.subarray(1392 * 512, 3392 * 512)));
+    assert.ok(b.read(0, 200).equals(source.subarray(0, 200 * 512)));
+    assert.ok(b.read(7000, 1192).equals(source.subarray(200 * 512, 1392 * 512)));
+    assert.ok(b.read(300, 2000).equals(source.subarray(1392 * 512, 3392 * 512)));
     const offset = b.writeUsing(token, [[5000, 10]], { offset: 3005 });
     assert.equal(offset.outcome, 'GOOD');
-    assert.ok(read(b, 5000, 10).equals(source.subarray(3005 * 512, 3015 * 512)));
+    assert.ok(b.read(5000, 10).equals(source.subarray(3005 * 512, 3015 * 512)));
     assert.equal(all.copies.manager.running, 0);
   });
 
@@ -101,30 +90,30 @@ describe('ODX', () => {
     const copies = new FakeCopies();
     const a = copies.add();
     const b = copies.add(new MemoryDevice({ size: 4 * MIB, blockSize: 4096 }));
-    write(a, 16, pattern(32));
+    a.write(16, pattern(32));
     a.populate([[16, 32]]);
     assert.equal(b.writeUsing(a.token(), [[5, 3]]).outcome, 'GOOD');
-    assert.ok(read(b, 5, 3).equals(pattern(32).subarray(0, 3 * 4096)));
+    assert.ok(b.read(5, 3).equals(pattern(32).subarray(0, 3 * 4096)));
     b.populate([[5, 3]]);
     assert.equal(
       a.writeUsing(b.token(), [[200, 9]], { offset: 1 }).outcome,
       senseText(Sense.INVALID_FIELD_IN_PARAMETER_LIST),
     );
     assert.equal(a.writeUsing(b.token(), [[200, 16]]).outcome, 'GOOD');
-    assert.ok(read(a, 200, 16).equals(pattern(32).subarray(0, 16 * 512)));
+    assert.ok(a.read(200, 16).equals(pattern(32).subarray(0, 16 * 512)));
   });
 
   test('zeroes', () => {
     const { a, b } = pair();
-    write(b, 0, pattern(8192));
+    b.write(0, pattern(8192));
     const offset = b.writeUsing(zeroToken(), [
       [1, 3000],
       [8000, 100],
     ]);
     assert.equal(offset.outcome, 'GOOD');
-    assert.ok(read(b, 1, 3000).equals(Buffer.alloc(3000 * 512)));
-    assert.ok(read(b, 8000, 100).equals(Buffer.alloc(51200)));
-    assert.ok(read(b, 3001, 1).equals(pattern(8192).subarray(3001 * 512, 3002 * 512)));
+    assert.ok(b.read(1, 3000).equals(Buffer.alloc(3000 * 512)));
+    assert.ok(b.read(8000, 100).equals(Buffer.alloc(51200)));
+    assert.ok(b.read(3001, 1).equals(pattern(8192).subarray(3001 * 512, 3002 * 512)));
     const short = zeroToken();
     short[7] = 0;
     assert.equal(a.writeUsing(short, [[0, 1]]).outcome, senseText(Sense.INVALID_TOKEN_LENGTH));
@@ -132,7 +121,7 @@ describe('ODX', () => {
 
   test('IMMED ends the command, and the copy goes on', () => {
     const all = pair();
-    write(all.a, 0, pattern(5000));
+    all.a.write(0, pattern(5000));
     all.a.populate([[0, 5000]], { flags: 1 });
     const token = all.a.token();
     const task = all.b.startWriteUsing(token, [[0, 5000]], { flags: 1 });
@@ -142,12 +131,12 @@ describe('ODX', () => {
     all.copies.host.turnAll();
     const over = all.b.results(0x05, 2).dataIn;
     assert.deepEqual([over[5], over.readBigUInt64BE(16)], [0x01, 5000n]);
-    assert.ok(read(all.b, 0, 5000).equals(pattern(5000)));
+    assert.ok(all.b.read(0, 5000).equals(pattern(5000)));
   });
 
   test('a copy in the background ends with the nexus', () => {
     const all = pair();
-    write(all.a, 0, pattern(8192));
+    all.a.write(0, pattern(8192));
     all.a.populate([[0, 8192]]);
     const { b, copies } = all;
     b.startWriteUsing(all.a.token(), [[0, 8192]], { flags: 1 });
@@ -155,7 +144,7 @@ describe('ODX', () => {
     copies.inventory.removeNexus(copies.nexus);
     copies.host.turnAll();
     assert.equal(copies.manager.running, 0);
-    assert.ok(read(b, 2048, 1).equals(Buffer.alloc(512)));
+    assert.ok(b.read(2048, 1).equals(Buffer.alloc(512)));
   });
 });
 
@@ -175,7 +164,7 @@ describe('a ROD token is no good any more', () => {
       const token = tokenOf(all);
       assert.equal(change(all.a, all.copies), 'GOOD');
       assert.equal(all.b.writeUsing(token, [[0, 100]]).outcome, senseText(Sense.TOKEN_REVOKED));
-      assert.ok(read(all.b, 0, 1).equals(Buffer.alloc(512)));
+      assert.ok(all.b.read(0, 1).equals(Buffer.alloc(512)));
       assert.equal(all.a.unit.copies.watches, false);
     });
   }
@@ -183,9 +172,9 @@ describe('a ROD token is no good any more', () => {
   test('but not by what is beside it', () => {
     const all = pair();
     const token = tokenOf(all);
-    write(all.a, 9, pattern(1));
-    write(all.a, 110, pattern(1));
-    read(all.a, 10, 100);
+    all.a.write(9, pattern(1));
+    all.a.write(110, pattern(1));
+    all.a.read(10, 100);
     // SYNCHRONIZE CACHE(16) and GET LBA STATUS.
     all.a.start(cdb16(0x91, 0, 0, 0));
     all.a.start(cdb16(0x9e, 0x12, 0, 512));
@@ -194,11 +183,11 @@ describe('a ROD token is no good any more', () => {
 
   test('revoked in the middle of a copy, which then ends', () => {
     const all = pair();
-    write(all.a, 0, pattern(8192));
+    all.a.write(0, pattern(8192));
     all.a.populate([[0, 8192]]);
     const token = all.a.token();
     const task = all.b.startWriteUsing(token, [[0, 8192]]);
-    write(all.a, 8000, pattern(1));
+    all.a.write(8000, pattern(1));
     all.copies.host.turnAll();
     assert.equal(task.outcome, senseText(Sense.TOKEN_REVOKED));
     const told = all.b.results(0x07, 2).dataIn;
@@ -210,7 +199,7 @@ describe('a ROD token is no good any more', () => {
     const copies = new FakeCopies();
     const slow = new SlowDevice({ size: MIB, blockSize: 512 }, false);
     const [a, b] = [copies.add(slow, { provisioning: 'full' }), copies.add()];
-    write(a, 0, pattern(8));
+    a.write(0, pattern(8));
     a.populate([[0, 8]]);
     const token = a.token();
     slow.defers = true;
@@ -223,7 +212,7 @@ describe('a ROD token is no good any more', () => {
     slow.completeAll();
     copies.host.turnAll();
     assert.equal(task.outcome, senseText(Sense.TOKEN_REVOKED));
-    assert.ok(read(b, 0, 8).equals(Buffer.alloc(8 * 512)));
+    assert.ok(b.read(0, 8).equals(Buffer.alloc(8 * 512)));
   });
 
   test('a token is made when all writes before it are done', () => {
@@ -298,7 +287,7 @@ describe('a ROD token is no good any more', () => {
     const { a } = pair();
     for (let i = 0; i < MAXIMUM_TOKENS_OF_NEXUS; i++) assert.equal(a.populate([[i, 1]]).outcome, 'GOOD');
     assert.equal(a.populate([[0, 1]]).outcome, senseText(Sense.INSUFFICIENT_RESOURCES_TO_CREATE_ROD_TOKEN));
-    write(a, 5, pattern(1));
+    a.write(5, pattern(1));
     assert.equal(a.populate([[0, 1]]).outcome, 'GOOD');
   });
 });

@@ -1,5 +1,6 @@
 /** A copy manager whose clock and turns are the test's, logical units that it serves, and the commands of third-party copies. */
 
+import assert from 'node:assert/strict';
 import { MemoryDevice } from '../../block/memory.js';
 import type { BlockDevice } from '../../block/device.js';
 import type { LogicalUnitOptions } from '../configuration.js';
@@ -10,6 +11,7 @@ import type { Nexus } from '../nexus.js';
 import { Sense } from '../sense.js';
 import { type CopyHost, CopyManager } from '../third-party-copy/copy-manager.js';
 import { cscdDescriptor } from '../third-party-copy/cscd.js';
+import { cdb16 } from './cdb.js';
 import { FakeTarget, type FakeTask, fakeNexus, type FakeTaskOptions } from './fake-task.js';
 
 export class FakeCopyHost implements CopyHost {
@@ -85,6 +87,19 @@ export class CopyTarget extends FakeTarget {
 
   start(cdb: readonly number[], options: FakeTaskOptions = {}): FakeTask {
     return this.run(cdb, { nexus: this.#copies.nexus, ...options });
+  }
+
+  /** WRITE(16) of `bytes`. */
+  write(lba: number, bytes: Buffer): void {
+    const blocks = bytes.length / this.unit.blockSize;
+    assert.equal(this.start(cdb16(0x8a, 0, lba, blocks), { dataOut: bytes }).outcome, 'GOOD');
+  }
+
+  /** READ(16). */
+  read(lba: number, blocks: number): Buffer {
+    const task = this.start(cdb16(0x88, 0, lba, blocks), { dataInLimit: blocks * this.unit.blockSize });
+    assert.equal(task.outcome, 'GOOD');
+    return task.dataIn;
   }
 
   /** EXTENDED COPY(LID1) of `list`, which has had one turn. */
