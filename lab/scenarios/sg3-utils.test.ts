@@ -1,7 +1,7 @@
 /** What sg3_utils have beyond the tools of `commands`: logs, thresholds of thin disks, referrals, CDBs of 32 bytes, sanitizing. */
 
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { before, test } from 'node:test';
 
 import { discover, login } from '../harness/open-iscsi.js';
@@ -29,14 +29,7 @@ scenario('sg3-utils', {}, (lab) => {
   let disk: string;
   let memory: string;
 
-  /** `length` bytes of the image on the host. */
-  function stored(offset: number, length: number): Buffer {
-    const bytes = Buffer.alloc(length);
-    const image = openSync(lab.file('disk.img'), 'r');
-    readSync(image, bytes, 0, length, offset);
-    closeSync(image);
-    return bytes;
-  }
+  const stored = (offset: number, length: number): Buffer => lab.readPart('disk.img', offset, length);
 
   const write = (to: string, first: number, count: number): Promise<string> =>
     lab.guest.sh(`head -c ${count * MIB} /dev/urandom |
@@ -148,13 +141,10 @@ scenario('sg3-utils', {}, (lab) => {
   });
 
   test('sg_sanitize --overwrite repeats a pattern in each pass; its progress is told until it is done', async () => {
-    // A sanitize operation of a RAM disk does not take long: who asks for its progress does so all the time.
     await lab.guest.sh(`
       printf '\\x5a\\xc3' >/tmp/pattern
-      sg_requests --num=1000000 --raw ${memory} >/lab/polls & poller=$!
       sg_sanitize --overwrite --pattern=/tmp/pattern --count=31 --invert --quick --early ${memory} >/dev/null
-      until sg_turs ${memory} 2>/dev/null; do :; done
-      kill $poller`);
+      until sg_turs ${memory} 2>/dev/null; do sg_requests --raw ${memory} >>/lab/polls; done`);
     const polls = lab.read('polls');
     const progress: number[] = [];
     for (let at = 0; at + SENSE_LENGTH <= polls.length; at += SENSE_LENGTH) {
