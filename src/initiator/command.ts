@@ -20,6 +20,11 @@ export interface CommandOptions {
   signal?: AbortSignal;
   /** Milliseconds that the target has for an attempt; a minute by default. */
   timeoutMs?: number;
+  /**
+   * Among the SIMPLE tasks of the unit, 1 to 15, 1 first; none by default. It is left out where the session has not agreed on
+   * iSCSIProtocolLevel 2 (`protocolLevel: 2`), and a unit may disregard it (SAM-5 8.7).
+   */
+  priority?: number;
   /** Whether the command may be sent again when a connection is lost while it is under way; no by default. */
   isIdempotent?: boolean;
 }
@@ -76,9 +81,11 @@ export function sendCommand(
   options: CommandOptions = {},
 ): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
-    const { data, readLength = 0, signal, timeoutMs, isIdempotent = false } = options;
+    const { data, readLength = 0, signal, timeoutMs, priority = 0, isIdempotent = false } = options;
     if (cdb.length < 6 || cdb.length > CDB_LIMIT) throw new RangeError(`a CDB of ${cdb.length} bytes`);
     if (data !== undefined && readLength > 0) throw new RangeError('a command that both reads and writes');
+    if (!(Number.isInteger(priority) && priority >= 0 && priority <= 15))
+      throw new RangeError(`priority ${priority}: it is 1 to 15, or 0 for none`);
     signal?.throwIfAborted();
     const memory = data === undefined ? Memory.allocate(readLength) : new Memory(Buffer.from(data));
     const onAbort = (): void => {
@@ -101,6 +108,7 @@ export function sendCommand(
     task.isRead = readLength > 0;
     task.isWrite = data !== undefined && data.length > 0;
     task.isIdempotent = isIdempotent;
+    task.priority = priority;
     if (timeoutMs !== undefined) task.timeoutMs = timeoutMs;
     task.lunHigh = getU32(lun, 0);
     task.lunLow = getU32(lun, 4);

@@ -1,9 +1,9 @@
-/** Task management of iSCSIProtocolLevel 2 by Riser's initiator (RFC 7144 6.3, 6.4). */
+/** What iSCSIProtocolLevel 2 adds to Riser's initiator: priority and task management (RFC 7144 5.1.1, 6.3, 6.4). */
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { TARGET_NAME, TestTarget } from '../../test/support/target.js';
-import { MemoryDevice } from '../block/index.js';
+import { BlockOp, MemoryDevice } from '../block/index.js';
 import { TaskManagementFunction } from '../iscsi/wire/opcodes.js';
 import { SlowDevice } from '../scsi/testing/slow-device.js';
 import {
@@ -121,4 +121,55 @@ describe('task management at level 2', () => {
     const found = await discover({ ...options({ protocolLevel: 2 }) });
     assert.equal(found.length, 1);
   });
+});
+
+describe('command priority (RFC 7144 5.1.1)', () => {
+  for (const { protocolLevel, order } of [
+    { protocolLevel: 2, order: [3, 2, 1, 0] },
+    { protocolLevel: 1, order: [0, 1, 2, 3] },
+  ] as const)
+    test(`at level ${protocolLevel} the unit begins with block ${order.join(', ')}`, async () => {
+      const device = new SlowDevice({ size: 1 << 20, blockSize: 512 });
+      const target = await TestTarget.start([{ device }]);
+      const session = await Session.open({
+        portal: { host: '127.0.0.1', port: target.port },
+        targetName: TARGET_NAME,
+        initiatorName: 'iqn.2026-01.example.test:initiator',
+        protocolLevel,
+      });
+      try {
+        await sendCommand(session, LUN, TEST_UNIT_READY);
+        // While COMPARE AND WRITE of one block runs, nothing else does.
+        const barrier = sendCommand(
+          session,
+          LUN,
+          Buffer.from([0x89, ...Array<number>(12).fill(0), 1, 0, 0]),
+          {
+            data: Buffer.alloc(1024),
+          },
+        );
+        while (device.pending.length === 0) await new Promise(setImmediate);
+        const reads = [15, undefined, 3, 1].map((priority, lba) =>
+          sendCommand(session, LUN, Buffer.from([0x28, 0, 0, 0, 0, lba, 0, 0, 1, 0]), {
+            readLength: 512,
+            ...(priority !== undefined && { priority }),
+          }),
+        );
+        // Sent behind them, and answered by the target at once.
+        await session.ping(Buffer.alloc(4));
+        while (device.pending[0]!.op !== BlockOp.READ || device.pending.length < reads.length)
+          if (!device.completeNext()) await new Promise(setImmediate);
+        assert.deepEqual(
+          device.pending.map(({ offset }) => offset / 512),
+          order,
+        );
+        device.defers = false;
+        device.completeAll();
+        for (const { status } of await Promise.all([barrier, ...reads])) assert.equal(status, 0);
+        await assert.rejects(sendCommand(session, LUN, TEST_UNIT_READY, { priority: 16 }), RangeError);
+      } finally {
+        await session.close();
+        await target.close();
+      }
+    });
 });

@@ -168,7 +168,7 @@ function statisticsParameters({ statistics, blockSize }: LogicalUnit): readonly 
       statistics.bytesTransmitted / blockSize,
       intervals(statistics.readTime),
       intervals(statistics.writeTime),
-      // The weighted ones are zero: commands have no priority.
+      // The weighted ones are zero: nothing is counted by priority.
       0,
       0,
     ),

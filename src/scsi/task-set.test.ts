@@ -66,6 +66,37 @@ describe('the task set (SAM-5 8.9)', () => {
     assert.deepEqual(running(tasks), [2, 4]);
   });
 
+  test('SIMPLE tasks that may begin do so by their priority, and then by their age (SAM-5 8.7)', () => {
+    const { target, device } = slowTarget({ size: SIZE });
+    const barrier = target.run(READ, { attribute: ORDERED });
+    const priorities = [15, 0, 8, 1, 2, 1];
+    const tasks = priorities.map((priority) => target.run(READ, { priority }));
+    const behind = target.run(READ, { attribute: ORDERED });
+    const last = target.run(READ, { priority: 1 });
+    complete(device, barrier);
+    assert.deepEqual(
+      device.pending,
+      [3, 5, 4, 1, 2, 0].map((i) => tasks[i]),
+    );
+    device.completeAll();
+    assert.deepEqual(
+      [...tasks, behind, last].map((task) => task.outcome),
+      Array(8).fill('GOOD'),
+    );
+  });
+
+  test('a HEAD OF QUEUE task needs no priority', () => {
+    const { target, device } = slowTarget({ size: SIZE });
+    const barrier = target.run(READ, { attribute: ORDERED });
+    const urgent = target.run(READ, { priority: 1 });
+    const first = target.run(READ, { attribute: HEAD_OF_QUEUE, priority: 15 });
+    complete(device, barrier);
+    assert.deepEqual(device.pending, [first]);
+    complete(device, first);
+    assert.deepEqual(device.pending, [urgent]);
+    device.completeAll();
+  });
+
   test('whatever the mix, every task ends and the rules hold all the while', () => {
     fc.assert(
       fc.property(

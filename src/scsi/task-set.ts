@@ -11,6 +11,9 @@
 
 import { TaskAttribute, TaskState, type Task } from './task.js';
 
+/** What a task without a priority counts as. */
+const NO_PRIORITY = 8;
+
 export class TaskSet {
   /** Tasks present, waiting ones included. */
   count = 0;
@@ -20,6 +23,8 @@ export class TaskSet {
   #ordered = 0;
   #headOfQueue = 0;
   #waiting = 0;
+  /** Tasks with a priority; without any the list need not be searched for the best. */
+  #prioritised = 0;
   /** The exclusive task that is running. */
   #exclusive: Task | null = null;
 
@@ -33,6 +38,7 @@ export class TaskSet {
     else this.#last.next = task;
     this.#last = task;
     this.count++;
+    if (task.priority !== 0) this.#prioritised++;
     if (task.attribute === TaskAttribute.SIMPLE) {
       if (this.#ordered === 0 && this.#headOfQueue === 0) return true;
     } else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) {
@@ -59,6 +65,7 @@ export class TaskSet {
     task.previous = null;
     task.next = null;
     this.count--;
+    if (task.priority !== 0) this.#prioritised--;
     if (task.attribute === TaskAttribute.ORDERED) this.#ordered--;
     else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) this.#headOfQueue--;
     if (task.state === TaskState.AWAITING_TURN) this.#waiting--;
@@ -80,24 +87,34 @@ export class TaskSet {
   }
 
   /**
-   * The oldest waiting task whose turn has come, no longer AWAITING_TURN; null when there is none.
+   * A waiting task whose turn has come, no longer AWAITING_TURN; null when there is none. Of several SIMPLE ones
+   * it is that of the best priority, and of these the oldest.
    * A SIMPLE task waits for all HEAD OF QUEUE and all older ORDERED tasks to end, an ORDERED one for
    * all HEAD OF QUEUE and all older tasks (SAM-5 8.9). All wait for an exclusive one that runs.
    */
   takeEnabled(): Task | null {
     if (this.#waiting === 0 || this.#exclusive !== null) return null;
-    const onlyHeadOfQueue = this.#headOfQueue > 0;
+    const wanted = this.#headOfQueue > 0 ? TaskAttribute.HEAD_OF_QUEUE : TaskAttribute.SIMPLE;
+    let best: Task | null = null;
     for (let task = this.first; task !== null; task = task.next) {
-      if (onlyHeadOfQueue && task.attribute !== TaskAttribute.HEAD_OF_QUEUE) continue;
-      const isOrdered = task.attribute === TaskAttribute.ORDERED;
-      if (task.state === TaskState.AWAITING_TURN && (!isOrdered || task.previous === null)) {
-        task.state = TaskState.IDLE;
-        this.#waiting--;
-        if (task.isExclusive) this.#exclusive = task;
-        return task;
+      const isWaiting = task.state === TaskState.AWAITING_TURN;
+      if (task.attribute === wanted) {
+        if (isWaiting && (best === null || rank(task) < rank(best))) best = task;
+        if (best !== null && this.#prioritised === 0) break;
+      } else if (task.attribute === TaskAttribute.ORDERED && this.#headOfQueue === 0) {
+        if (isWaiting && task.previous === null) best = task;
+        break;
       }
-      if (isOrdered) return null;
     }
-    return null;
+    if (best === null) return null;
+    best.state = TaskState.IDLE;
+    this.#waiting--;
+    if (best.isExclusive) this.#exclusive = best;
+    return best;
   }
+}
+
+/** Where a task stands among SIMPLE ones that might begin; HEAD OF QUEUE tasks go by their age alone. */
+function rank(task: Task): number {
+  return task.attribute === TaskAttribute.SIMPLE ? task.priority || NO_PRIORITY : 0;
 }

@@ -53,6 +53,8 @@ export abstract class Task extends BlockIo {
   readonly cdb: Buffer = Buffer.alloc(MAX_CDB_LENGTH);
   cdbLength = 0;
   attribute: TaskAttribute = TaskAttribute.SIMPLE;
+  /** Of a SIMPLE task: 1 comes first, 15 last; 0 is none, and counts as the middle, 8 (SAM-5 8.7). */
+  priority = 0;
   /** Whose command it is. */
   nexus!: Nexus;
   /** Bytes of Data-In that the initiator expects at most; the transport truncates to it. */
@@ -105,6 +107,7 @@ export abstract class Task extends BlockIo {
   aim(nexus: Nexus, attribute: TaskAttribute, dataInLimit: number, dataOutLimit: number): void {
     this.nexus = nexus;
     this.attribute = attribute;
+    this.priority = 0;
     this.dataInLimit = dataInLimit;
     this.dataOutLimit = dataOutLimit;
     this.scsiStatus = Status.GOOD;

@@ -175,7 +175,7 @@ const BODY_LENGTH = 0x3c;
 /** 86h Extended INQUIRY Data (SPC-4 7.8.7). Offsets are those of the whole page less 4, here and below. */
 function extendedInquiryData(unit: LogicalUnit): Buffer {
   const body = Buffer.alloc(BODY_LENGTH);
-  body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
+  body[1] = 0x0f; // PRIOR_SUP, HEADSUP, ORDSUP, SIMPSUP
   if (isDisk(unit)) body[2] = 0x01; // V_SUP: there is a volatile cache
   body[3] = 0x01; // LUICLR: REPORT LUNS clears its unit attention for all units of the nexus
   if (hasReferrals(unit)) body[4] = 0x10; // R_SUP: there is REPORT REFERRALS

@@ -88,6 +88,7 @@ export class TargetCommand extends Command {
   protected begin(pdu: ControlPdu): void {
     const task = this.task;
     task.aim(this.#nexus, attributeOf(this.attribute), this.readLength, this.writeLength);
+    task.priority = this.priority;
     // A digest is made of bytes that must not change before they are sent, nor land before it is checked. And what an
     // aborted task has written must not come behind what others write then.
     const { parameters, datamover } = this.phase;

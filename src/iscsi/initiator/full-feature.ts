@@ -229,7 +229,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   #sendCommand(task: InitiatorTask): void {
-    writeCommand(this.#header, task, task.cmdSN, this.#expStatSN);
+    writeCommand(this.#header, task, this.parameters, this.#expStatSN);
     this.datamover.sendCommand(this.#header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
   }
 

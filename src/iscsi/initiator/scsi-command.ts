@@ -4,7 +4,7 @@ import type { ControlPdu } from '../../datamover/datamover.js';
 import { copyMemory, type Memory } from '../../util/memory.js';
 import type { OperationalParameters } from '../login/keys.js';
 import { CDB_LENGTH, CDB_OFFSET, DataIn, ScsiCommand, ScsiResponse } from '../wire/headers.js';
-import { AhsType, CommandFlag, FINAL, Opcode, ResponseFlag } from '../wire/opcodes.js';
+import { AhsType, CommandFlag, FINAL, Opcode, PRIORITY_SHIFT, ResponseFlag } from '../wire/opcodes.js';
 import { type InitiatorTask, SENSE_LIMIT } from './task.js';
 
 /** Decide what goes with the command and behind it unasked (RFC 7143 13.10, 13.11, 13.14). */
@@ -19,20 +19,26 @@ export function planData(task: InitiatorTask, parameters: OperationalParameters)
 }
 
 /** The header of a SCSI Command, but for its lengths; its data must be planned. All 48 bytes are written. */
-export function writeCommand(header: Memory, task: InitiatorTask, cmdSN: number, expStatSN: number): void {
+export function writeCommand(
+  header: Memory,
+  task: InitiatorTask,
+  parameters: OperationalParameters,
+  expStatSN: number,
+): void {
   const { view } = header;
+  const priority = parameters.iSCSIProtocolLevel < 2 ? 0 : task.priority;
   const waits = task.unsolicitedLength > task.immediateLength;
   const flags =
     (waits ? 0 : FINAL) |
     (task.isRead ? CommandFlag.READ : 0) |
     (task.isWrite ? CommandFlag.WRITE : 0) |
     task.attribute;
-  view.setUint32(0, (Opcode.SCSI_COMMAND << 24) | (flags << 16));
+  view.setUint32(0, (Opcode.SCSI_COMMAND << 24) | (flags << 16) | (priority << (8 + PRIORITY_SHIFT)));
   view.setUint32(ScsiCommand.lunHigh.offset, task.lunHigh);
   view.setUint32(ScsiCommand.lunLow.offset, task.lunLow);
   view.setUint32(ScsiCommand.initiatorTaskTag.offset, task.initiatorTaskTag);
   view.setUint32(ScsiCommand.expectedDataTransferLength.offset, task.buffer.length);
-  view.setUint32(ScsiCommand.cmdSN.offset, cmdSN);
+  view.setUint32(ScsiCommand.cmdSN.offset, task.cmdSN);
   view.setUint32(ScsiCommand.expStatSN.offset, expStatSN);
   copyMemory(task.cdbMemory, 0, header, CDB_OFFSET, CDB_LENGTH);
 }

@@ -35,6 +35,8 @@ export abstract class InitiatorTask extends InitiatorTransfer {
   /** What a CDB of more than 16 bytes has behind those, at most 244 bytes; else null. */
   cdbTail: Uint8Array | null = null;
   attribute: number = CommandAttribute.SIMPLE;
+  /** Among SIMPLE tasks, 1 to 15, 1 first; 0 for none. Not sent below iSCSIProtocolLevel 2 (RFC 7144 5.1.1). */
+  priority = 0;
   /** When the task is given up, milliseconds on the clock of `tick`; Infinity for never. */
   deadline = Infinity;
 

@@ -11,7 +11,7 @@ import { type BufferPool, ScatterList } from '../../util/memory.js';
 import { RiserError } from '../../util/errors.js';
 import { serialLess } from '../../util/serial.js';
 import { Bhs, DataOut, ScsiCommand } from '../wire/headers.js';
-import { CommandFlag, FINAL, ResponseFlag } from '../wire/opcodes.js';
+import { CommandFlag, FINAL, PRIORITY_SHIFT, ResponseFlag } from '../wire/opcodes.js';
 import type { FullFeature } from './full-feature.js';
 
 const GOOD = 0;
@@ -25,6 +25,8 @@ export abstract class Command extends TargetTransfer {
   isImmediate = false;
   /** ATTR field (RFC 7143 11.3.1). */
   attribute = 0;
+  /** PRI; 0, none, below iSCSIProtocolLevel 2 (RFC 7144 5.1.1). */
+  priority = 0;
   /** Bytes that the initiator is ready to take, and to give (RFC 7143 11.3.4). Both are set for a bidirectional command; there is none that transfers both ways. */
   readLength = 0;
   writeLength = 0;
@@ -228,6 +230,7 @@ export abstract class Command extends TargetTransfer {
     this.lunLow = Bhs.lunLow.get(header);
     this.cmdSN = ScsiCommand.cmdSN.get(header);
     this.attribute = flags & CommandFlag.ATTRIBUTE_MASK;
+    this.priority = this.phase.parameters.iSCSIProtocolLevel < 2 ? 0 : header[2]! >> PRIORITY_SHIFT;
     const isWrite = (flags & CommandFlag.WRITE) !== 0;
     this.readLength = (flags & CommandFlag.READ) !== 0 ? expected : 0;
     this.writeLength = isWrite ? expected : 0;

@@ -34,6 +34,9 @@ export const RESERVED_TAG = 0xffff_ffff;
 /** SCSI Command, byte 1 (RFC 7143 11.3.1). */
 export const CommandFlag = { READ: 0x40, WRITE: 0x20, ATTRIBUTE_MASK: 0x07 } as const;
 
+/** PRI, the upper half of byte 2 of a SCSI Command PDU (RFC 7144 5.1.1). */
+export const PRIORITY_SHIFT = 4;
+
 /** SCSI Command ATTR field (RFC 7143 11.3.1). */
 export const CommandAttribute = { UNTAGGED: 0, SIMPLE: 1, ORDERED: 2, HEAD_OF_QUEUE: 3, ACA: 4 } as const;
 

@@ -101,6 +101,7 @@ export function fakeNexus(name = 'a', relativeTargetPort = 1): Nexus {
 export interface FakeTaskOptions {
   nexus?: Nexus;
   attribute?: TaskAttribute;
+  priority?: number;
   /** Bytes that the initiator gives; the expected transfer length is theirs. */
   dataOut?: Uint8Array;
   /** Expected Data-In, bytes; 1 MiB when not given. */
@@ -131,6 +132,7 @@ export class FakeTarget {
       options.dataInLimit ?? 1 << 20,
       dataOut.length,
     );
+    task.priority = options.priority ?? 0;
     task.cdb.fill(0);
     Buffer.from(cdb).copy(task.cdb);
     task.cdbLength = Math.max(16, cdb.length);
