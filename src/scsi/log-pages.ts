@@ -172,7 +172,7 @@ function statisticsParameters({ statistics, blockSize }: LogicalUnit): readonly 
       0,
       0,
     ),
-    counter(IDLE_TIME, intervals(statistics.idleTime)),
+    counter(IDLE_TIME, intervals(statistics.idleTime())),
     { code: TIME_INTERVAL, control: BINARY_LIST, value: interval },
   ];
 }

@@ -35,7 +35,7 @@ import { RemovableMedium } from './removable-medium.js';
 import { Reservations } from './reservations.js';
 import type { Sanitizer } from './sanitizer.js';
 import { Sense, type SenseCode, type SenseData } from './sense.js';
-import { Statistics } from './statistics.js';
+import { NOT_WAITED, Statistics } from './statistics.js';
 import { Status } from './status.js';
 import { type AccessState, AccessStatus, type TargetPortGroups } from './target-port-groups.js';
 import { TaskSet } from './task-set.js';
@@ -96,7 +96,7 @@ export class LogicalUnit {
     this.configuration = completeConfiguration(options);
     this.operations = new OperationTable(operationsFor(this.configuration, device));
     const { reservationStore, targetPortGroups, now } = this.configuration;
-    this.statistics = new Statistics(now());
+    this.statistics = new Statistics(now);
     const thresholds = thresholdsFor(this.space);
     this.modePages = new ModePages(this.configuration, thresholds);
     this.thresholds = new ProvisioningThresholds(thresholds, this.modePages, device, (condition) =>
@@ -195,12 +195,12 @@ export class LogicalUnit {
       task.finished();
       return;
     }
-    task.submittedAt = this.configuration.now();
-    if (this.taskSet.count === 0) this.statistics.idleEnds(task.submittedAt);
+    task.waitsSince = NOT_WAITED;
     // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
     const isSanitizing = this.sanitizer.state === 'running';
     if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
     if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task.cdb))) this.#start(task);
+    if (task.state !== TaskState.ENDED) this.statistics.waits(task);
   }
 
   /** The Data-Out that was asked for is in `task.data`. */
@@ -474,7 +474,7 @@ export class LogicalUnit {
     task.scsiStatus = status;
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
-    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
+    this.statistics.ended(task, this.taskSet.count === 0);
     if (this.thresholds.isWatching && status === Status.GOOD && task.operation!.writesMedium === true)
       this.thresholds.changed(task);
     task.finished();
@@ -486,7 +486,7 @@ export class LogicalUnit {
     this.taskSet.leave(task);
     task.state = TaskState.ENDED;
     task.scsiStatus = Status.TASK_ABORTED;
-    this.statistics.ended(task, this.configuration.now(), this.taskSet.count === 0);
+    this.statistics.ended(task, this.taskSet.count === 0);
     const completed = this.#abortWatches.takeCompleted(task);
     if (task.owesTaskAborted) {
       task.dataInLength = 0;

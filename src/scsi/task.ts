@@ -18,6 +18,7 @@ import type { LogicalUnit } from './logical-unit.js';
 import type { Nexus } from './nexus.js';
 import type { Operation } from './operation.js';
 import { SenseData } from './sense.js';
+import { NOT_WAITED } from './statistics.js';
 import { Status } from './status.js';
 
 /** Task attributes (SAM-5 8.9). ACA is not supported: NormACA is refused, so no ACA condition ever exists. */
@@ -85,8 +86,8 @@ export abstract class Task extends BlockIo {
   /** A second buffer for commands that compare; filled through {@link Task.allocateScratch}. */
   scratch = new ScatterList();
   state: TaskState = TaskState.IDLE;
-  /** When it came in, by the clock of the configuration. */
-  submittedAt = 0;
+  /** When it began to wait, by the clock of the configuration; see {@link Statistics}. */
+  waitsSince = NOT_WAITED;
   /** Which step of a command with several device operations is under way; the command defines it. */
   step = 0;
   /** Whether a task management function or nexus loss ended it while it was waiting. */

@@ -101,7 +101,7 @@ describe('vital product data (SPC-4 7.8, SBC-3 6.5)', () => {
 
   test('86h: task attributes, a volatile cache, the longest sense data', () => {
     const data = page(0x86);
-    assert.equal(data.toString('hex', 4, 8), '00070101');
+    assert.equal(data.toString('hex', 4, 8), '000f0101');
     assert.equal(data[13], 28);
   });
 

@@ -194,7 +194,7 @@ describe('19h General Statistics and Performance (SPC-4 7.3.6)', () => {
     assert.deepEqual(statistics(), { ...nothing, reads: 1 });
   });
 
-  test('takes the times from when a command came to its end, and between commands', () => {
+  test('takes the times that commands waited until their end, and those between', () => {
     now += 5;
     const task = target.task(cdb10(0x2a, 0, 0, 1), { dataOut: Buffer.alloc(BLOCK), holdsData: true });
     target.unit.submit(task);
@@ -229,6 +229,13 @@ describe('19h General Statistics and Performance (SPC-4 7.3.6)', () => {
     logicalUnitReset(target.unit, target.nexus, () => undefined);
     target.run([0, 0, 0, 0, 0, 0]);
     assert.deepEqual(statistics(), nothing);
+  });
+
+  test('a unit without commands is idle, also while the statistics are read', () => {
+    now += 4;
+    assert.equal(statistics().idle, 4000);
+    now += 3;
+    assert.equal(statistics().idle, 7000);
   });
 });
 
