@@ -40,7 +40,7 @@ describe('a CD or DVD drive', () => {
     assert.equal(dataIn.toString('ascii', 16, 32).trimEnd(), 'DVD-ROM');
     assert.equal(dataIn.toString('hex', 58, 66), '00a0' + '0460' + '04e0' + '0000');
     assert.equal(hex(target, [0x12, 1, 0, 0, 255, 0]), '05000004' + '00808386');
-    assert.equal(hex(target, [0x12, 1, 0x86, 0, 8, 0]), '0586003c' + '00070001');
+    assert.equal(hex(target, [0x12, 1, 0x86, 0, 8, 0]), '0586003c' + '000f0001');
     assert.equal(target.run([0x12, 1, 0xb0, 0, 255, 0]).outcome, invalidField);
   });
 
