@@ -74,10 +74,13 @@ scenario('sg3-utils', {}, (lab) => {
     assert.equal(counted.get('number of logical blocks received'), (4 * MIB) / BLOCK);
     // udev may look at a disk that was written to.
     assert.ok(counted.get('number of logical blocks transmitted')! >= (2 * MIB) / BLOCK);
-    for (const name of ['number of read commands', 'number of write commands', 'idle time intervals'])
-      assert.ok(counted.get(name)! > 0, name);
-    for (const name of ['read command processing intervals', 'write command processing intervals'])
-      assert.ok(counted.get(name)! > 0, name);
+    // Those of reads are the device's: the page cache answers at once.
+    const more = [
+      'number of read commands',
+      'number of write commands',
+      'write command processing intervals',
+    ];
+    for (const name of [...more, 'idle time intervals']) assert.ok(counted.get(name)! > 0, name);
   });
 
   test('the counts of a thin disk are those of the host', async () => {
@@ -141,10 +144,14 @@ scenario('sg3-utils', {}, (lab) => {
   });
 
   test('sg_sanitize --overwrite repeats a pattern in each pass; its progress is told until it is done', async () => {
+    // Linux opens a disk that is being sanitized when that is over: who asks for its progress has opened it before.
     await lab.guest.sh(`
       printf '\\x5a\\xc3' >/tmp/pattern
+      stdbuf -o0 sg_requests --num=1000000 --raw ${memory} >/lab/polls & poller=$!
+      until test -s /lab/polls; do sleep 0.1; done
       sg_sanitize --overwrite --pattern=/tmp/pattern --count=31 --invert --quick --early ${memory} >/dev/null
-      until sg_turs ${memory} 2>/dev/null; do sg_requests --raw ${memory} >>/lab/polls; done`);
+      until sg_turs ${memory} 2>/dev/null; do sleep 0.1; done
+      kill $poller`);
     const polls = lab.read('polls');
     const progress: number[] = [];
     for (let at = 0; at + SENSE_LENGTH <= polls.length; at += SENSE_LENGTH) {
