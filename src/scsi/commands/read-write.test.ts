@@ -183,7 +183,7 @@ describe('residuals', () => {
       device.fault = () =>
         device.submitted.length === failing + 1 ? BlockStatus.MEDIUM_ERROR : BlockStatus.GOOD;
       const task = target.run(cdb10(0x2a, 0, 0, 2), { dataOut: Buffer.alloc(700, 'b') });
-      assert.match(task.outcome, /^MEDIUM_ERROR/);
+      assert.match(task.outcome, /^MEDIUM ERROR/);
       assert.equal(device.submitted.length, failing + 1);
     }
     const { target, device } = slowTarget({ size: 1 << 20 }, false);
