@@ -102,7 +102,8 @@ describe('checks that all commands share', () => {
 describe('Data-Out', () => {
   test('a command that needs more than the initiator gives transfers nothing', () => {
     const { target, device } = slowTarget({ size: SIZE });
-    const task = target.run(WRITE, { dataOut: Buffer.alloc(100) });
+    const writeSame = cdb10(0x41, 0, 0, 1);
+    const task = target.run(writeSame, { dataOut: Buffer.alloc(100) });
     assert.equal(task.outcome, senseText(Sense.INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT));
     assert.equal(task.transferLength, 512);
     assert.equal(task.requests, 0);

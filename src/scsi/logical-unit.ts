@@ -199,7 +199,8 @@ export class LogicalUnit {
     // Nothing waits for a SANITIZE command's task, which ends with the operation: what may not run is told so at once.
     const isSanitizing = this.sanitizer.state === 'running';
     if (isSanitizing) task.attribute = TaskAttribute.HEAD_OF_QUEUE;
-    if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task.cdb))) this.#start(task);
+    if (this.taskSet.enter(task, !isSanitizing && this.operations.isExclusive(task, this.blockSize)))
+      this.#start(task);
     if (task.state !== TaskState.ENDED) this.statistics.waits(task);
   }
 

@@ -33,9 +33,14 @@ export class OperationTable {
     return shared === null ? null : (shared[serviceActionOf(cdb)] ?? null);
   }
 
-  /** Whether the operation that `cdb` asks for runs alone. */
-  isExclusive(cdb: Uint8Array): boolean {
-    return this.find(cdb)?.exclusive === true;
+  /** Whether `task` runs alone: by its operation, or since it reads and writes the block that it has only a part of. */
+  isExclusive(task: Task, blockSize: number): boolean {
+    const operation = this.find(task.cdb);
+    if (operation === null) return false;
+    return (
+      operation.exclusive === true ||
+      (operation.counted === Counted.WRITE && task.dataOutLimit % blockSize !== 0)
+    );
   }
 
   /** Whether `opcode` is there, and with service actions. */

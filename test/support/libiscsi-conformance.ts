@@ -51,8 +51,7 @@ const FAMILIES: Record<string, readonly Lun[]> = {
   ProutClear: WRITABLE,
   ProutPreempt: WRITABLE,
   ProutRegister: WRITABLE,
-  // It writes 512 bytes, whatever a block has.
-  ProutReserve: ['thin', 'full'],
+  ProutReserve: WRITABLE,
   Prefetch10: ALL_KINDS,
   Prefetch16: ALL_KINDS,
   PreventAllow: ['thin', 'removable'],

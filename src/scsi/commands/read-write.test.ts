@@ -10,7 +10,6 @@ import { slowTarget } from '../testing/slow-device.js';
 const BLOCKS = 2048;
 const outOfRange = senseText(Sense.LBA_OUT_OF_RANGE);
 const invalidField = senseText(Sense.INVALID_FIELD_IN_CDB);
-const invalidUnit = senseText(Sense.INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
 const FUA = 0x08;
 
 /** Each length of CDB: how to build one to read and one to write. */
@@ -140,23 +139,58 @@ describe('residuals', () => {
     );
   });
 
-  test('a WRITE with too little Data-Out writes its whole blocks, or nothing', () => {
-    const target = new FakeTarget();
-    const old = Buffer.alloc(1024, 'a');
-    const cases = [
-      { given: 0, written: 0, outcome: 'GOOD' },
-      { given: 512, written: 512, outcome: 'GOOD' },
-      { given: 200, written: 0, outcome: invalidUnit },
-      { given: 1023, written: 0, outcome: invalidUnit },
+  for (const [kind, target] of [
+    ['memory', new FakeTarget()],
+    ['a device that lends none', slowTarget({ size: 1 << 20 }, false).target],
+  ] as const)
+    test(`a WRITE with too little Data-Out writes what there is (${kind})`, () => {
+      const old = Buffer.alloc(1536, 'a');
+      for (const given of [0, 512, 1024, 1, 200, 511, 513, 1023]) {
+        target.run(cdb10(0x2a, 0, 0, 3), { dataOut: old });
+        const task = target.run(cdb10(0x2a, 0, 0, 2), { dataOut: Buffer.alloc(given, 'b') });
+        assert.equal(task.outcome, 'GOOD');
+        assert.equal(task.transferLength, 1024);
+        const expected = Buffer.concat([Buffer.alloc(given, 'b'), old.subarray(given)]);
+        assert.deepEqual(target.run(cdb10(0x28, 0, 0, 3)).dataIn, expected);
+      }
+    });
+
+  test('nothing changes the block that a WRITE has a part of while it is read and written', () => {
+    const { target, device } = slowTarget({ size: 1 << 20 });
+    const part = target.run(cdb10(0x2a, FUA, 0, 2), { dataOut: Buffer.alloc(700, 'b') });
+    const whole = target.run(cdb10(0x2a, 0, 1, 1), { dataOut: Buffer.alloc(512, 'c') });
+    const { WRITE, READ } = BlockOp;
+    const steps = [
+      { op: WRITE, offset: 0, length: 512, fua: true },
+      { op: READ, offset: 512, length: 512, fua: true },
+      { op: WRITE, offset: 512, length: 512, fua: true },
+      { op: WRITE, offset: 512, length: 512, fua: false },
     ];
-    for (const { given, written, outcome } of cases) {
-      target.run(cdb10(0x2a, 0, 0, 2), { dataOut: old });
-      const task = target.run(cdb10(0x2a, 0, 0, 2), { dataOut: Buffer.alloc(given, 'b') });
-      assert.equal(task.outcome, outcome);
-      assert.equal(task.transferLength, 1024);
-      const expected = Buffer.concat([Buffer.alloc(written, 'b'), old.subarray(written)]);
-      assert.deepEqual(target.run(cdb10(0x28, 0, 0, 2)).dataIn, expected);
+    for (const [i, step] of steps.entries()) {
+      assert.equal(device.submitted.length, i + 1);
+      const { op, offset, length, fua } = device.submitted[i]!;
+      assert.deepEqual({ op, offset, length, fua }, step);
+      device.completeNext();
     }
+    assert.deepEqual([part.outcome, whole.outcome], ['GOOD', 'GOOD']);
+    device.defers = false;
+    assert.deepEqual(target.run(cdb10(0x28, 0, 1, 1)).dataIn, Buffer.alloc(512, 'c'));
+  });
+
+  test('a WRITE of a part fails where the device fails, or memory is short', () => {
+    for (const failing of [0, 1, 2]) {
+      const { target, device } = slowTarget({ size: 1 << 20 }, false);
+      device.fault = () =>
+        device.submitted.length === failing + 1 ? BlockStatus.MEDIUM_ERROR : BlockStatus.GOOD;
+      const task = target.run(cdb10(0x2a, 0, 0, 2), { dataOut: Buffer.alloc(700, 'b') });
+      assert.match(task.outcome, /^MEDIUM ERROR/);
+      assert.equal(device.submitted.length, failing + 1);
+    }
+    const { target, device } = slowTarget({ size: 1 << 20 }, false);
+    const outOfMemory = true;
+    const task = target.run(cdb10(0x2a, 0, 0, 2), { dataOut: Buffer.alloc(700, 'b'), outOfMemory });
+    assert.equal(task.outcome, 'BUSY');
+    assert.equal(device.submitted.length, 0);
   });
 
   test('a WRITE with too much Data-Out takes what it needs', () => {

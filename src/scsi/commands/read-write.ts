@@ -15,6 +15,7 @@ import type { Operation } from '../operation.js';
 import { Sense } from '../sense.js';
 import { Counted } from '../statistics.js';
 import type { Task } from '../task.js';
+import { PartStep, partDone, writeWithPart } from './partial-write.js';
 import {
   blockCountField,
   blockCountOffset,
@@ -110,7 +111,7 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
   if (!isAcceptable(task, unit, lba, blocks)) return;
   const blockSize = unit.blockSize;
   task.transferLength = blocks * blockSize;
-  const length = lengthToReceive(task, blockSize);
+  const length = Math.min(task.dataOutLimit, task.transferLength);
   if (length === 0) {
     unit.good(task);
     return;
@@ -118,7 +119,9 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
   task.op = BlockOp.WRITE;
   task.offset = lba * blockSize;
   task.length = length;
-  if (task.mayLend && length <= task.dataOutLimit && unit.device.lend(task.data, task.offset, length, true)) {
+  if (length % blockSize !== 0) {
+    task.step = PartStep.RECEIVE;
+  } else if (task.mayLend && unit.device.lend(task.data, task.offset, length, true)) {
     task.step = RECEIVES_INTO_DEVICE;
     if (unit.copies.watches) unit.copies.changing(task);
   } else {
@@ -130,7 +133,14 @@ function write(task: Task, unit: LogicalUnit, blocks: number): void {
 function writeReceived(task: Task, unit: LogicalUnit): void {
   // Memory that a device lends is all the storage there is: force unit access asks for nothing more.
   if (task.step === RECEIVES_INTO_DEVICE) unit.good(task);
+  else if (task.step === PartStep.RECEIVE) writeWithPart(task, unit);
   else unit.startDevice(task);
+}
+
+/** `task.step` says which kind of WRITE it is; that of a part goes on. */
+function writeStepDone(task: Task, unit: LogicalUnit): void {
+  if (task.step < PartStep.RECEIVE) writeDone(task, unit);
+  else partDone(task, unit);
 }
 
 /** What a command does that has nothing to do after its write. */
@@ -153,9 +163,9 @@ export function isAcceptable(task: Task, unit: LogicalUnit, lba: number, blocks:
 }
 
 /**
- * How many of the `task.transferLength` bytes of a WRITE to ask for. When the initiator announces fewer, but
- * whole, blocks, these are written with GOOD, and the overflow residual tells what is missing (RFC 7143
- * 11.4.5.2); one that announces part of a block is refused by requestData.
+ * How many of the `task.transferLength` bytes of a command to ask for that takes blocks. When the initiator announces
+ * fewer, but whole, blocks, these are used, and the overflow residual tells what is missing (RFC 7143 11.4.5.2);
+ * one that announces part of a block is refused by requestData.
  */
 function lengthToReceive(task: Task, blockSize: number): number {
   const limit = task.dataOutLimit;
@@ -190,7 +200,7 @@ const writing = {
   writesMedium: true,
   start: startWrite,
   received: writeReceived,
-  deviceDone: writeDone,
+  deviceDone: writeStepDone,
 };
 
 export const readWriteOperations: readonly Operation[] = [
