@@ -136,7 +136,7 @@ export class SessionRegistry implements PortalHost {
       session.endReason = 'stopped';
       this.#endRetained(session, 'stopped' satisfies EndReason);
       for (const { fullFeature } of [...session.connections]) {
-        fullFeature?.announceEnd();
+        fullFeature?.responses.announceEnd();
         fullFeature?.datamover.connectionTerminate();
       }
     }
@@ -204,7 +204,7 @@ export class SessionRegistry implements PortalHost {
     // Session reinstatement (RFC 7143 6.3.5): the new session ends the old one before it begins.
     for (const old of this.#all) {
       if (old.nexusKey !== session.nexusKey) continue;
-      old.endReason = 'reinstated';
+      old.endReason ??= 'reinstated';
       this.#endRetained(old, 'reinstated' satisfies EndReason);
       for (const each of [...old.connections]) each.drop(null);
     }

@@ -165,7 +165,7 @@ export class Session implements FullFeatureHost {
     const isAnnounced = !hasLoggedOut && !isRemoved && this.endReason === null;
     if (isAnnounced && !this.connectionIds.includes(identity.cid)) {
       const [other] = this.connections;
-      other?.fullFeature?.announceLoss(identity.cid);
+      other?.fullFeature?.responses.announceLoss(identity.cid);
     }
     return this.connections.size === 0;
   }
@@ -184,6 +184,12 @@ export class Session implements FullFeatureHost {
       connection.drop(null);
     }
     return isKnown;
+  }
+
+  loggedOut(): void {
+    if (this.endReason !== 'logout' && this.connections.size > 1) return;
+    this.endReason = 'logout';
+    this.close();
   }
 
   get #recoversConnections(): boolean {
@@ -227,8 +233,9 @@ export class Session implements FullFeatureHost {
     return this.target!.inventory.viewOf(this.#nexus);
   }
 
-  /** I_T nexus loss: its tasks end, its reservations go. */
+  /** I_T nexus loss: its tasks end, its reservations go. What is closed already stays so. */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     this.target?.inventory.removeNexus(this.#nexus);
     this.sharedCommands?.lost.discardAll();

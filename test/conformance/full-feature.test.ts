@@ -19,6 +19,7 @@ import {
 import {
   DATA_IN_ACKNOWLEDGE,
   DATA_IN_STATUS,
+  CommandAttribute,
   FINAL,
   IMMEDIATE,
   LogoutReason,
@@ -35,6 +36,9 @@ import { pattern } from '../support/pattern.js';
 import { TestTarget } from '../support/target.js';
 
 const MIB = 1 << 20;
+/** RESERVE(6) of the whole unit. */
+const RESERVE = Buffer.of(0x16, 0, 0, 0, 0, 0);
+const RESERVATION_CONFLICT = 0x18;
 
 describe('full feature phase', () => {
   let target: TestTarget;
@@ -332,6 +336,40 @@ describe('full feature phase', () => {
         await initiator.closed;
       });
     }
+
+    for (const reason of [LogoutReason.CLOSE_SESSION, LogoutReason.CLOSE_CONNECTION]) {
+      test(`reason ${reason}: when it is answered, the session's reservation and its tasks are gone`, async () => {
+        // This side does not close, so that nothing but the answer can end the session.
+        const leaving = await target.login({
+          holdsOpen: true,
+          keys: { InitialR2T: 'Yes', ImmediateData: 'No' },
+        });
+        assert.equal((await leaving.command(0, RESERVE)).status, 0);
+        assert.equal((await initiator.command(0, TEST_UNIT_READY)).status, RESERVATION_CONFLICT);
+        // An ORDERED task that never gets its data, behind which all others would wait.
+        const unfed = leaving.commandHeader(0, readWriteCdb(0x8a, 0, 1, false), {
+          dataOut: pattern(512, 1),
+          attribute: CommandAttribute.ORDERED,
+        });
+        assert.equal((await leaving.open(unfed).next()).opcode, Opcode.R2T);
+        assert.equal((await leaving.logout(reason)).opcode, Opcode.LOGOUT_RESPONSE);
+        assert.equal((await initiator.command(0, TEST_UNIT_READY)).status, 0);
+        leaving.destroy();
+      });
+    }
+
+    test('what comes behind it is not carried out', async () => {
+      const before = pattern(512, 1);
+      await initiator.write(0, 7, before);
+      const dataOut = pattern(512, 2);
+      const write = initiator.commandHeader(0, readWriteCdb(0x8a, 7, 1, false), { dataOut });
+      const logout = initiator.logout(LogoutReason.CLOSE_SESSION);
+      initiator.open(write, dataOut);
+      await logout;
+      await initiator.closed;
+      initiator = await target.login();
+      assert.deepEqual((await initiator.read(0, 7, 1)).data, before);
+    });
 
     test('of a connection that is not there is refused, and the session stays', async () => {
       const { header } = await initiator.logout(LogoutReason.CLOSE_CONNECTION, 77);

@@ -142,7 +142,7 @@ export abstract class Command extends TargetTransfer {
     this.#isBufferBusy = !isFree;
     this.#finish();
     if (isFree) this.#release();
-    else this.phase.abortedWhileRead();
+    else this.phase.responses.abortedWhileRead();
   }
 
   // ---- called by the connection ----
@@ -335,7 +335,7 @@ export abstract class Command extends TargetTransfer {
     }
     if (--this.queuedSends > 0 || this.isRetained) return;
     this.#release();
-    if (wasBusy) this.phase.abortedIsRead();
+    if (wasBusy) this.phase.responses.abortedIsRead();
   }
 
   /** Its Data-In need not be sent again any more. */
@@ -411,10 +411,17 @@ export abstract class Command extends TargetTransfer {
     if (this.#dataInLength > 0 && this.#senseLength === 0) {
       // buffersReleased() follows when the data has left.
       this.queuedSends = 1;
-      this.phase.retention?.keepData(this, this.#dataInLength, this.#status, flags, residual);
+      this.phase.responses.retention?.keepData(this, this.#dataInLength, this.#status, flags, residual);
       datamover.putData(this, this.#dataInLength, this.#status, flags, residual);
     } else {
-      this.phase.sendScsiResponse(this, this.#status, flags, residual, this.#sense, this.#senseLength);
+      this.phase.responses.sendScsiResponse(
+        this,
+        this.#status,
+        flags,
+        residual,
+        this.#sense,
+        this.#senseLength,
+      );
       this.#release();
     }
     datamover.flush();

@@ -12,12 +12,12 @@ function rejectReason(header: Buffer | undefined): number | null {
 describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
   it('advances ExpCmdSN, and MaxCmdSN only as commands end', () => {
     const { phase, host, arrive } = startFullFeature();
-    assert.deepEqual([phase.expectedCmdSN(), phase.maxCmdSN()], [10, 17]);
+    assert.deepEqual([phase.responses.expectedCmdSN(), phase.responses.maxCmdSN()], [10, 17]);
     arrive({ opcode: Opcode.SCSI_COMMAND, tag: 1, cmdSN: 10 });
     arrive({ opcode: Opcode.SCSI_COMMAND, tag: 2, cmdSN: 11 });
-    assert.deepEqual([phase.expectedCmdSN(), phase.maxCmdSN()], [12, 17]);
+    assert.deepEqual([phase.responses.expectedCmdSN(), phase.responses.maxCmdSN()], [12, 17]);
     host.commands[0]!.good();
-    assert.deepEqual([phase.expectedCmdSN(), phase.maxCmdSN()], [12, 18]);
+    assert.deepEqual([phase.responses.expectedCmdSN(), phase.responses.maxCmdSN()], [12, 18]);
   });
 
   it('ignores what is outside of the window, above and below', () => {
@@ -26,7 +26,7 @@ describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
     arrive({ opcode: Opcode.SCSI_COMMAND, cmdSN: 9 });
     assert.equal(host.commands.length, 0);
     assert.equal(datamover.sent.length, 0);
-    assert.equal(phase.expectedCmdSN(), 10);
+    assert.equal(phase.responses.expectedCmdSN(), 10);
   });
 
   it('takes no more commands than the window holds', () => {
@@ -46,7 +46,7 @@ describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
     for (let i = 0; i < 20; i++) arrive({ opcode: Opcode.SCSI_COMMAND | IMMEDIATE, tag: i, cmdSN: 10 });
     assert.equal(host.commands.length, 16);
     assert.equal(rejectReason(datamover.sent[0]?.header), RejectReason.IMMEDIATE_COMMAND_REJECT);
-    assert.deepEqual([phase.expectedCmdSN(), phase.maxCmdSN()], [10, 17]);
+    assert.deepEqual([phase.responses.expectedCmdSN(), phase.responses.maxCmdSN()], [10, 17]);
   });
 
   it('uses a command again when it has ended', () => {
@@ -62,8 +62,8 @@ describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
     const { phase, arrive } = startFullFeature();
     phase.commands.expCmdSN = 0xffffffff;
     arrive({ opcode: Opcode.NOP_OUT, cmdSN: 0xffffffff });
-    assert.equal(phase.expectedCmdSN(), 0);
-    assert.equal(phase.maxCmdSN(), 7);
+    assert.equal(phase.responses.expectedCmdSN(), 0);
+    assert.equal(phase.responses.maxCmdSN(), 7);
   });
 });
 
@@ -75,9 +75,9 @@ describe('what an initiator over RDMA does not expect (RFC 7145 8.1.2)', () => {
     const { phase, datamover, arrive } = startFullFeature({ initiatorMaxOutstandingUnexpectedPDUs: 3 });
     arrive({ opcode: Opcode.SCSI_COMMAND, tag: 1, cmdSN: 10 });
     for (let i = 0; i < 4; i++) arrive(wrong);
-    phase.announceEnd();
+    phase.responses.announceEnd();
     assert.equal(datamover.sent.length, 2);
-    phase.ping();
+    phase.responses.ping();
     assert.equal(datamover.sent.at(-1)?.header[0], Opcode.NOP_IN);
     // Its answer tells that one was taken.
     arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 11, words: { 28: 21 } });
@@ -85,7 +85,7 @@ describe('what an initiator over RDMA does not expect (RFC 7145 8.1.2)', () => {
     arrive({ ...wrong, words: { 20: 5, 28: 21 } });
     assert.equal(datamover.sent.length, 4);
     arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 11, words: { 28: 23 } });
-    phase.announceEnd();
+    phase.responses.announceEnd();
     assert.equal(datamover.sent.at(-1)?.header[0], Opcode.ASYNC_MESSAGE);
   });
 
@@ -112,14 +112,14 @@ describe('requests', () => {
     assert.equal(sent?.data.length, 48);
     assert.equal(sent.data[0], 0x1f);
     assert.equal(ScsiResponse.statSN.get(sent.header), 20);
-    assert.equal(phase.peekStatSN(), 21);
+    assert.equal(phase.responses.peekStatSN(), 21);
   });
 
   it('rejects a PDU with a wrong data digest and does not count its CmdSN', () => {
     const { datamover, arrive, phase } = startFullFeature();
     arrive({ opcode: Opcode.NOP_OUT, cmdSN: 10, data: Buffer.from('ping'), dataDigestFailed: true });
     assert.equal(rejectReason(datamover.sent[0]?.header), RejectReason.DATA_DIGEST_ERROR);
-    assert.equal(phase.expectedCmdSN(), 10);
+    assert.equal(phase.responses.expectedCmdSN(), 10);
   });
 
   it('has only text and logout in a discovery session', () => {
@@ -137,7 +137,7 @@ describe('requests', () => {
 
   it('takes the answer to its own ping in a discovery session', () => {
     const { phase, datamover, arrive } = startFullFeature({}, true);
-    phase.ping();
+    phase.responses.ping();
     arrive({ opcode: Opcode.NOP_OUT | IMMEDIATE, tag: RESERVED_TAG, cmdSN: 10 });
     assert.deepEqual(
       datamover.sent.map(({ header }) => header[0]),
@@ -156,11 +156,12 @@ describe('requests', () => {
   });
 
   it('closes the session after a logout, once it has answered', () => {
-    const { datamover, arrive, phase } = startFullFeature();
+    const { datamover, arrive, phase, host } = startFullFeature();
     arrive({ opcode: Opcode.LOGOUT_REQUEST, flags: 0x80, cmdSN: 10 });
     assert.equal(datamover.sent[0]?.header[0], Opcode.LOGOUT_RESPONSE);
     assert.equal(datamover.sent[0].header[2], 0);
     assert.ok(datamover.isTerminated && phase.hasLoggedOut);
+    assert.equal(host.logouts, 1);
   });
 
   it('knows only its own connection at logout', () => {
@@ -237,7 +238,7 @@ describe('Keepalive', () => {
     assert.equal(ping?.header[0], Opcode.NOP_IN);
     assert.equal(ping.header.readUInt32BE(16), RESERVED_TAG);
     assert.notEqual(ping.header.readUInt32BE(20), RESERVED_TAG);
-    assert.equal(phase.peekStatSN(), 20, 'a ping takes no StatSN');
+    assert.equal(phase.responses.peekStatSN(), 20, 'a ping takes no StatSN');
     keepalive.tick(149);
     assert.ok(!datamover.isTerminated);
     keepalive.tick(150);

@@ -10,31 +10,13 @@ import type {
   TargetDatamover,
   TargetDatamoverEvents,
   TargetTransfer,
-  Numbering,
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
-import type { Logger } from '../../util/logger.js';
 import type { BufferPool } from '../../util/memory.js';
-import { serialAdd } from '../../util/serial.js';
-import { UnexpectedPdus } from '../unexpected-pdus.js';
 import type { OperationalParameters } from '../login/keys.js';
 import { LOGIN_DATA_SEGMENT_LIMIT } from '../login/target-login.js';
+import { Bhs, DataOut, dumpHeader, ScsiCommand } from '../wire/headers.js';
 import {
-  AsyncMessage,
-  Bhs,
-  BHS_LENGTH,
-  DataOut,
-  dumpHeader,
-  LogoutResponse as LogoutResponseHeader,
-  NopIn,
-  NopOut,
-  Reject,
-  ScsiCommand,
-  ScsiResponse as ScsiResponseHeader,
-  TaskManagementResponse as TaskManagementResponseHeader,
-} from '../wire/headers.js';
-import {
-  AsyncEvent,
   CommandAttribute,
   CommandFlag,
   FINAL,
@@ -45,20 +27,19 @@ import {
   OPCODE_MASK,
   RejectReason,
   RESERVED_TAG,
-  ScsiResponse,
   TaskManagementFunction,
-  type TaskManagementResponse,
 } from '../wire/opcodes.js';
 import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
 import { CommandTable, IMMEDIATE_RESERVE, Turn } from './command-table.js';
 import { type ConnectionEnder, handleLogout, isLogoutOfOther, logoutReason } from './logout.js';
-import { isOfScsiCommand, Retention } from './retention.js';
+import { Responses, type ResponsesHost } from './responses.js';
+import { isOfScsiCommand, type Retention } from './retention.js';
 import { handleTaskManagement, type TaskManagementCall } from './task-management.js';
 import { TextExchange, type TargetDirectory } from './text-exchange.js';
 
 /** What a full-feature connection needs from the layer above. */
-export interface FullFeatureHost extends ConnectionEnder {
+export interface FullFeatureHost extends ConnectionEnder, ResponsesHost {
   /** A new command for the pool of `phase`; only normal sessions ask. */
   createCommand(phase: FullFeature): Command;
   /** Carry out a task management function and call `call.respond` once, at once or later. */
@@ -67,12 +48,9 @@ export interface FullFeatureHost extends ConnectionEnder {
   sharedCommands: CommandTable | null;
   /** Whether the session goes on without this connection, and may continue its tasks (RFC 7143 7.1.4.3). */
   keepsTasks(phase: FullFeature): boolean;
-  /** Seconds, besides DefaultTime2Wait, that it keeps them. */
-  readonly time2Retain: number;
   /** What SendTargets tells this initiator. */
   readonly directory: TargetDirectory;
   readonly buffers: BufferPool;
-  readonly log: Logger;
 }
 
 /** How a session came to its end, for people and for the layer above. */
@@ -90,10 +68,11 @@ export interface FullFeatureOptions {
   commandWindow: number;
 }
 
-export class FullFeature implements Numbering, TargetDatamoverEvents {
+export class FullFeature implements TargetDatamoverEvents {
   readonly datamover: TargetDatamover;
   readonly parameters: OperationalParameters;
   readonly commands: CommandTable;
+  readonly responses: Responses;
   /** Initiator Task Tags of task management requests that are not answered yet. */
   readonly managing = new Set<number>();
   /** Set by a logout: the connection ends by agreement. */
@@ -107,22 +86,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   readonly #maxReceivePDUs: number;
   readonly connectionId: number;
   readonly #text: TextExchange;
-  #statSN: number;
-  /** What the initiator has room for, although it answers nothing. */
-  readonly #unexpected: UnexpectedPdus;
-  /** All PDUs but Data-In and R2T are made here; the Datamover copies. */
-  readonly #header = Buffer.alloc(BHS_LENGTH);
-  readonly #senseData = Buffer.alloc(2 + 255);
-  /** Aborted commands whose data is still on its way. */
-  #abortedWhileRead = 0;
-  /** What may have to be sent again; null at ErrorRecoveryLevel 0. */
-  readonly retention: Retention | null;
-  /** Responses to task management that wait for that. */
-  readonly #heldResponses: {
-    initiatorTaskTag: number;
-    response: TaskManagementResponse;
-    information: number;
-  }[] = [];
+  readonly #retention: Retention | null;
 
   constructor(options: FullFeatureOptions) {
     const { host, parameters } = options;
@@ -131,66 +95,49 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.#host = host;
     this.#isDiscovery = options.isDiscovery;
     this.connectionId = options.connectionId;
-    this.#statSN = options.statSN;
-    this.#unexpected = new UnexpectedPdus(parameters.initiatorMaxOutstandingUnexpectedPDUs);
     this.commands = host.sharedCommands ??= new CommandTable(options.expCmdSN, options.commandWindow, () =>
       host.createCommand(this),
     );
+    this.responses = new Responses({
+      datamover: this.datamover,
+      host,
+      parameters,
+      statSN: options.statSN,
+      commands: this.commands,
+      findCommand: (tag) => this.findCommand(tag),
+    });
+    this.#retention = this.responses.retention;
     this.#text = new TextExchange(this, host.directory, parameters, options.isDiscovery);
     if (this.#isRdma) limitResponses(parameters, options.isDiscovery);
     this.#maxReceivePDUs =
       options.commandWindow + IMMEDIATE_RESERVE + parameters.targetMaxOutstandingUnexpectedPDUs;
-    const { retransmission } = this.datamover;
-    this.retention =
-      parameters.errorRecoveryLevel > 0 && retransmission !== null
-        ? new Retention(this, retransmission)
-        : null;
-    this.datamover.enableDatamover(this.#connectionParameters(), this);
-  }
-
-  // ---- Numbering ----
-
-  takeStatSN(): number {
-    const statSN = this.#statSN;
-    this.#statSN = serialAdd(statSN, 1);
-    return statSN;
-  }
-
-  peekStatSN(): number {
-    return this.#statSN;
-  }
-
-  expectedCmdSN(): number {
-    return this.commands.expCmdSN;
-  }
-
-  maxCmdSN(): number {
-    return this.commands.maxCmdSN;
+    this.datamover.enableDatamover(this.#connectionParameters(), this.responses);
   }
 
   // ---- TargetDatamoverEvents ----
 
   controlNotify(pdu: ControlPdu): void {
     this.hasHeard = true;
-    if (this.isRemoved) return;
+    if (this.isRemoved || this.hasLoggedOut) return;
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
-    this.#unexpected.retire(ScsiCommand.expStatSN.get(header));
-    if (this.retention !== null && (opcode !== Opcode.LOGOUT_REQUEST || !isLogoutOfOther(this, header)))
-      this.retention.acknowledge(ScsiCommand.expStatSN.get(header));
+    this.responses.received(ScsiCommand.expStatSN.get(header));
+    if (this.#retention !== null && (opcode !== Opcode.LOGOUT_REQUEST || !isLogoutOfOther(this, header)))
+      this.#retention.acknowledge(ScsiCommand.expStatSN.get(header));
     if (opcode === Opcode.DATA_OUT) {
       this.#unsolicitedData(pdu);
       return;
     }
     if (opcode === Opcode.SNACK_REQUEST) {
       // There is no recovery within a connection at ErrorRecoveryLevel 0 (RFC 7143 11.16), and over RDMA no SNACK (RFC 7145 7.3.11).
-      if (this.retention !== null) this.retention.snack(header);
-      else this.reject(header, this.#isRdma ? RejectReason.PROTOCOL_ERROR : RejectReason.SNACK_REJECT);
+      if (this.#retention !== null) this.#retention.snack(header);
+      else
+        this.responses.reject(header, this.#isRdma ? RejectReason.PROTOCOL_ERROR : RejectReason.SNACK_REJECT);
       return;
     }
     if (pdu.dataDigestFailed) {
       // The PDU is discarded, and with it its CmdSN: the initiator sends it again (RFC 7143 7.8).
-      this.reject(header, RejectReason.DATA_DIGEST_ERROR);
+      this.responses.reject(header, RejectReason.DATA_DIGEST_ERROR);
       return;
     }
     const isImmediate = (header[0]! & IMMEDIATE) !== 0;
@@ -205,7 +152,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     }
     if (isImmediate && this.#hasOvertaken(header, opcode)) {
       if (!this.commands.held.addOvertaking(this, pdu))
-        this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
+        this.responses.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
       return;
     }
     this.#execute(pdu, opcode, isImmediate);
@@ -230,14 +177,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
    * several connections each has its own pace.
    */
   get #mayComeEarly(): boolean {
-    return this.retention !== null || this.parameters.maxConnections > 1;
+    return this.#retention !== null || this.parameters.maxConnections > 1;
   }
 
   /** Carry a request out whose turn it is. */
   #execute(pdu: ControlPdu, opcode: number, isImmediate: boolean): void {
     const header = pdu.header;
     if (this.#isDiscovery && isForNormalSessions(opcode, header)) {
-      this.reject(header, RejectReason.PROTOCOL_ERROR);
+      this.responses.reject(header, RejectReason.PROTOCOL_ERROR);
       return;
     }
     switch (opcode) {
@@ -258,11 +205,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
         break;
       case Opcode.LOGIN_REQUEST:
         // RFC 7145 7.3.9
-        if (this.#isRdma) this.reject(header, RejectReason.PROTOCOL_ERROR);
+        if (this.#isRdma) this.responses.reject(header, RejectReason.PROTOCOL_ERROR);
         else this.drop(violation('LOGIN_IN_FULL_FEATURE', 'the initiator sent a Login Request after login'));
         break;
       default:
-        this.reject(header, RejectReason.COMMAND_NOT_SUPPORTED);
+        this.responses.reject(header, RejectReason.COMMAND_NOT_SUPPORTED);
     }
   }
 
@@ -298,8 +245,8 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
   }
 
   dataErrorNotify(transfer: TargetTransfer, error: DataError, header: Buffer): void {
-    if (this.retention === null || error !== 'digest') (transfer as Command).loseData(error);
-    this.reject(header, rejectReasonOf(error));
+    if (this.#retention === null || error !== 'digest') (transfer as Command).loseData(error);
+    this.responses.reject(header, rejectReasonOf(error));
   }
 
   buffersReleased(transfer: TargetTransfer): void {
@@ -313,10 +260,14 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       this.#suspend(false);
       return;
     }
+    this.#endTasks();
+  }
+
+  /** Those of the session's last connection are gone with the session. */
+  #endTasks(): void {
     for (const command of this.commands.held.drop(this)) command.end();
-    // Those of the session's last connection are gone with the session.
     for (const command of this.commands.of(this)) command.terminate();
-    this.retention?.clear();
+    this.#retention?.clear();
   }
 
   /** The connection was logged out for recovery, explicitly or by one that takes its place (RFC 7143 11.14). */
@@ -329,7 +280,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.isRemoved = true;
     for (const command of this.commands.held.drop(this)) command.end();
     for (const command of this.commands.of(this)) command.suspend();
-    const kept = this.retention!.take();
+    const kept = this.#retention!.take();
     const others = kept.filter((each) => !isOfScsiCommand(each));
     const otherTags = new Set(others.map(({ initiatorTaskTag }) => initiatorTaskTag));
     this.commands.lost.add(this, isLoggedOut, kept.filter(isOfScsiCommand), otherTags);
@@ -342,7 +293,7 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
 
   /** Let time pass. */
   tick(): void {
-    this.retention?.tick();
+    this.#retention?.tick();
   }
 
   /** The active command with this tag, if it came by this connection. */
@@ -367,11 +318,11 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       attribute > CommandAttribute.HEAD_OF_QUEUE ||
       (pdu.ahsLength > 0 && !areAdditionalSegmentsSound(pdu))
     ) {
-      this.reject(header, RejectReason.INVALID_PDU_FIELD);
+      this.responses.reject(header, RejectReason.INVALID_PDU_FIELD);
     } else if (this.commands.find(tag) !== null) {
-      this.reject(header, RejectReason.TASK_IN_PROGRESS);
+      this.responses.reject(header, RejectReason.TASK_IN_PROGRESS);
     } else if (isImmediate && !this.commands.hasRoomForImmediate) {
-      this.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
+      this.responses.reject(header, RejectReason.IMMEDIATE_COMMAND_REJECT);
     } else {
       if (!this.commands.lost.isEmpty) this.commands.lost.forget(tag);
       return this.commands.begin(tag, isImmediate, this);
@@ -385,119 +336,41 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     // The task may have been aborted while its data was under way, in good faith (RFC 7143 4.2.3.3).
     if (command === null) return;
     if (DataOut.targetTransferTag.get(header) !== RESERVED_TAG) {
-      this.reject(header, RejectReason.INVALID_PDU_FIELD);
+      this.responses.reject(header, RejectReason.INVALID_PDU_FIELD);
       return;
     }
     if (!pdu.dataDigestFailed && command.unsolicitedData(pdu)) return;
     const error = pdu.dataDigestFailed ? 'digest' : 'sequence';
-    if (this.retention !== null && command.recoverUnsolicited(pdu)) {
-      if (pdu.dataDigestFailed) this.reject(header, RejectReason.DATA_DIGEST_ERROR);
+    if (this.#retention !== null && command.recoverUnsolicited(pdu)) {
+      if (pdu.dataDigestFailed) this.responses.reject(header, RejectReason.DATA_DIGEST_ERROR);
       return;
     }
     command.loseData(error);
-    this.reject(header, rejectReasonOf(error));
+    this.responses.reject(header, rejectReasonOf(error));
     command.endLostUnsolicited((DataOut.flags.get(header) & FINAL) !== 0);
   }
 
-  /** A SCSI Response (RFC 7143 11.4), with sense data if there is any. */
-  sendScsiResponse(
-    command: Command,
-    status: number,
-    residualFlags: number,
-    residual: number,
-    sense: Uint8Array,
-    senseLength: number,
-  ): void {
-    const header = this.#begin(Opcode.SCSI_RESPONSE, command.initiatorTaskTag);
-    Bhs.flags.set(header, FINAL | residualFlags);
-    ScsiResponseHeader.response.set(header, ScsiResponse.COMPLETED);
-    ScsiResponseHeader.status.set(header, status);
-    // Data-In only; of a command that writes R2Ts were counted (RFC 7143 11.4.8).
-    ScsiResponseHeader.expDataSN.set(header, command.readLength > 0 ? command.dataSN : 0);
-    ScsiResponseHeader.residualCount.set(header, residual);
-    this.#number(header, this.takeStatSN());
-    if (senseLength === 0) {
-      this.retention?.keep(header, null, 0);
-      this.datamover.sendResponse(command, header, null, 0);
-      return;
-    }
-    // RFC 7143 11.4.7: SenseLength, then the sense data.
-    const data = this.#senseData;
-    const length = Math.min(senseLength, this.parameters.initiatorMaxRecvDataSegmentLength - 2);
-    data.writeUInt16BE(length, 0);
-    for (let i = 0; i < length; i++) data[2 + i] = sense[i]!;
-    this.retention?.keep(header, data, 2 + length);
-    this.datamover.sendResponse(command, header, data, 2 + length);
-  }
-
-  // ---- NOP ----
-
   /** RFC 7143 11.18 */
   #nopOut(pdu: ControlPdu): void {
-    const tag = Bhs.initiatorTaskTag.get(pdu.header);
     // Without a task tag it answers our own ping, or only acknowledges: no answer.
-    if (tag === RESERVED_TAG) return;
-    const lunHigh = NopOut.lunHigh.get(pdu.header);
-    const lunLow = NopOut.lunLow.get(pdu.header);
-    const header = this.#begin(Opcode.NOP_IN, tag);
-    Bhs.flags.set(header, FINAL);
-    NopIn.lunHigh.set(header, lunHigh);
-    NopIn.lunLow.set(header, lunLow);
-    NopIn.targetTransferTag.set(header, RESERVED_TAG);
-    const length = Math.min(pdu.dataLength, this.parameters.initiatorMaxRecvDataSegmentLength);
-    this.sendNumbered(header, length > 0 ? pdu.data() : null, length);
-  }
-
-  /** Ask the initiator for a sign of life (RFC 7143 11.19). */
-  ping(): void {
-    const header = this.#begin(Opcode.NOP_IN, RESERVED_TAG);
-    Bhs.flags.set(header, FINAL);
-    NopIn.targetTransferTag.set(header, PING_TAG);
-    // A ping carries the next StatSN without taking it.
-    this.#number(header, this.#statSN);
-    this.datamover.sendControl(header, null, 0);
-    this.datamover.flush();
+    if (Bhs.initiatorTaskTag.get(pdu.header) === RESERVED_TAG) return;
+    this.responses.sendNopIn(pdu.header, pdu.data(), pdu.dataLength);
   }
 
   // ---- the end ----
 
-  /** RFC 7143 11.15 */
+  /** RFC 7143 11.14, 11.15: what the connection has is gone before the initiator hears so, and tells others. */
   #logout(request: Buffer): void {
     const isOther = isLogoutOfOther(this, request);
     const response = handleLogout(this, this.#host, request);
-    const header = this.#begin(Opcode.LOGOUT_RESPONSE, Bhs.initiatorTaskTag.get(request));
-    Bhs.flags.set(header, FINAL);
-    LogoutResponseHeader.response.set(header, response);
-    LogoutResponseHeader.time2Wait.set(header, this.parameters.defaultTime2Wait);
-    LogoutResponseHeader.time2Retain.set(header, this.#host.time2Retain);
-    this.#number(header, this.takeStatSN());
-    if (!this.isRemoved) this.retention?.keep(header, null, 0);
-    this.datamover.sendControl(header, null, 0);
-    if (response !== LogoutResponse.SUCCESS || isOther) return;
-    this.hasLoggedOut = !this.isRemoved;
-    this.datamover.connectionTerminate();
-  }
-
-  /** Tell the initiator that the session's connection `connectionId` is gone (RFC 7143 11.9.1, event 2). */
-  announceLoss(connectionId: number): void {
-    this.#announce(AsyncEvent.CONNECTION_WILL_DROP, connectionId);
-  }
-
-  /** Tell the initiator that all connections of the session are about to end (RFC 7143 11.9.1, event 3), if it has room for that. */
-  announceEnd(): void {
-    this.#announce(AsyncEvent.SESSION_WILL_DROP, 0);
-  }
-
-  #announce(event: number, parameter1: number): void {
-    if (!this.#maySurprise()) return;
-    const header = this.#begin(Opcode.ASYNC_MESSAGE, RESERVED_TAG);
-    Bhs.flags.set(header, FINAL);
-    AsyncMessage.asyncEvent.set(header, event);
-    AsyncMessage.parameter1.set(header, parameter1);
-    AsyncMessage.parameter2.set(header, this.parameters.defaultTime2Wait);
-    AsyncMessage.parameter3.set(header, this.#host.time2Retain);
-    this.sendNumbered(header, null, 0);
-    this.datamover.flush();
+    const isEnd = response === LogoutResponse.SUCCESS && !isOther;
+    if (isEnd && !this.isRemoved) {
+      this.hasLoggedOut = true;
+      this.#host.loggedOut();
+      this.#endTasks();
+    }
+    this.responses.sendLogoutResponse(Bhs.initiatorTaskTag.get(request), response, !isEnd);
+    if (isEnd) this.datamover.connectionTerminate();
   }
 
   /** End the connection because of `error`. */
@@ -505,79 +378,9 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
     this.datamover.deallocateConnectionResources(error);
   }
 
-  // ---- PDUs ----
-
-  /**
-   * Whether a PDU may be sent now that answers nothing. The last for which an initiator over RDMA has room is kept for a ping,
-   * whose answer tells what it has taken (RFC 7145 8.1.2). If so, it is counted as sent.
-   */
-  #maySurprise(): boolean {
-    const hasRoom = this.#unexpected.room > 1;
-    if (hasRoom) this.#unexpected.sent(this.#statSN);
-    return hasRoom;
-  }
-
-  /** Refuse a PDU (RFC 7143 11.17): its header goes back as data. Of data for an active task the initiator expects no answer. */
-  reject(request: Buffer, reason: RejectReason, dataSN = 0): void {
-    this.#host.log.warn(`rejected a PDU, reason 0x${reason.toString(16)}: ${dumpHeader(request)}`);
-    const opcode = request[0]! & OPCODE_MASK;
-    const isExpected = opcode !== Opcode.DATA_OUT && opcode !== Opcode.SNACK_REQUEST;
-    if (!isExpected && !this.#maySurprise()) return;
-    const header = this.#begin(Opcode.REJECT, RESERVED_TAG);
-    Bhs.flags.set(header, FINAL);
-    Reject.reason.set(header, reason);
-    Reject.dataSN.set(header, dataSN);
-    this.sendNumbered(header, request, BHS_LENGTH);
-  }
-
   /** Negotiation in the full feature phase has changed `parameters`. */
   parametersChanged(): void {
     this.datamover.noticeKeyValues(this.#connectionParameters());
-  }
-
-  /** A command was aborted while its data is on its way. */
-  abortedWhileRead(): void {
-    this.#abortedWhileRead++;
-  }
-
-  /** The data of such a command has come. */
-  abortedIsRead(): void {
-    if (--this.#abortedWhileRead > 0) return;
-    for (const { initiatorTaskTag, response, information } of this.#heldResponses.splice(0))
-      this.sendTaskManagementResponse(initiatorTaskTag, response, information);
-  }
-
-  /**
-   * A Task Management Function Response (RFC 7143 11.6). It waits for the data that was asked for on behalf of aborted tasks
-   * (4.2.3.3): the initiator may have its memory back then, and an RDMA Read of that would end the connection.
-   */
-  sendTaskManagementResponse(
-    initiatorTaskTag: number,
-    response: TaskManagementResponse,
-    information: number,
-  ): void {
-    if (this.#abortedWhileRead > 0) {
-      this.#heldResponses.push({ initiatorTaskTag, response, information });
-      return;
-    }
-    const header = this.#begin(Opcode.TASK_MANAGEMENT_RESPONSE, initiatorTaskTag);
-    Bhs.flags.set(header, FINAL);
-    TaskManagementResponseHeader.response.set(header, response);
-    TaskManagementResponseHeader.information.set(header, information);
-    this.sendNumbered(header, null, 0);
-    this.datamover.flush();
-  }
-
-  /** The header for the next response PDU, cleared; valid until the next call. */
-  beginTextResponse(initiatorTaskTag: number): Buffer {
-    return this.#begin(Opcode.TEXT_RESPONSE, initiatorTaskTag);
-  }
-
-  /** Give a response its StatSN and queue it. */
-  sendNumbered(header: Buffer, data: Uint8Array | null, length: number): void {
-    this.#number(header, this.takeStatSN());
-    this.retention?.keep(header, data, length);
-    this.datamover.sendControl(header, data, length);
   }
 
   #connectionParameters(): ConnectionParameters {
@@ -595,26 +398,10 @@ export class FullFeature implements Numbering, TargetDatamoverEvents {
       maxReceivePDUs: this.#maxReceivePDUs,
     };
   }
-
-  #begin(opcode: Opcode, initiatorTaskTag: number): Buffer {
-    const header = this.#header.fill(0);
-    header[0] = opcode;
-    Bhs.initiatorTaskTag.set(header, initiatorTaskTag);
-    return header;
-  }
-
-  #number(header: Buffer, statSN: number): void {
-    ScsiResponseHeader.statSN.set(header, statSN);
-    ScsiResponseHeader.expCmdSN.set(header, this.commands.expCmdSN);
-    ScsiResponseHeader.maxCmdSN.set(header, this.commands.maxCmdSN);
-  }
 }
 
 /** Bytes of data that every initiator over RDMA has room for in a response. */
 const SMALLEST_RECEIVE = 128;
-
-/** Target Transfer Tag of the pings; the answer repeats it and needs no telling apart. */
-const PING_TAG = 1;
 
 /**
  * RFC 7143 4.3: a discovery session takes text requests and the logout of the session only. A NOP-Out without a task tag is no request,

@@ -38,7 +38,7 @@ export class Keepalive {
       );
     } else if (now - this.#lastHeard >= this.#limits.keepaliveIntervalMs) {
       this.#askedAt = now;
-      this.#phase.ping();
+      this.#phase.responses.ping();
     }
   }
 }

@@ -11,6 +11,8 @@ export interface ConnectionEnder {
    * its tasks wait for a new allegiance.
    */
   endConnection(phase: FullFeature, connectionId: number | null, forRecovery: boolean): boolean;
+  /** A connection is logged out and about to end; with the session's last one the I_T nexus is lost at once. */
+  loggedOut(): void;
 }
 
 export function logoutReason(request: Buffer): number {

@@ -68,7 +68,7 @@ export class LostConnections {
       if (lost.isLoggedOut) continue;
       lost.isLoggedOut = true;
       lost.end = null;
-      if (expStatSN === null || serialLess(lost.phase.peekStatSN(), expStatSN)) continue;
+      if (expStatSN === null || serialLess(lost.phase.responses.peekStatSN(), expStatSN)) continue;
       const gone = lost.responses.filter(({ statSN }) => serialLess(statSN, expStatSN));
       lost.responses = lost.responses.filter(({ statSN }) => !serialLess(statSN, expStatSN));
       releaseKept(gone);

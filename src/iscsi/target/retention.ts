@@ -41,12 +41,12 @@ export interface RetentionHost {
   expectedCmdSN(): number;
   maxCmdSN(): number;
   reject(request: Buffer, reason: RejectReason, dataSN?: number): void;
-  findCommand(initiatorTaskTag: number): Command | null;
   ping(): void;
 }
 
 export class Retention {
   readonly #host: RetentionHost;
+  readonly #findCommand: (initiatorTaskTag: number) => Command | null;
   readonly #retransmission: TargetRetransmission;
   /** In the order of StatSN, without gaps. */
   readonly #kept: KeptResponse[] = [];
@@ -60,8 +60,14 @@ export class Retention {
   /** The StatSN that a ping was sent for. */
   #askedFor = -1;
 
-  constructor(host: RetentionHost, retransmission: TargetRetransmission) {
+  /** `findCommand`: the connection's active command with a tag. */
+  constructor(
+    host: RetentionHost,
+    findCommand: (initiatorTaskTag: number) => Command | null,
+    retransmission: TargetRetransmission,
+  ) {
     this.#host = host;
+    this.#findCommand = findCommand;
     this.#retransmission = retransmission;
     this.#expStatSN = host.peekStatSN();
   }
@@ -257,7 +263,7 @@ export class Retention {
     const tag = SnackRequest.initiatorTaskTag.get(request);
     const begin = SnackRequest.begRun.get(request);
     const length = SnackRequest.runLength.get(request);
-    const active = this.#host.findCommand(tag);
+    const active = this.#findCommand(tag);
     if (active !== null) {
       // Data-In leaves with the status: what is active has sent nothing but R2Ts.
       const end = length === 0 ? active.dataSN : begin + length;

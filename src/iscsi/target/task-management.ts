@@ -33,7 +33,7 @@ export function handleTaskManagement(phase: FullFeature, manager: TaskManager, r
   phase.managing.add(tag);
   const respond = (response: TaskManagementResponse, information = 0): void => {
     phase.managing.delete(tag);
-    phase.sendTaskManagementResponse(tag, response, information);
+    phase.responses.sendTaskManagementResponse(tag, response, information);
   };
   if (code >= TaskManagementFunction.QUERY_TASK && phase.parameters.iSCSIProtocolLevel < 2) {
     // They must not be sent unless level 2 was negotiated (RFC 7144 6.3).

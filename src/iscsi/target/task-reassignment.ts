@@ -9,14 +9,14 @@ export function handleTaskReassign(phase: FullFeature, request: Buffer): void {
   const referencedTag = TaskManagementRequest.referencedTaskTag.get(request);
   const expDataSN = TaskManagementRequest.expDataSN.get(request);
   const answer = (response: TaskManagementResponse): void => {
-    phase.sendTaskManagementResponse(tag, response, 0);
+    phase.responses.sendTaskManagementResponse(tag, response, 0);
   };
   if (phase.parameters.errorRecoveryLevel < 2) {
     answer(TaskManagementResponse.REASSIGNMENT_NOT_SUPPORTED);
     return;
   }
   if ((request[0]! & IMMEDIATE) === 0) {
-    phase.reject(request, RejectReason.PROTOCOL_ERROR);
+    phase.responses.reject(request, RejectReason.PROTOCOL_ERROR);
     return;
   }
   const { lost } = phase.commands;
@@ -29,7 +29,7 @@ export function handleTaskReassign(phase: FullFeature, request: Buffer): void {
   } else if (command !== null || kept === 'allegiant') answer(TaskManagementResponse.TASK_STILL_ALLEGIANT);
   else if (kept !== null) {
     answer(TaskManagementResponse.FUNCTION_COMPLETE);
-    phase.retention!.adopt(kept, expDataSN);
+    phase.responses.retention!.adopt(kept, expDataSN);
     phase.datamover.flush();
   } else if (phase.isOtherTask(referencedTag) || lost.isOther(referencedTag))
     answer(TaskManagementResponse.FUNCTION_REJECTED);

@@ -6,7 +6,7 @@
 import type { OperationalParameters } from '../login/keys.js';
 import { FullFeatureKeys } from '../login/full-feature-keys.js';
 import { Bhs, TextRequest, TextResponse } from '../wire/headers.js';
-import { RejectReason, RESERVED_TAG, TextFlag } from '../wire/opcodes.js';
+import { Opcode, RejectReason, RESERVED_TAG, TextFlag } from '../wire/opcodes.js';
 import { buildText, parseText, TextAssembler, type TextPair, TextSplitter } from '../wire/text.js';
 import type { FullFeature } from './full-feature.js';
 
@@ -114,7 +114,7 @@ export class TextExchange {
     const part = this.#outgoing.next(this.#parameters.initiatorMaxRecvDataSegmentLength);
     const isContinued = this.#outgoing.pending;
     const isFinal = isRequestFinal && !isContinued;
-    const header = this.#phase.beginTextResponse(this.#tag);
+    const header = this.#phase.responses.begin(Opcode.TEXT_RESPONSE, this.#tag);
     Bhs.flags.set(header, (isFinal ? TextFlag.FINAL : 0) | (isContinued ? TextFlag.CONTINUE : 0));
     TextResponse.lunHigh.set(header, TextRequest.lunHigh.get(request));
     TextResponse.lunLow.set(header, TextRequest.lunLow.get(request));
@@ -122,7 +122,7 @@ export class TextExchange {
       ? RESERVED_TAG
       : (this.#lastTransferTag = (this.#lastTransferTag + 1) & 0xffff);
     TextResponse.targetTransferTag.set(header, this.#transferTag);
-    this.#phase.sendNumbered(header, part, part.length);
+    this.#phase.responses.send(header, part, part.length);
     if (!isFinal) return;
     this.#keys?.conclude();
     this.#phase.parametersChanged();
@@ -131,7 +131,7 @@ export class TextExchange {
 
   #refuse(header: Buffer, reason: RejectReason): void {
     this.#reset();
-    this.#phase.reject(header, reason);
+    this.#phase.responses.reject(header, reason);
   }
 
   #reset(): void {

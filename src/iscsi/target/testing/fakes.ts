@@ -136,6 +136,7 @@ export class FakeCommand extends Command {
 }
 
 export class FakeHost implements FullFeatureHost {
+  logouts = 0;
   readonly commands: FakeCommand[] = [];
   sharedCommands: CommandTable | null = null;
   /** CIDs of connections that were ended; null for all others. */
@@ -165,6 +166,10 @@ export class FakeHost implements FullFeatureHost {
   keepsTasks(): boolean {
     return false;
   }
+  loggedOut(): void {
+    this.logouts++;
+  }
+
   endConnection(_phase: FullFeature, connectionId: number | null): boolean {
     this.ended.push(connectionId);
     return connectionId === null;
