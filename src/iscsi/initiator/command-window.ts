@@ -7,6 +7,7 @@ export class CommandWindow {
   cmdSN: number;
   expCmdSN: number;
   #maxCmdSN: number;
+  #isClosed = false;
 
   constructor(cmdSN: number, maxCmdSN: number) {
     this.cmdSN = cmdSN;
@@ -15,7 +16,12 @@ export class CommandWindow {
   }
 
   get isOpen(): boolean {
-    return serialLessOrEqual(this.cmdSN, this.#maxCmdSN);
+    return serialLessOrEqual(this.cmdSN, this.#maxCmdSN) && !this.#isClosed;
+  }
+
+  /** Nothing more is to be sent in the session. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /** The CmdSN of a command that is sent now. */

@@ -112,7 +112,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginRequest(Opcode.TASK_MANAGEMENT_REQUEST, tag);
+    const header = this.#phase.requests.beginRequest(Opcode.TASK_MANAGEMENT_REQUEST, tag);
     Bhs.flags.set(header, FINAL | options.function);
     Bhs.lunHigh.set(header, options.lunHigh ?? 0);
     Bhs.lunLow.set(header, options.lunLow ?? 0);
@@ -183,7 +183,7 @@ export class ControlRequests {
       failed: answer,
       sent: null,
     });
-    const header = this.#phase.beginRequest(Opcode.TEXT_REQUEST, tag);
+    const header = this.#phase.requests.beginRequest(Opcode.TEXT_REQUEST, tag);
     TextRequest.targetTransferTag.set(header, RESERVED_TAG);
     if (before !== null) {
       TextRequest.lunHigh.set(header, TextResponse.lunHigh.get(before));
@@ -237,7 +237,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginRequest(Opcode.NOP_OUT, tag);
+    const header = this.#phase.requests.beginRequest(Opcode.NOP_OUT, tag);
     NopOut.targetTransferTag.set(header, RESERVED_TAG);
     this.#send(header, data);
   }
@@ -251,7 +251,7 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginRequest(Opcode.LOGOUT_REQUEST, tag);
+    const header = this.#phase.requests.beginRequest(Opcode.LOGOUT_REQUEST, tag);
     Bhs.flags.set(header, FINAL | LogoutReason.CLOSE_SESSION);
     LogoutRequest.cid.set(header, 0);
     this.#send(header, null);
@@ -269,10 +269,10 @@ export class ControlRequests {
       },
       answer,
     );
-    const header = this.#phase.beginRequest(Opcode.LOGOUT_REQUEST, tag);
+    const header = this.#phase.requests.beginRequest(Opcode.LOGOUT_REQUEST, tag);
     Bhs.flags.set(header, FINAL | reason);
     LogoutRequest.cid.set(header, cid);
-    this.#phase.sendRequest(header, null, expStatSN);
+    this.#phase.requests.sendRequest(header, null, expStatSN);
   }
 
   // ---- the connection's ----
@@ -291,7 +291,7 @@ export class ControlRequests {
   /** The data of the request with this tag was damaged on the way; false if it is not known any more. */
   sendAgain(tag: number): boolean {
     const sent = this.#pending.get(tag)?.sent ?? null;
-    if (sent !== null) this.#phase.sendRequest(sent.header, sent.data);
+    if (sent !== null) this.#phase.requests.sendRequest(sent.header, sent.data);
     return sent !== null;
   }
 
@@ -340,7 +340,7 @@ export class ControlRequests {
     const pending = this.#pending.get(Bhs.initiatorTaskTag.get(header));
     if (this.#phase.parameters.errorRecoveryLevel > 0 && pending !== undefined && data !== null)
       pending.sent = { header: Buffer.from(header), data };
-    this.#phase.sendRequest(header, data);
+    this.#phase.requests.sendRequest(header, data);
   }
 
   #broken(what: string): RiserError {

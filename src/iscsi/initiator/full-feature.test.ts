@@ -72,6 +72,18 @@ describe('the command window', () => {
     assert.deepEqual([second!.cmdSN, third.cmdSN], [2, 3]);
   });
 
+  it('is closed by a logout of the session: what waits is not sent any more, and was not (RFC 7143 11.14)', () => {
+    const test = new FullFeatureUnderTest({ window: 1 });
+    const [first, second] = test.submit(2);
+    test.phase.control.logout(() => undefined);
+    test.datamover.take();
+    test.maxCmdSN = 8;
+    test.respond(first!);
+    assert.deepEqual(cmdSNs(test), []);
+    test.phase.terminated(null);
+    assert.deepEqual([second!.wasSent, second!.error?.code], [false, 'CONNECTION_LOST']);
+  });
+
   it('goes on across the end of the numbers', () => {
     const test = new FullFeatureUnderTest({ cmdSN: 0xffff_fffe, window: 2 });
     const tasks = test.submit(4);

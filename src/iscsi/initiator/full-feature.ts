@@ -14,8 +14,6 @@ import type {
 } from '../../datamover/datamover.js';
 import { RiserError } from '../../util/errors.js';
 import { Memory } from '../../util/memory.js';
-import { serialAdd } from '../../util/serial.js';
-import { UnexpectedPdus } from '../unexpected-pdus.js';
 import type { OperationalParameters } from '../login/keys.js';
 import type { InitiatorLoginResult } from '../login/initiator-login.js';
 import {
@@ -23,28 +21,17 @@ import {
   Bhs,
   BHS_LENGTH,
   dumpHeader,
-  NopIn,
-  NopOut,
   Reject,
   ScsiCommand,
   ScsiResponse as ScsiResponseHeader,
-  SnackRequest,
 } from '../wire/headers.js';
-import {
-  FINAL,
-  IMMEDIATE,
-  Opcode,
-  OPCODE_MASK,
-  RejectReason,
-  RESERVED_TAG,
-  ScsiResponse,
-  SnackType,
-} from '../wire/opcodes.js';
+import { Opcode, OPCODE_MASK, RejectReason, RESERVED_TAG, ScsiResponse } from '../wire/opcodes.js';
 import { CommandWindow } from './command-window.js';
 import { ControlRequests } from './control-requests.js';
+import { RequestSender } from './request-sender.js';
+import { ResponseOrder } from './response-order.js';
 import { extendedCdb, planData, takeCollapsedStatus, takeResponse, writeCommand } from './scsi-command.js';
 import { type InitiatorTask, InitiatorTaskState } from './task.js';
-import { StatusRecovery } from './status-recovery.js';
 import { TaskQueue } from './task-queue.js';
 import { TaskTable } from './task-table.js';
 
@@ -68,6 +55,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   readonly datamover: InitiatorDatamover;
   readonly parameters: OperationalParameters;
   readonly control: ControlRequests;
+  readonly requests: RequestSender;
   /** Whether anything was received since this was last cleared; the keepalive looks. */
   hasHeard = false;
   readonly #host: InitiatorHost;
@@ -77,17 +65,12 @@ export class InitiatorFullFeature implements InitiatorTasks {
   readonly #siblings: InitiatorFullFeature[];
   readonly #queue = new TaskQueue();
   readonly #window: CommandWindow;
-  /** Immediate requests that the target has room for. */
-  readonly #unexpected: UnexpectedPdus;
-  /** Requests that are no commands, and for which there is no room yet. */
-  readonly #waiting: { header: Buffer; data: Buffer | null; expStatSN: number | null }[] = [];
-  #expStatSN: number;
-  /** Null at ErrorRecoveryLevel 0. */
-  readonly #recovery: StatusRecovery | null;
+  readonly #order: ResponseOrder;
   /** The connection is gone. */
   isOver = false;
   /** Its tasks wait for recovery when it goes. */
   #keepsTasks = false;
+  /** Where a Command PDU is written. */
   readonly #header = Memory.allocate(BHS_LENGTH);
 
   /** `leading`: another connection of the session, with which it shares the numbers of commands; null for the first. */
@@ -104,14 +87,24 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const index = this.#takePlace();
     this.#tasks = leading === null ? new TaskTable() : leading.#tasks;
     this.#window = leading === null ? new CommandWindow(login.cmdSN, login.maxCmdSN) : leading.#window;
-    this.#unexpected = new UnexpectedPdus(login.parameters.targetMaxOutstandingUnexpectedPDUs);
-    this.#expStatSN = login.expStatSN;
-    this.#recovery =
-      login.parameters.errorRecoveryLevel > 0
-        ? new StatusRecovery(login.expStatSN, (begin, length) => {
-            this.#requestStatus(begin, length);
-          })
-        : null;
+    this.#order = new ResponseOrder(login.expStatSN, login.parameters.errorRecoveryLevel, {
+      violation: (code, what) => {
+        this.violation(code, what);
+      },
+      lacksData: (header) => this.#lacksData(header),
+      requestStatus: (begin, length) => {
+        this.requests.requestStatus(begin, length);
+      },
+      flush: () => {
+        this.flush();
+      },
+    });
+    this.requests = new RequestSender(
+      datamover,
+      this.#window,
+      this.#order,
+      login.parameters.targetMaxOutstandingUnexpectedPDUs,
+    );
     this.control = new ControlRequests(this, index);
     datamover.enableDatamover(connectionParameters(login.parameters, datamover.taskLimit), this);
   }
@@ -137,14 +130,14 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   expectedStatSN(): number {
-    return this.#expStatSN;
+    return this.#order.expStatSN;
   }
 
   commandNumbersNotify(expCmdSN: number, maxCmdSN: number): void {
     this.hasHeard = true;
-    this.#unexpected.retire(expCmdSN);
+    this.requests.taken(expCmdSN);
     const hasGrown = this.#window.update(expCmdSN, maxCmdSN);
-    if (this.#waiting.length > 0) this.#sendWaiting();
+    this.requests.sendWaiting();
     if (!hasGrown) return;
     this.#sendQueued();
     if (this.#siblings.length > 1) this.#wakeSiblings();
@@ -154,7 +147,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   #wakeSiblings(): void {
     for (const sibling of this.#siblings) {
       if (sibling === this || sibling.isOver) continue;
-      if (sibling.#waiting.length > 0) sibling.#sendWaiting();
+      sibling.requests.sendWaiting();
       sibling.#sendQueued();
       sibling.flush();
     }
@@ -229,7 +222,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   #sendCommand(task: InitiatorTask): void {
-    writeCommand(this.#header, task, this.parameters, this.#expStatSN);
+    writeCommand(this.#header, task, this.parameters, this.#order.expStatSN);
     this.datamover.sendCommand(this.#header, task.cdbTail === null ? null : extendedCdb(task.cdbTail), task);
   }
 
@@ -315,7 +308,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
       task.state = InitiatorTaskState.IDLE;
       task.done();
     }
-    this.#waiting.length = 0;
+    this.requests.clear();
     this.control.terminated(error);
   }
 
@@ -350,23 +343,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.hasHeard = true;
     const header = pdu.header;
     const opcode = header[0]! & OPCODE_MASK;
-    // A ping shows the next StatSN without taking it (RFC 7143 11.19.1).
     const isPing = opcode === Opcode.NOP_IN && Bhs.initiatorTaskTag.get(header) === RESERVED_TAG;
-    const statSN = ScsiResponseHeader.statSN.get(header);
-    if (this.#recovery !== null) {
-      if (!this.#mayTake(this.#recovery, pdu, statSN, isPing)) return;
-    } else if (!isPing) {
-      if (statSN !== this.#expStatSN) {
-        this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(header)}`);
-        return;
-      }
-      this.#expStatSN = serialAdd(statSN, 1);
-    }
-    if (pdu.dataDigestFailed && this.#recovery === null) {
-      // Its status is lost; without recovery within a connection there is no way to get it again (RFC 7143 7.8).
-      this.violation('DATA_DIGEST', `a data digest that does not match: ${dumpHeader(header)}`);
-      return;
-    }
+    if (!this.#order.take(pdu, isPing)) return;
     this.commandNumbersNotify(
       ScsiResponseHeader.expCmdSN.get(header),
       ScsiResponseHeader.maxCmdSN.get(header),
@@ -379,7 +357,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
         this.#collapsedStatus(header);
         break;
       case Opcode.NOP_IN:
-        if (isPing) this.#answerPing(header);
+        if (isPing) this.requests.answerPing(header);
         else this.control.answered(pdu);
         break;
       case Opcode.TASK_MANAGEMENT_RESPONSE:
@@ -408,27 +386,6 @@ export class InitiatorFullFeature implements InitiatorTasks {
 
   // ---- recovery within the connection ----
 
-  /** Whether a response is to be handled, now that its number is known; with what is missing it is asked for (RFC 7143 7.8, 7.9). */
-  #mayTake(recovery: StatusRecovery, pdu: ControlPdu, statSN: number, isPing: boolean): boolean {
-    if (!recovery.isPlausible(statSN)) {
-      this.violation('STATSN', `StatSN ${statSN} instead of ${this.#expStatSN}: ${dumpHeader(pdu.header)}`);
-      return false;
-    }
-    if (isPing) {
-      if (!pdu.dataDigestFailed) recovery.reveal(statSN);
-      return !pdu.dataDigestFailed;
-    }
-    if (recovery.isRepetition(statSN)) return false;
-    if (pdu.dataDigestFailed || this.#lacksData(pdu.header)) {
-      recovery.miss(statSN);
-      this.flush();
-      return false;
-    }
-    recovery.take(statSN);
-    this.#expStatSN = recovery.expStatSN;
-    return true;
-  }
-
   /** Whether a SCSI Response came before all of the data; what is missing was asked for then, and comes before the response. */
   #lacksData(header: Buffer): boolean {
     if ((header[0]! & OPCODE_MASK) !== Opcode.SCSI_RESPONSE) return false;
@@ -439,18 +396,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
   }
 
   statusDeferred(statSN: number): void {
-    this.#recovery?.hearOf(statSN);
-  }
-
-  /** RFC 7143 11.16 */
-  #requestStatus(begin: number, length: number): void {
-    const header = this.#begin(Opcode.SNACK_REQUEST, RESERVED_TAG);
-    SnackRequest.flags.set(header, FINAL | SnackType.STATUS);
-    SnackRequest.targetTransferTag.set(header, RESERVED_TAG);
-    SnackRequest.expStatSN.set(header, this.#expStatSN);
-    SnackRequest.begRun.set(header, begin);
-    SnackRequest.runLength.set(header, length);
-    this.datamover.sendControl(header, null, 0);
+    this.#order.deferred(statSN);
   }
 
   /** What was damaged on the way has not taken its CmdSN: the target waits for it (RFC 7143 7.2.1, 7.8). */
@@ -487,19 +433,6 @@ export class InitiatorFullFeature implements InitiatorTasks {
     this.#end(task);
   }
 
-  /** RFC 7143 11.18.1 */
-  #answerPing(ping: Buffer): void {
-    const tag = NopIn.targetTransferTag.get(ping);
-    if (tag === RESERVED_TAG) return;
-    const header = this.#begin(Opcode.NOP_OUT | IMMEDIATE, RESERVED_TAG);
-    Bhs.flags.set(header, FINAL);
-    Bhs.lunHigh.set(header, NopIn.lunHigh.get(ping));
-    Bhs.lunLow.set(header, NopIn.lunLow.get(ping));
-    NopOut.targetTransferTag.set(header, tag);
-    this.#number(header);
-    this.datamover.sendControl(header, null, 0);
-  }
-
   /** RFC 7143 11.17: the header of what was rejected comes back as data. */
   #rejected(pdu: ControlPdu): void {
     const reason = Reject.reason.get(pdu.header);
@@ -511,7 +444,8 @@ export class InitiatorFullFeature implements InitiatorTasks {
     const error = new RiserError('REJECTED', message, { by: 'peer', costs: 'task' });
     const isSnack = pdu.dataLength > 0 && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SNACK_REQUEST;
     // What is missing will not come any more; or the target waits for what was damaged on the way.
-    if (isSnack || (reason === RejectReason.DATA_DIGEST_ERROR && this.#recovery === null)) this.drop(error);
+    if (isSnack || (reason === RejectReason.DATA_DIGEST_ERROR && !this.#order.isRecoverable))
+      this.drop(error);
     else if (reason === RejectReason.DATA_DIGEST_ERROR && tag !== RESERVED_TAG)
       this.#sendAgain(pdu.data(), error);
     else if (task !== null && (pdu.data()[0]! & OPCODE_MASK) === Opcode.SCSI_COMMAND) {
@@ -520,60 +454,7 @@ export class InitiatorFullFeature implements InitiatorTasks {
     } else if (task === null) this.control.rejected(tag, error);
   }
 
-  // ---- output ----
-
-  /** A header for the next PDU, cleared; valid until the next call. `opcode`: with the I bit where it is due. */
-  #begin(opcode: number, initiatorTaskTag: number): Buffer {
-    const header = this.#header.bytes.fill(0);
-    header[0] = opcode;
-    Bhs.initiatorTaskTag.set(header, initiatorTaskTag);
-    return header;
-  }
-
-  /** A header of a request that is no SCSI command, for {@link sendRequest}. */
-  beginRequest(opcode: Opcode, initiatorTaskTag: number): Buffer {
-    const header = this.#begin(opcode, initiatorTaskTag);
-    Bhs.flags.set(header, FINAL);
-    return header;
-  }
-
-  /**
-   * Send it for immediate delivery, with the next CmdSN, which it does not take. When a target over RDMA has no room for that it
-   * takes its turn with the commands, and waits if need be (RFC 7145 8.1.1.3).
-   *
-   * @param expStatSN instead of the connection's own
-   */
-  sendRequest(header: Buffer, data: Buffer | null, expStatSN: number | null = null): void {
-    if (this.#waiting.length > 0 || !this.#trySend(header, data, expStatSN))
-      this.#waiting.push({ header: Buffer.from(header), data, expStatSN });
-    this.flush();
-  }
-
-  #trySend(header: Buffer, data: Buffer | null, expStatSN: number | null): boolean {
-    const isImmediate = this.#unexpected.room > 0;
-    if (!isImmediate && !this.#window.isOpen) return false;
-    this.#number(header);
-    if (expStatSN !== null) ScsiCommand.expStatSN.set(header, expStatSN);
-    if (isImmediate) {
-      Bhs.opcode.set(header, Bhs.opcode.get(header) | IMMEDIATE);
-      this.#unexpected.sent(this.#window.cmdSN);
-    } else this.#window.take();
-    this.datamover.sendControl(header, data, data?.length ?? 0);
-    return true;
-  }
-
-  #sendWaiting(): void {
-    const waiting = this.#waiting;
-    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
-      if (!this.#trySend(first.header, first.data, first.expStatSN)) break;
-      waiting.shift();
-    }
-  }
-
-  #number(header: Buffer): void {
-    ScsiCommand.cmdSN.set(header, this.#window.cmdSN);
-    ScsiCommand.expStatSN.set(header, this.#expStatSN);
-  }
+  // ---- the end ----
 
   /** The target broke a rule after which the connection cannot go on. */
   violation(code: string, what: string): void {
