@@ -5,7 +5,6 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import {
-  type AsyncNotice,
   type InitiatorConnection,
   type InitiatorFullFeature,
   type InitiatorLoginResult,
@@ -16,15 +15,16 @@ import {
   type TaskManagementOptions,
   type TextPair,
 } from '../iscsi/index.js';
-import { AsyncEvent } from '../iscsi/wire/opcodes.js';
 import type { ParsedSense } from '../scsi/client/index.js';
 import { BackOff } from '../util/back-off.js';
 import { RiserError } from '../util/errors.js';
 import { type Logger, silentLogger } from '../util/logger.js';
 import { lostAgain } from './connection-path.js';
 import { ConnectionRecovery } from './connection-recovery.js';
+import { Members } from './members.js';
 import { type LoggedIn, SessionLogin } from './session-login.js';
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, type SessionOptions } from './session-options.js';
+import { TargetNotices } from './target-notices.js';
 import type { ClientTask, TaskPath } from './task.js';
 import type { PortalAddress } from './url.js';
 import { WaitingTasks } from './waiting-tasks.js';
@@ -49,9 +49,6 @@ const FIRST_PAUSE_MS = 100;
 const STEADY_MS = 1000;
 /** How long a target may take to close after a logout, milliseconds. */
 const CLOSE_GRACE_MS = 1000;
-/** The longest time that commands under way get to end when the target asks for a logout, milliseconds. */
-const LEAVING_MS = 10_000;
-const LEAVING = Infinity;
 
 export class Session implements TaskPath {
   /** Who hears of it. */
@@ -65,15 +62,10 @@ export class Session implements TaskPath {
   #device: string | null = null;
   /** See {@link whyNotIser}. */
   #whyNotIser: string | null = null;
-  /** The session's first connection, and its phase. */
-  #first: LoggedIn | null = null;
-  #phase: InitiatorFullFeature | null = null;
-  /** Its further connections, and whose turn it is: 0 is the first connection's. */
-  #others: readonly LoggedIn[] = [];
-  #turn = 0;
-  /** Connections that it had at its beginning, and the CID that was used last. */
+  readonly #members = new Members();
+  readonly #notices: TargetNotices;
+  /** Connections that it had at its beginning. */
   #wanted = 1;
-  #lastCid = 0;
   readonly #recovery: ConnectionRecovery;
   #isRefilling = false;
   /** Lost connections cannot be recovered: it is to be made anew. */
@@ -87,9 +79,6 @@ export class Session implements TaskPath {
   readonly #backOff: BackOff;
   /** When the last attempt to connect succeeded. */
   #upSince = 0;
-  /** When to log out because the target asked for it; null if it did not, LEAVING when the request is out. */
-  #leaveAt: number | null = null;
-  #isNegotiating = false;
   readonly #closing = new AbortController();
   readonly #submit = (task: ClientTask): void => {
     this.submit(task);
@@ -99,8 +88,7 @@ export class Session implements TaskPath {
   #wentDown: () => void = () => undefined;
   readonly #flush = (): void => {
     this.#isFlushDue = false;
-    this.#phase?.flush();
-    for (const { phase } of this.#others) phase.flush();
+    this.#members.flush();
   };
 
   private constructor(options: SessionOptions) {
@@ -108,13 +96,14 @@ export class Session implements TaskPath {
     this.#limits = { ...DEFAULT_SESSION_LIMITS, ...options.limits };
     this.#log = options.log ?? silentLogger;
     this.#portal = options.portal;
+    this.#notices = new TargetNotices(this.#members, this.#log);
     this.#backOff = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
     this.#recovery = new ConnectionRecovery(
       {
         anyPhase: () => this.#phase,
         recoveryFailed: (error) => {
           this.#mustRestart = true;
-          this.#first?.connection.drop(error);
+          this.#members.first?.connection.drop(error);
         },
       },
       this.#closing.signal,
@@ -122,10 +111,10 @@ export class Session implements TaskPath {
     this.#logins = new SessionLogin(options, this.#limits, {
       recheck: (path) => this.#recheck(path),
       noticed: (connection, notice) => {
-        this.#noticed(connection, notice);
+        this.#notices.noticed(connection, notice);
       },
       ticked: (connection, now) => {
-        this.#leave(connection, now);
+        this.#notices.leave(connection, now);
       },
       closed: (connection, reason) => {
         this.#isDown(connection, reason);
@@ -205,28 +194,24 @@ export class Session implements TaskPath {
     return this.#phase?.tasks ?? 0;
   }
 
+  get #phase(): InitiatorFullFeature | null {
+    return this.#members.first?.phase ?? null;
+  }
+
   // ---- TaskPath ----
 
   submit(task: ClientTask): void {
     task.carrier = this;
-    const phase = this.#phase;
-    if (phase === null || this.#end !== null || this.#leaveAt !== null) {
+    if (this.#members.count === 0 || this.#end !== null || this.#notices.isLeaving) {
       this.#wait(task);
       return;
     }
     task.deadline = performance.now() + task.timeoutMs;
-    if (this.#others.length === 0) phase.submit(task);
-    else this.#nextPhase(phase).submit(task);
+    this.#members.next().submit(task);
     if (this.#isFlushDue) return;
     // All that is submitted in one turn leaves together.
     this.#isFlushDue = true;
     queueMicrotask(this.#flush);
-  }
-
-  /** Connections take turns; `first` is the first one. */
-  #nextPhase(first: InitiatorFullFeature): InitiatorFullFeature {
-    this.#turn = this.#turn < this.#others.length ? this.#turn + 1 : 0;
-    return this.#turn === 0 ? first : this.#others[this.#turn - 1]!.phase;
   }
 
   submitLater(task: ClientTask, delayMs: number): void {
@@ -321,7 +306,7 @@ export class Session implements TaskPath {
    * answer has left, and its kernel warns.
    */
   async #closedByTarget(): Promise<void> {
-    if (this.#first === null) return;
+    if (this.#members.first === null) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, CLOSE_GRACE_MS);
       this.#wentDown = () => {
@@ -340,7 +325,7 @@ export class Session implements TaskPath {
     if (this.#closing.signal.aborted) return;
     this.#end ??= error;
     this.#closing.abort(error);
-    for (const { connection } of this.#members) connection.drop(null);
+    for (const { connection } of this.#members.all) connection.drop(null);
     this.#recovery.giveUp();
     this.#waiting.failAll(error);
     for (const watcher of this.watchers) watcher.ended?.(error);
@@ -354,13 +339,11 @@ export class Session implements TaskPath {
     // It may have been lost, or the session closed, while it was looked at.
     if (found.phase.isOver) throw lostAgain();
     const others = await this.#joinOthers(found, signal);
-    const all = [found, ...others];
+    const all = [found, ...others] as const;
     if (this.#end === null && !all.some(({ phase }) => phase.isOver)) {
-      this.#others = others;
       this.#wanted = all.length;
-      this.#lastCid = others.length;
       this.#mustRestart = false;
-      this.#isUp(found);
+      this.#isUp(all);
       return;
     }
     for (const { connection } of all) connection.drop(null);
@@ -388,15 +371,11 @@ export class Session implements TaskPath {
     for (const watcher of this.watchers) await watcher.recheck?.(path);
   }
 
-  get #members(): readonly LoggedIn[] {
-    return this.#first === null ? [] : [this.#first, ...this.#others];
-  }
-
-  #isUp(first: LoggedIn): void {
+  /** The session has connections: `first` and, where it begins, others. */
+  #isUp([first, ...others]: readonly [LoggedIn, ...LoggedIn[]]): void {
     const { phase, login, portal, whyNotIser } = first;
     const isAgain = this.#lost !== null;
-    this.#first = first;
-    this.#phase = phase;
+    this.#members.replace([first, ...others]);
     this.#login = login;
     this.#portal = portal;
     this.#transport = phase.datamover.kind;
@@ -404,7 +383,6 @@ export class Session implements TaskPath {
     this.#whyNotIser = whyNotIser;
     this.#lost = null;
     this.#upSince = performance.now();
-    this.#isNegotiating = false;
     const waiting = this.#waiting.takeAll();
     if (isAgain) {
       this.#log.info('connected again');
@@ -414,26 +392,24 @@ export class Session implements TaskPath {
   }
 
   #isDown(connection: InitiatorConnection, cause: Error | null): void {
-    const lost = this.#members.find((member) => member.connection === connection);
+    const lost = this.#members.find(connection);
     if (lost === undefined) return;
-    const rest = this.#members.filter((member) => member !== lost);
+    const rest = this.#members.all.filter((member) => member !== lost);
     const reason = new RiserError(
       'CONNECTION_LOST',
       cause === null ? 'the target closed the connection' : `the connection is lost: ${cause.message}`,
       { by: 'peer', costs: 'connection', cause },
     );
-    const isRecoverable = this.#end === null && this.#leaveAt === null && !this.#mustRestart;
+    const isRecoverable = this.#end === null && !this.#notices.isLeaving && !this.#mustRestart;
     if (isRecoverable && rest.length > 0) {
       this.#goOnWith(rest, lost, reason);
       return;
     }
     if (isRecoverable && lost.login.parameters.errorRecoveryLevel === 2) this.#recovery.add(lost, reason);
     // The session is recovered from as a whole (RFC 7143 7.1.4.4).
-    this.#first = null;
-    this.#phase = null;
-    this.#others = [];
+    this.#members.replace([]);
     for (const each of rest) each.connection.drop(null);
-    this.#leaveAt = null;
+    this.#notices.connectionEnded();
     if (performance.now() - this.#upSince >= STEADY_MS) this.#backOff.reset();
     this.#wentDown();
     if (this.#end !== null) return;
@@ -444,13 +420,10 @@ export class Session implements TaskPath {
   }
 
   /** One of several connections is lost. */
-  #goOnWith([first, ...others]: readonly LoggedIn[], lost: LoggedIn, reason: RiserError): void {
-    this.#log.warn(`of ${others.length + 2} connections one is lost: ${reason.message}`);
+  #goOnWith(rest: readonly LoggedIn[], lost: LoggedIn, reason: RiserError): void {
+    this.#log.warn(`of ${rest.length + 1} connections one is lost: ${reason.message}`);
     this.#recovery.add(lost, reason);
-    this.#first = first!;
-    this.#phase = first!.phase;
-    this.#others = others;
-    this.#turn = 0;
+    this.#members.replace(rest);
     this.#restore();
   }
 
@@ -465,14 +438,14 @@ export class Session implements TaskPath {
     this.#isRefilling = true;
     const { signal } = this.#closing;
     const pauses = new BackOff(FIRST_PAUSE_MS, this.#limits.longestPauseMs);
-    while (this.#end === null && this.#first !== null && this.#members.length < this.#wanted) {
+    while (this.#end === null && this.#members.count > 0 && this.#members.count < this.#wanted) {
       try {
         await delay(pauses.next(), undefined, { signal });
-        const [first] = this.#members;
-        if (first !== undefined) this.#admit(await this.#logins.join(first, this.#freshCid(), signal));
+        const { first } = this.#members;
+        if (first !== null) this.#admit(await this.#logins.join(first, this.#freshCid(), signal));
       } catch (error) {
         if (signal.aborted) break;
-        this.#log.debug(`the session has ${this.#members.length} connections: ${(error as Error).message}`);
+        this.#log.debug(`the session has ${this.#members.count} connections: ${(error as Error).message}`);
         // The target wants no more.
         if (error instanceof LoginRefused) break;
       }
@@ -481,17 +454,13 @@ export class Session implements TaskPath {
   }
 
   #admit(member: LoggedIn): void {
-    const isOfSession = this.#first !== null && member.login.tsih === this.#login?.tsih;
-    if (isOfSession && !member.phase.isOver) this.#others = [...this.#others, member];
+    const isOfSession = this.#members.count > 0 && member.login.tsih === this.#login?.tsih;
+    if (isOfSession && !member.phase.isOver) this.#members.add(member);
     else member.connection.drop(null);
   }
 
-  /** One that neither side may still mean a lost connection by. */
   #freshCid(): number {
-    const used = [...this.#members.map(({ cid }) => cid), ...this.#recovery.cids];
-    do this.#lastCid = (this.#lastCid + 1) & 0xffff;
-    while (used.includes(this.#lastCid));
-    return this.#lastCid;
+    return this.#members.freshCid(this.#recovery.cids);
   }
 
   /** Go on with the session by a new connection, while the target has its tasks. */
@@ -499,7 +468,7 @@ export class Session implements TaskPath {
     try {
       const found = await this.#logins.join(this.#recovery.latest!, this.#freshCid(), signal);
       if (found.phase.isOver) throw lostAgain();
-      this.#isUp(found);
+      this.#isUp([found]);
       this.#restore();
     } catch (error) {
       // The session is not there any more, or not for us.
@@ -542,49 +511,6 @@ export class Session implements TaskPath {
     this.#isRecovering = false;
     // It may have been lost again while the last lines ran.
     if (this.#end === null && this.#phase === null) void this.#recover();
-  }
-
-  /** Log out for the target's sake as soon as nothing is under way, or the time is over; then connect anew. */
-  #leave(connection: InitiatorConnection, now: number): void {
-    const phase = connection.fullFeature;
-    if (this.#leaveAt === null || this.#leaveAt === LEAVING || phase === null) return;
-    if ((phase.hasTasks || this.#others.some((other) => other.phase.hasTasks)) && now < this.#leaveAt) return;
-    this.#leaveAt = LEAVING;
-    phase.control.logout(() => {
-      connection.drop(null);
-    });
-  }
-
-  /** RFC 7143 11.9.1 */
-  #noticed(connection: InitiatorConnection, notice: AsyncNotice): void {
-    switch (notice.event) {
-      case AsyncEvent.LOGOUT_REQUESTED:
-        if (this.#leaveAt !== null) break;
-        this.#log.info('the target asks for a logout');
-        // Parameter3: seconds that it gives. What is under way ends in half of it, what is new waits.
-        this.#leaveAt = performance.now() + Math.min(notice.parameter3 * 500, LEAVING_MS);
-        this.#leave(connection, performance.now());
-        break;
-      case AsyncEvent.CONNECTION_WILL_DROP:
-        this.#log.info('the target is about to close a connection, or has lost it');
-        // Of another one: it is lost (RFC 7143 7.1.4.3).
-        for (const each of this.#members)
-          if (each.cid === notice.parameter1 && each.connection !== connection) each.connection.drop(null);
-        break;
-      case AsyncEvent.SESSION_WILL_DROP:
-        this.#log.info('the target is about to close the connection');
-        break;
-      case AsyncEvent.NEGOTIATION_REQUESTED:
-        // It MUST be honoured; an empty text is an answer (RFC 7143 11.9.1). One at a time is enough.
-        if (this.#isNegotiating) break;
-        this.#isNegotiating = true;
-        connection.fullFeature!.control.text([], () => {
-          this.#isNegotiating = false;
-        });
-        break;
-      default:
-        this.#log.debug(`asynchronous event ${notice.event}`);
-    }
   }
 }
 
