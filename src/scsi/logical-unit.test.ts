@@ -5,9 +5,9 @@ import { BlockStatus } from '../block/device.js';
 import { deriveIdentity } from './identity.js';
 import { LogicalUnit } from './logical-unit.js';
 import { Sense, type SenseCode } from './sense.js';
-import { TaskState } from './task.js';
+import { TaskAttribute, TaskState } from './task.js';
 import { cdb10, cdb16 } from './testing/cdb.js';
-import { FakeTarget, fakeNexus, fakeUnit, senseText } from './testing/fake-task.js';
+import { FakeTarget, type FakeTask, fakeNexus, fakeUnit, senseText } from './testing/fake-task.js';
 import { SlowDevice, slowTarget } from './testing/slow-device.js';
 
 const TEST_UNIT_READY = [0, 0, 0, 0, 0, 0];
@@ -15,6 +15,7 @@ const READ = cdb10(0x28, 0, 0, 1);
 const WRITE = cdb10(0x2a, 0, 0, 1);
 const BLOCK = Buffer.alloc(512, 'x');
 const SIZE = 1 << 20;
+const { SIMPLE, ORDERED, HEAD_OF_QUEUE } = TaskAttribute;
 
 describe('checks that all commands share', () => {
   test('an unknown operation code', () => {
@@ -234,5 +235,50 @@ describe('the loss of a nexus', () => {
     assert.equal(atDevice.ending, 'aborted');
     assert.equal(others.outcome, 'GOOD');
     assert.equal(unit.taskSet.count, 0);
+  });
+
+  for (const [name, attribute] of Object.entries(TaskAttribute)) {
+    test(`what it was writing with a ${name} task is over before anything else begins, its initiator's own included`, () => {
+      const { target, device } = slowTarget({ size: SIZE });
+      const { unit, nexus } = target;
+      const other = fakeNexus('b');
+      unit.addNexus(other);
+      // An ORDERED one begins alone; of the others there are two, beside what another nexus reads.
+      if (attribute !== ORDERED) target.run(READ, { nexus: other });
+      target.run(WRITE, { dataOut: BLOCK, attribute });
+      target.run(WRITE, { dataOut: BLOCK, attribute });
+      const lost = device.pending.filter((io) => (io as FakeTask).nexus === nexus);
+      assert.equal(lost.length, attribute === ORDERED ? 1 : 2);
+      const before = [...device.pending];
+      unit.removeNexus(nexus);
+      unit.addNexus(nexus);
+      const later = [SIMPLE, ORDERED, HEAD_OF_QUEUE, SIMPLE].map((order, i) =>
+        target.run(WRITE, { dataOut: BLOCK, attribute: order, nexus: i === 3 ? nexus : other }),
+      );
+      assert.deepEqual(device.pending, before);
+      while (device.pending.some((io) => lost.includes(io))) {
+        assert.ok(later.every(({ ending }) => ending === 'none'));
+        assert.ok(!device.pending.some((io) => later.includes(io as FakeTask)));
+        device.completeNext();
+      }
+      device.completeAll();
+      assert.deepEqual(
+        later.map(({ outcome }) => outcome),
+        Array(4).fill('GOOD'),
+      );
+      assert.equal(unit.taskSet.count, 0);
+    });
+  }
+
+  test('nobody waits for what it was reading', () => {
+    const { target, device } = slowTarget({ size: SIZE });
+    const { unit, nexus } = target;
+    const other = fakeNexus('b');
+    unit.addNexus(other);
+    const lost = target.run(READ);
+    unit.removeNexus(nexus);
+    const next = target.run(WRITE, { nexus: other, dataOut: BLOCK });
+    assert.deepEqual(device.pending, [lost, next]);
+    device.completeAll();
   });
 });

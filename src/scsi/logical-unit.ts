@@ -171,7 +171,7 @@ export class LogicalUnit {
 
   /** I_T nexus loss (SAM-5 6.3.4): its tasks are aborted without a response, its prevention and what RESERVE(6) gave it end. */
   removeNexus(nexus: Nexus): void {
-    this.abortTasks((task) => task.nexus === nexus, null, ignoreCompletion);
+    this.abortTasks((task) => task.nexus === nexus, null, null);
     this.reservations.lost(nexus);
     this.medium.removeNexus(nexus);
     this.copies.lost(nexus);
@@ -362,11 +362,14 @@ export class LogicalUnit {
    * Abort every task that `matches`. Those that `owesStatus` names end with TASK ABORTED, the others
    * without a response. True when all of them are gone; otherwise `completed` is called once they are:
    * a device may still be working on their buffers.
+   *
+   * Null for `completed`: nobody waits for that, as the initiator is gone. What the device is writing must not come behind what others
+   * write next, or the initiator itself, which is back and sends it again: tasks that have not begun wait for it.
    */
   abortTasks(
     matches: (task: Task) => boolean,
     owesStatus: ((task: Task) => boolean) | null,
-    completed: () => void,
+    completed: (() => void) | null,
   ): boolean {
     const remaining = new Set<Task>();
     const heldTurns = this.#holdsTurns;
@@ -378,6 +381,7 @@ export class LogicalUnit {
       if (task.state === TaskState.AWAITING_DEVICE) {
         task.isAborted = true;
         remaining.add(task);
+        if (completed === null && task.operation!.writesMedium === true) this.taskSet.isolate(task);
       } else {
         this.#endAborted(task);
       }
@@ -385,7 +389,7 @@ export class LogicalUnit {
     this.#holdsTurns = heldTurns;
     this.#startEnabled();
     if (remaining.size === 0) return true;
-    this.#abortWatches.add(remaining, completed);
+    if (completed !== null) this.#abortWatches.add(remaining, completed);
     return false;
   }
 
@@ -514,5 +518,3 @@ export class LogicalUnit {
     this.unitAttentions.establishForAll(Sense.CAPACITY_DATA_HAS_CHANGED);
   }
 }
-
-function ignoreCompletion(): void {}

@@ -13,8 +13,8 @@ import type { Nexus } from './nexus.js';
 import { Sense, type SenseCode } from './sense.js';
 import type { Task } from './task.js';
 
-/** ABORT TASK (SAM-5 7.2): the transport has found `task` by its tag. */
-export function abortTask(unit: LogicalUnit, task: Task, completed: () => void): boolean {
+/** ABORT TASK (SAM-5 7.2): the transport has found `task` by its tag. Null: its connection is gone, and nobody waits for that. */
+export function abortTask(unit: LogicalUnit, task: Task, completed: (() => void) | null): boolean {
   return unit.abortTasks((t) => t === task, null, completed);
 }
 

@@ -25,8 +25,8 @@ export class TaskSet {
   #waiting = 0;
   /** Tasks with a priority; without any the list need not be searched for the best. */
   #prioritised = 0;
-  /** The exclusive task that is running. */
-  #exclusive: Task | null = null;
+  /** Exclusive tasks that are running: one, or those that {@link isolate} has made so. */
+  #exclusive = 0;
 
   /** Append `task`. True when it is enabled at once; otherwise it is AWAITING_TURN and {@link takeEnabled} yields it later. */
   enter(task: Task, isExclusive = false): boolean {
@@ -43,11 +43,11 @@ export class TaskSet {
       if (this.#ordered === 0 && this.#headOfQueue === 0) return true;
     } else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) {
       this.#headOfQueue++;
-      if (this.#exclusive === null) return true;
+      if (this.#exclusive === 0) return true;
     } else {
       this.#ordered++;
       if (this.count === 1) {
-        if (isExclusive) this.#exclusive = task;
+        if (isExclusive) this.#exclusive++;
         return true;
       }
     }
@@ -69,16 +69,26 @@ export class TaskSet {
     if (task.attribute === TaskAttribute.ORDERED) this.#ordered--;
     else if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) this.#headOfQueue--;
     if (task.state === TaskState.AWAITING_TURN) this.#waiting--;
-    if (task === this.#exclusive) this.#exclusive = null;
+    else if (task.isExclusive) this.#exclusive--;
   }
 
   /** The exclusive task that is running runs alone no longer: what waits for it may have its turn. */
   share(task: Task): void {
-    if (task !== this.#exclusive) return;
-    this.#exclusive = null;
+    if (!task.isExclusive) return;
+    this.#exclusive--;
     this.#ordered--;
     task.isExclusive = false;
     task.attribute = TaskAttribute.SIMPLE;
+  }
+
+  /** What has not begun waits for the end of `task`, which is running; beside it goes on what has. */
+  isolate(task: Task): void {
+    if (task.isExclusive) return;
+    if (task.attribute === TaskAttribute.HEAD_OF_QUEUE) this.#headOfQueue--;
+    if (task.attribute !== TaskAttribute.ORDERED) this.#ordered++;
+    task.attribute = TaskAttribute.ORDERED;
+    task.isExclusive = true;
+    this.#exclusive++;
   }
 
   /** Whether any task waits for its turn. */
@@ -93,7 +103,7 @@ export class TaskSet {
    * all HEAD OF QUEUE and all older tasks (SAM-5 8.9). All wait for an exclusive one that runs.
    */
   takeEnabled(): Task | null {
-    if (this.#waiting === 0 || this.#exclusive !== null) return null;
+    if (this.#waiting === 0 || this.#exclusive > 0) return null;
     const wanted = this.#headOfQueue > 0 ? TaskAttribute.HEAD_OF_QUEUE : TaskAttribute.SIMPLE;
     let best: Task | null = null;
     for (let task = this.first; task !== null; task = task.next) {
@@ -109,7 +119,7 @@ export class TaskSet {
     if (best === null) return null;
     best.state = TaskState.IDLE;
     this.#waiting--;
-    if (best.isExclusive) this.#exclusive = best;
+    if (best.isExclusive) this.#exclusive++;
     return best;
   }
 }

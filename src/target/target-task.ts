@@ -114,7 +114,7 @@ export class TargetCommand extends Command {
 
   abort(): void {
     const unit = this.task.logicalUnit;
-    if (unit !== null) abortTask(unit, this.task, ignore);
+    if (unit !== null) abortTask(unit, this.task, null);
   }
 
   protected refuse(error: DataError): void {
@@ -151,8 +151,6 @@ export class TargetCommand extends Command {
     }
   }
 }
-
-const ignore = (): void => undefined;
 
 function attributeOf(attribute: number): TaskAttribute {
   if (attribute === CommandAttribute.ORDERED) return TaskAttribute.ORDERED;
