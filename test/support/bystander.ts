@@ -8,6 +8,7 @@ import { pattern } from './pattern.js';
 import type { TestTarget } from './target.js';
 
 const BLOCKS = 64;
+export const BYSTANDER_NAME = 'iqn.2026-01.example.test:bystander';
 
 export class Bystander {
   readonly #initiator: Initiator;
@@ -23,7 +24,7 @@ export class Bystander {
 
   /** Log in and write 64 blocks at `lba` of LUN 0, which must be nobody else's. */
   static async arrive(target: TestTarget, lba: number): Promise<Bystander> {
-    const initiator = await target.login({ initiatorName: 'iqn.2026-01.example.test:bystander' });
+    const initiator = await target.login({ initiatorName: BYSTANDER_NAME });
     const data = pattern(BLOCKS * 512, 0);
     assert.equal((await initiator.write(0, lba, data)).status, 0);
     return new Bystander(initiator, lba, data);
