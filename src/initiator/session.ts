@@ -255,7 +255,8 @@ export class Session implements TaskPath {
   }
 
   /**
-   * A task management function (RFC 7143 11.5, RFC 7144 6.3).
+   * A task management function (RFC 7143 11.5, RFC 7144 6.3). Commands that one about several tasks has aborted fail with `TASK_ABORTED`;
+   * of several connections those of the first, the others by their time.
    *
    * @throws RiserError `PROTOCOL_LEVEL` where the function needs iSCSIProtocolLevel 2
    */

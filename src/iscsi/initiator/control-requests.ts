@@ -18,6 +18,7 @@ import {
 } from '../wire/headers.js';
 import {
   FINAL,
+  isAboutSeveralTasks,
   LogoutReason,
   Opcode,
   OPCODE_MASK,
@@ -102,13 +103,14 @@ export class ControlRequests {
       answer(levelTooLow(iSCSIProtocolLevel));
       return;
     }
+    const conclude = isAboutSeveralTasks(options.function) ? this.#phase.concluding(options) : null;
     const tag = this.#expect(
       Opcode.TASK_MANAGEMENT_RESPONSE,
       ({ header }) => {
-        answer({
-          response: TaskManagementResponsePdu.response.get(header),
-          information: TaskManagementResponsePdu.information.get(header),
-        });
+        const response = TaskManagementResponsePdu.response.get(header);
+        const information = TaskManagementResponsePdu.information.get(header);
+        if (response === TaskManagementResponse.FUNCTION_COMPLETE) conclude?.();
+        answer({ response, information });
       },
       answer,
     );

@@ -17,6 +17,7 @@ import {
   RejectReason,
   RESERVED_TAG,
   ResponseFlag,
+  TaskManagementFunction,
   TaskManagementResponse,
 } from '../wire/opcodes.js';
 import { InitiatorTaskState } from './task.js';
@@ -285,6 +286,41 @@ describe('giving a task up', () => {
     answerAbort(test, TaskManagementResponse.FUNCTION_COMPLETE);
     assert.deepEqual([task!.ends, task!.error], [1, GIVEN_UP]);
     assert.equal(test.phase.hasTasks, false);
+  });
+
+  for (const [name, code] of Object.entries(TaskManagementFunction)) {
+    const isOfUnit = ['ABORT_TASK_SET', 'CLEAR_TASK_SET', 'LOGICAL_UNIT_RESET'].includes(name);
+    const isOfTarget = ['TARGET_WARM_RESET', 'TARGET_COLD_RESET'].includes(name);
+    it(`${name} ends ${isOfUnit ? "the logical unit's" : isOfTarget ? 'all' : 'no'} tasks that the target had before it (RFC 7143 4.2.3.3)`, () => {
+      const test = new FullFeatureUnderTest({ window: 4, parameters: { iSCSIProtocolLevel: 2 } });
+      const [own, others, ended] = [new RecordedTask(), new RecordedTask(), new RecordedTask()];
+      others.lunHigh = 5 << 16;
+      for (const task of [own, others, ended]) test.phase.submit(task);
+      const answers: unknown[] = [];
+      test.phase.control.manageTasks({ function: code }, (answer) => answers.push(answer));
+      // The same object again behind the request, and a task that the target does not have yet.
+      ended.onDone = () => {
+        ended.onDone = () => undefined;
+        test.phase.submit(ended);
+      };
+      test.respond(ended);
+      const [waiting] = test.submit(1);
+      answerAbort(test, TaskManagementResponse.FUNCTION_COMPLETE);
+      assert.equal(own.error?.code, isOfUnit || isOfTarget ? 'TASK_ABORTED' : undefined);
+      assert.equal(others.error?.code, isOfTarget ? 'TASK_ABORTED' : undefined);
+      assert.deepEqual([ended.ends, ended.state, waiting!.ends], [1, InitiatorTaskState.ACTIVE, 0]);
+      assert.equal(answers.length, 1);
+    });
+  }
+
+  it('functions about several tasks end none when the target refuses them', () => {
+    const test = new FullFeatureUnderTest();
+    const [task] = test.submit(1);
+    test.phase.control.manageTasks({ function: TaskManagementFunction.LOGICAL_UNIT_RESET }, () => undefined);
+    answerAbort(test, TaskManagementResponse.NOT_SUPPORTED);
+    assert.equal(task!.ends, 0);
+    test.respond(task!);
+    assert.deepEqual([task!.ends, task!.error], [1, null]);
   });
 
   it('takes the status of one that the target answers first', () => {

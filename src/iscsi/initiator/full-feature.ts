@@ -25,9 +25,16 @@ import {
   ScsiCommand,
   ScsiResponse as ScsiResponseHeader,
 } from '../wire/headers.js';
-import { Opcode, OPCODE_MASK, RejectReason, RESERVED_TAG, ScsiResponse } from '../wire/opcodes.js';
+import {
+  Opcode,
+  OPCODE_MASK,
+  RejectReason,
+  RESERVED_TAG,
+  ScsiResponse,
+  TaskManagementFunction,
+} from '../wire/opcodes.js';
 import { CommandWindow } from './command-window.js';
-import { ControlRequests } from './control-requests.js';
+import { ControlRequests, type TaskManagementOptions } from './control-requests.js';
 import { RequestSender } from './request-sender.js';
 import { ResponseOrder } from './response-order.js';
 import { extendedCdb, planData, takeCollapsedStatus, takeResponse, writeCommand } from './scsi-command.js';
@@ -273,6 +280,26 @@ export class InitiatorFullFeature implements InitiatorTasks {
     }
   }
 
+  /**
+   * What a function about several tasks aborts when the target has carried it out: the active ones of this connection, for its logical
+   * unit or for all, as they are now. Call what is returned then: they end, as there will be no answer (RFC 7143 4.2.3.3).
+   */
+  concluding({ function: code, lunHigh = 0, lunLow = 0 }: TaskManagementOptions): () => void {
+    const isOfTarget =
+      code === TaskManagementFunction.TARGET_WARM_RESET || code === TaskManagementFunction.TARGET_COLD_RESET;
+    const affected = this.#own()
+      .filter((task) => isOfTarget || (task.lunHigh === lunHigh && task.lunLow === lunLow))
+      .map((task) => ({ task, cmdSN: task.cmdSN }));
+    return () => {
+      for (const { task, cmdSN } of affected) {
+        // The same object may be the next task already.
+        if (this.#findActive(task.initiatorTaskTag) !== task || task.cmdSN !== cmdSN) continue;
+        task.error = task.abortError ?? aborted();
+        this.#end(task);
+      }
+    };
+  }
+
   /** End tasks whose time is over; if the target does not even let go of them, with the connection. */
   tick(now: number): void {
     if (!this.hasTasks) return;
@@ -472,6 +499,13 @@ function gone(reason: Error | null): RiserError {
     reason === null ? 'the target closed the connection' : `the connection is lost: ${reason.message}`,
     { by: 'peer', costs: 'connection', cause: reason },
   );
+}
+
+function aborted(): RiserError {
+  return new RiserError('TASK_ABORTED', 'the command was aborted by task management about several tasks', {
+    by: 'local',
+    costs: 'task',
+  });
 }
 
 function timedOut(): RiserError {

@@ -21,13 +21,13 @@ import {
   CommandFlag,
   FINAL,
   IMMEDIATE,
+  isAboutSeveralTasks,
   LogoutReason,
   LogoutResponse,
   Opcode,
   OPCODE_MASK,
   RejectReason,
   RESERVED_TAG,
-  TaskManagementFunction,
 } from '../wire/opcodes.js';
 import { areAdditionalSegmentsSound } from './additional-segments.js';
 import type { Command } from './command.js';
@@ -167,7 +167,8 @@ export class FullFeature implements TargetDatamoverEvents {
   #hasOvertaken(header: Buffer, opcode: number): boolean {
     return (
       this.#mayComeEarly &&
-      isForSeveralTasks(opcode, header) &&
+      opcode === Opcode.TASK_MANAGEMENT_REQUEST &&
+      isAboutSeveralTasks(Bhs.flags.get(header) & 0x7f) &&
       this.commands.isOvertaking(ScsiCommand.cmdSN.get(header))
     );
   }
@@ -414,20 +415,6 @@ function isForNormalSessions(opcode: number, header: Buffer): boolean {
     (opcode === Opcode.LOGOUT_REQUEST && logoutReason(header) !== LogoutReason.CLOSE_SESSION) ||
     (opcode === Opcode.NOP_OUT && Bhs.initiatorTaskTag.get(header) !== RESERVED_TAG)
   );
-}
-
-function isForSeveralTasks(opcode: number, header: Buffer): boolean {
-  if (opcode !== Opcode.TASK_MANAGEMENT_REQUEST) return false;
-  switch (Bhs.flags.get(header) & 0x7f) {
-    case TaskManagementFunction.ABORT_TASK_SET:
-    case TaskManagementFunction.CLEAR_TASK_SET:
-    case TaskManagementFunction.LOGICAL_UNIT_RESET:
-    case TaskManagementFunction.TARGET_WARM_RESET:
-    case TaskManagementFunction.TARGET_COLD_RESET:
-      return true;
-    default:
-      return false;
-  }
 }
 
 function rejectReasonOf(error: DataError): RejectReason {

@@ -100,6 +100,20 @@ export const TaskManagementFunction = {
 } as const;
 export type TaskManagementFunction = (typeof TaskManagementFunction)[keyof typeof TaskManagementFunction];
 
+/** Whether a function aborts several tasks (RFC 7143 4.2.3.3): of one logical unit, or with a reset of the target of all. */
+export function isAboutSeveralTasks(code: number): boolean {
+  switch (code) {
+    case TaskManagementFunction.ABORT_TASK_SET:
+    case TaskManagementFunction.CLEAR_TASK_SET:
+    case TaskManagementFunction.LOGICAL_UNIT_RESET:
+    case TaskManagementFunction.TARGET_WARM_RESET:
+    case TaskManagementFunction.TARGET_COLD_RESET:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** Task management responses (RFC 7143 11.6.1). */
 export const TaskManagementResponse = {
   FUNCTION_COMPLETE: 0,
