@@ -11,6 +11,8 @@ export interface LioOptions {
   size?: string;
   /** Attributes of LUN 0's backstore, such as `emulate_tpu`: what configfs has below `attrib`. */
   attributes?: Readonly<Record<string, number>>;
+  /** The highest ErrorRecoveryLevel that it agrees on; default 0. */
+  errorRecoveryLevel?: 0 | 1 | 2;
   /** Users and secrets of CHAP; without, nobody is authenticated. */
   chap?: { initiator: LioUser; target: LioUser };
 }
@@ -40,7 +42,7 @@ const GROUP = `${FABRIC}/${NAME}/tpgt_1`;
 /** Let LIO serve one LUN at one portal; there can be one such target at a time. */
 export async function startLio(
   guest: Guest,
-  { portal, iser = false, size = '256M', attributes = {}, chap }: LioOptions,
+  { portal, iser = false, size = '256M', attributes = {}, errorRecoveryLevel = 0, chap }: LioOptions,
 ): Promise<Lio> {
   const settings = Object.entries(attributes).map(
     ([name, value]) => `echo ${value} >${BACKSTORE}/attrib/${name}`,
@@ -61,6 +63,7 @@ export async function startLio(
     echo 1 >generate_node_acls
     echo 1 >cache_dynamic_acls
     echo 0 >demo_mode_write_protect
+    echo ${errorRecoveryLevel} >default_erl
     ${chap === undefined ? '' : authenticate(chap)}
     ${listen(portal, iser)}
     echo 1 >${GROUP}/enable`);
