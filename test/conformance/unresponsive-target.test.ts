@@ -18,6 +18,7 @@ import {
   WRITE,
 } from '../support/evil-scene.js';
 import type { EvilConnection, EvilScript } from '../support/evil-target.js';
+import { until } from '../support/verbs-pair.js';
 
 describe('a target', () => {
   const scene = evilScene();
@@ -265,6 +266,29 @@ describe('a target', () => {
     assert.equal((await sendCommand(session, LUN, READ, { readLength: LENGTH })).status, 0);
     assert.deepEqual(order, ['command', 'logout']);
     assert.equal(losses.length, 1);
+  });
+
+  test('that asks for a negotiation gets a text, one at a time (RFC 7143 11.9.1, event 4)', async () => {
+    const texts: number[] = [];
+    const { session } = await scene.connect((c, pdu) => {
+      if (!c.isLoggedIn) return false;
+      if (pdu.opcode === Opcode.TEXT_REQUEST) {
+        texts.push(pdu.data.length);
+        setTimeout(() => c.behave(pdu), 20);
+        return true;
+      }
+      const ask = (): void =>
+        c.send(Opcode.ASYNC_MESSAGE, { set: (header) => (header[36] = AsyncEvent.NEGOTIATION_REQUESTED) });
+      // The second comes while the first is being answered.
+      if (pdu.opcode === Opcode.SCSI_COMMAND) for (let i = 0; i < 2; i++) ask();
+      return false;
+    });
+    await sendCommand(session, LUN, READ, { readLength: LENGTH });
+    await until(() => texts.length > 0, 'a text');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sendCommand(session, LUN, READ, { readLength: LENGTH });
+    await until(() => texts.length === 2, 'another text');
+    assert.deepEqual(texts, [0, 0]);
   });
 
   describe('that is looked at before tasks go by a new connection,', () => {

@@ -131,12 +131,16 @@ class Counting implements Numbering {
   }
 }
 
+/** The LUN of all tasks, its first half. */
+export const LUN_HIGH = 0x0003_0000;
+
 class Transfer extends TargetTransfer {
   readonly buffer = new ScatterList();
 
   constructor(tag: number, memory: Memory, remote: RemoteBuffers | undefined) {
     super();
     this.initiatorTaskTag = tag;
+    this.lunHigh = LUN_HIGH;
     if (remote !== undefined) this.remote.copyFrom(remote);
     // Two segments that meet at an odd place.
     const cut = Math.floor(memory.length / 3);

@@ -16,7 +16,7 @@ import {
 import { Bhs, ScsiCommand } from '../../src/iscsi/wire/headers.js';
 import { CommandFlag, FINAL, Opcode } from '../../src/iscsi/wire/opcodes.js';
 import { Memory, ScatterList } from '../../src/util/memory.js';
-import { PARAMETERS, type ReceivedPdu, variantsOf } from './datamover.js';
+import { LUN_HIGH, PARAMETERS, type ReceivedPdu, variantsOf } from './datamover.js';
 
 /** The target's end of the connection. */
 export interface TargetPeer {
@@ -94,6 +94,7 @@ export class TestTransfer extends InitiatorTransfer {
   constructor(tag: number, memory: Memory, direction: 'read' | 'write') {
     super();
     this.initiatorTaskTag = tag;
+    this.lunHigh = LUN_HIGH;
     this.isRead = direction === 'read';
     this.isWrite = direction === 'write';
     // Two segments that meet at an odd place.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
-import { PARAMETERS, type ReceivedPdu } from '../../../test/contract/datamover.js';
+import { LUN_HIGH, PARAMETERS, type ReceivedPdu } from '../../../test/contract/datamover.js';
 import {
   commandHeader,
   type InitiatorHarness,
@@ -140,6 +140,8 @@ class TcpTargetPeer implements TargetPeer {
         digest(this.#input.subarray(dataAt, dataAt + padded)),
       );
     assert.ok(length <= this.parameters.maxSendDataSegmentLength);
+    const padding = this.#input.subarray(dataAt + length, dataAt + padded);
+    assert.ok(padding.every((byte) => byte === 0));
     const data = Buffer.from(this.#input.subarray(dataAt, dataAt + length));
     const copy = Buffer.from(header);
     this.#input = this.#input.subarray(end);
@@ -161,6 +163,8 @@ class TcpTargetPeer implements TargetPeer {
     }
     const transferTag = DataOut.targetTransferTag.get(header);
     if (transferTag !== this.#sequence.tag) this.#sequence = { tag: transferTag, dataSN: 0 };
+    // RFC 7143 11.7.4
+    if (transferTag !== RESERVED_TAG) assert.equal(Bhs.lunHigh.get(header), LUN_HIGH);
     assert.equal(DataOut.dataSN.get(header), this.#sequence.dataSN++);
     assert.equal(DataOut.expStatSN.get(header), 33);
     assert.equal(DataOut.bufferOffset.get(header), this.received(tag).length);

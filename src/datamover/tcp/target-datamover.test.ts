@@ -5,6 +5,7 @@ import {
   datamoverContract,
   type DatamoverHarness,
   type DatamoverPeer,
+  LUN_HIGH,
   PARAMETERS,
   type ReceivedData,
   type ReceivedPdu,
@@ -100,6 +101,10 @@ class TcpPeer implements DatamoverPeer {
     if (headerDigest) assert.deepEqual(this.#input.subarray(48, 52), digest(header));
     if (dataDigest) assert.deepEqual(this.#input.subarray(dataAt + padded, end), digest(dataWithPadding));
     assert.ok(length <= this.parameters.maxSendDataSegmentLength, 'data segment within what we declared');
+    assert.ok(
+      dataWithPadding.subarray(length).every((byte) => byte === 0),
+      'padding of zeroes',
+    );
     this.#input = this.#input.subarray(end);
     this.#handle(Buffer.from(header), Buffer.from(data));
     return true;
@@ -147,6 +152,7 @@ class TcpPeer implements DatamoverPeer {
     const buffer = this.#buffers.get(tag);
     // The test answers by itself.
     if (buffer === undefined) return;
+    assert.equal(R2T.lunHigh.get(r2t), LUN_HIGH);
     const length = R2T.desiredDataTransferLength.get(r2t);
     const start = R2T.bufferOffset.get(r2t);
     assert.ok(length > 0 && length <= this.parameters.maxBurstLength);

@@ -298,6 +298,8 @@ describe('giving a task up', () => {
       for (const task of [own, others, ended]) test.phase.submit(task);
       const answers: unknown[] = [];
       test.phase.control.manageTasks({ function: code }, (answer) => answers.push(answer));
+      const referenced = TaskManagementRequest.referencedTaskTag.get(test.datamover.sent.at(-1)!.header);
+      assert.equal(referenced, RESERVED_TAG, 'RFC 7143 11.5.4: it is about no single task');
       // The same object again behind the request, and a task that the target does not have yet.
       ended.onDone = () => {
         ended.onDone = () => undefined;
