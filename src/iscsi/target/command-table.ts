@@ -33,6 +33,8 @@ export class CommandTable {
   active = 0;
   #activeImmediate = 0;
   expCmdSN: number;
+  /** MaxCmdSN as the initiator knows it. */
+  toldMaxCmdSN: number;
   /** Requests whose turn has not come, when there may be such. */
   readonly held = new HeldRequests();
   /** At ErrorRecoveryLevel 2: what waits for a new allegiance. */
@@ -43,6 +45,7 @@ export class CommandTable {
     this.expCmdSN = expCmdSN;
     this.#depth = depth;
     this.#create = create;
+    this.toldMaxCmdSN = this.maxCmdSN;
   }
 
   /** MaxCmdSN: the window shrinks with each active command and never moves backwards. */
@@ -51,6 +54,11 @@ export class CommandTable {
       this.expCmdSN,
       this.#depth - 1 - (this.active - this.#activeImmediate - this.held.commands),
     );
+  }
+
+  /** Whether the initiator believes that it may send nothing, though it may: commands have ended without a response. */
+  get isOpenUnknown(): boolean {
+    return serialLess(this.toldMaxCmdSN, this.expCmdSN) && serialLess(this.toldMaxCmdSN, this.maxCmdSN);
   }
 
   /** Look at a request's CmdSN, and advance ExpCmdSN if it is its turn. */

@@ -49,6 +49,32 @@ describe('CmdSN window (RFC 7143 4.2.2.1)', () => {
     assert.deepEqual([phase.responses.expectedCmdSN(), phase.responses.maxCmdSN()], [10, 17]);
   });
 
+  it('is told to an initiator that has used it up, when commands have ended without a response (RFC 7143 11.4.11)', () => {
+    const { phase, host, datamover, arrive } = startFullFeature();
+    for (let i = 0; i < 8; i++) arrive({ opcode: Opcode.SCSI_COMMAND, tag: i, cmdSN: 10 + i });
+    phase.tick();
+    assert.equal(datamover.sent.length, 0, 'it is closed indeed');
+    host.commands[0]!.end();
+    host.commands[1]!.end();
+    phase.tick();
+    phase.tick();
+    assert.equal(datamover.sent.length, 1, 'once');
+    const { header } = datamover.sent[0]!;
+    assert.equal(header[0], Opcode.NOP_IN);
+    assert.deepEqual([ScsiResponse.expCmdSN.get(header), ScsiResponse.maxCmdSN.get(header)], [18, 19]);
+    host.commands[2]!.good();
+    phase.tick();
+    assert.equal(datamover.sent.length, 2, 'a response tells it as well');
+  });
+
+  it('says nothing while it is open for all that the initiator knows', () => {
+    const { phase, host, datamover, arrive } = startFullFeature();
+    for (let i = 0; i < 7; i++) arrive({ opcode: Opcode.SCSI_COMMAND, tag: i, cmdSN: 10 + i });
+    for (const command of host.commands) command.end();
+    phase.tick();
+    assert.equal(datamover.sent.length, 0);
+  });
+
   it('uses a command again when it has ended', () => {
     const { host, arrive } = startFullFeature();
     host.onBegin = (command) => {

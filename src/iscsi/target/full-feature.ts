@@ -295,6 +295,8 @@ export class FullFeature implements TargetDatamoverEvents {
   /** Let time pass. */
   tick(): void {
     this.#retention?.tick();
+    // RFC 7143 11.4.11
+    if (this.commands.isOpenUnknown && !this.isRemoved) this.responses.ping();
   }
 
   /** The active command with this tag, if it came by this connection. */

@@ -108,7 +108,9 @@ export class Responses implements Numbering {
   }
 
   maxCmdSN(): number {
-    return this.#commands.maxCmdSN;
+    const { maxCmdSN } = this.#commands;
+    this.#commands.toldMaxCmdSN = maxCmdSN;
+    return maxCmdSN;
   }
 
   // ---- answers ----
@@ -282,6 +284,6 @@ export class Responses implements Numbering {
   #number(header: Buffer, statSN: number): void {
     ScsiResponseHeader.statSN.set(header, statSN);
     ScsiResponseHeader.expCmdSN.set(header, this.#commands.expCmdSN);
-    ScsiResponseHeader.maxCmdSN.set(header, this.#commands.maxCmdSN);
+    ScsiResponseHeader.maxCmdSN.set(header, this.maxCmdSN());
   }
 }
