@@ -81,3 +81,21 @@ export async function addPortal(
 ): Promise<void> {
   await guest.sh(`iscsiadm -m node -o new -T ${target} -p ${portal} -I ${iface} >/dev/null`);
 }
+
+/** Log in at the portal of `lun`, read, and log out, `count` times. */
+export async function loginRounds(guest: Guest, { portal, target }: IserLun, count: number): Promise<void> {
+  await guest.sh(
+    `
+    # udev would look at every new disk for longer than it is there.
+    udevadm control --stop-exec-queue
+    node="iscsiadm -m node -T ${target} -p ${portal} -I iser"
+    for _ in $(seq ${count}); do
+      $node --login >/dev/null
+      until disk=$(ls -d /sys/class/iscsi_session/session*/device/target*/*/block/* 2>/dev/null); do sleep 0.05; done
+      dd if=/dev/$(basename $disk) of=/dev/null bs=64k count=1 iflag=direct status=none
+      $node --logout >/dev/null
+    done
+    udevadm control --start-exec-queue`,
+    { limit: 300 },
+  );
+}

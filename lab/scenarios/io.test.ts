@@ -4,15 +4,15 @@ import { before, test } from 'node:test';
 
 import { discover, login } from '../harness/open-iscsi.js';
 import { scenario } from '../harness/scenario.js';
+import { nameOf, verifiedIo } from '../harness/verified-io.js';
 
-/** How fio accesses the disk: direction, range of block sizes, queue depth, MiB. */
 const ACCESSES = [
-  { rw: 'write', bs: '4k-4k', iodepth: 128, size: 8 },
-  { rw: 'write', bs: '4m-4m', iodepth: 8, size: 32 },
-  { rw: 'randwrite', bs: '4k-4k', iodepth: 128, size: 8 },
-  { rw: 'randwrite', bs: '4m-4m', iodepth: 16, size: 32 },
-  { rw: 'randrw', bs: '4k-4m', iodepth: 32, size: 32 },
-  { rw: 'randrw', bs: '16k-16k', iodepth: 128, size: 16 },
+  { rw: 'write', blockSizes: '4k-4k', depth: 128, mebibytes: 8 },
+  { rw: 'write', blockSizes: '4m-4m', depth: 8, mebibytes: 32 },
+  { rw: 'randwrite', blockSizes: '4k-4k', depth: 128, mebibytes: 8 },
+  { rw: 'randwrite', blockSizes: '4m-4m', depth: 16, mebibytes: 32 },
+  { rw: 'randrw', blockSizes: '4k-4m', depth: 32, mebibytes: 32 },
+  { rw: 'randrw', blockSizes: '16k-16k', depth: 128, mebibytes: 16 },
 ] as const;
 
 /** Which accesses each LUN gets: emulation is slow, and only the medium differs. */
@@ -28,15 +28,7 @@ scenario('io', {}, (lab) => {
   });
 
   for (const [index, [lun, accesses]] of Object.entries(LUNS).entries()) {
-    for (const { rw, bs, iodepth, size } of accesses) {
-      test(`${lun}: ${rw}, blocks of ${bs}, depth ${iodepth}`, async () => {
-        await lab.guest.sh(
-          `
-          fio --name=io --filename=${disks[index]!} --rw=${rw} --bsrange=${bs} --iodepth=${iodepth} --size=${size}m \\
-            --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
-          { limit: 180 },
-        );
-      });
-    }
+    for (const access of accesses)
+      test(`${lun}: ${nameOf(access)}`, () => verifiedIo(lab.guest, disks[index]!, access));
   }
 });

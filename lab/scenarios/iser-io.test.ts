@@ -14,20 +14,20 @@ import {
   connectionsOf,
   discoverOverIser,
   loginOverIser,
+  loginRounds,
   logoutOverIser,
   withoutMultipath,
 } from '../harness/iser-initiator.js';
 import { addRdmaDevices, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
-import { verifiedWrites } from '../harness/verified-writes.js';
+import { nameOf, verifiedIo, verifiedWrites } from '../harness/verified-io.js';
 
-/** How fio accesses the disk: direction, range of block sizes, queue depth, MiB. */
 const ACCESSES = [
-  { rw: 'write', bs: '4k-4k', iodepth: 128, size: 4 },
-  { rw: 'write', bs: '4m-4m', iodepth: 8, size: 16 },
-  { rw: 'randwrite', bs: '4k-4k', iodepth: 128, size: 4 },
-  { rw: 'randrw', bs: '4k-4m', iodepth: 32, size: 16 },
-  { rw: 'randrw', bs: '16k-16k', iodepth: 128, size: 8 },
+  { rw: 'write', blockSizes: '4k-4k', depth: 128, mebibytes: 4 },
+  { rw: 'write', blockSizes: '4m-4m', depth: 8, mebibytes: 16 },
+  { rw: 'randwrite', blockSizes: '4k-4k', depth: 128, mebibytes: 4 },
+  { rw: 'randrw', blockSizes: '4k-4m', depth: 32, mebibytes: 16 },
+  { rw: 'randrw', blockSizes: '16k-16k', depth: 128, mebibytes: 8 },
 ] as const;
 
 /** Rounds of login and logout: all, and those after which memory should have grown as far as it does. */
@@ -50,16 +50,7 @@ scenario('iser-io', {}, (lab) => {
     disk = await loginOverIser(guest, lun());
   });
 
-  for (const { rw, bs, iodepth, size } of ACCESSES) {
-    test(`${rw}, blocks of ${bs}, depth ${iodepth}`, async () => {
-      await lab.guest.sh(
-        `
-        fio --name=io --filename=${disk} --rw=${rw} --bsrange=${bs} --iodepth=${iodepth} --size=${size}m \\
-          --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
-        { limit: 180 },
-      );
-    });
-  }
+  for (const access of ACCESSES) test(nameOf(access), () => verifiedIo(lab.guest, disk, access));
 
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     test(`writes go on after the server was ended by ${signal} and started anew`, async () => {
@@ -89,31 +80,14 @@ scenario('iser-io', {}, (lab) => {
     };
   }
 
-  /** Log in, read, and log out, again and again. */
-  async function rounds(count: number): Promise<void> {
-    await lab.guest.sh(
-      `
-      # udev would look at every new disk for longer than it is there.
-      udevadm control --stop-exec-queue
-      node="iscsiadm -m node -T ${TARGET} -p ${lab.riser.portal()} -I iser"
-      for _ in $(seq ${count}); do
-        $node --login >/dev/null
-        until disk=$(ls -d /sys/class/iscsi_session/session*/device/target*/*/block/* 2>/dev/null); do sleep 0.05; done
-        dd if=/dev/$(basename $disk) of=/dev/null bs=64k count=1 iflag=direct status=none
-        $node --logout >/dev/null
-      done`,
-      { limit: 300 },
-    );
-  }
-
   test(`${ROUNDS} rounds of login and logout leave nothing behind`, async (t) => {
     const { guest } = lab;
     await logoutOverIser(guest, lun());
     await delay(1000);
     const before = await held();
-    await rounds(FIRST_ROUNDS);
+    await loginRounds(guest, lun(), FIRST_ROUNDS);
     const first = await held();
-    await rounds(ROUNDS - FIRST_ROUNDS);
+    await loginRounds(guest, lun(), ROUNDS - FIRST_ROUNDS);
     const after = await held();
     t.diagnostic(
       `before, after ${FIRST_ROUNDS} and ${ROUNDS} rounds: ${JSON.stringify([before, first, after])}`,

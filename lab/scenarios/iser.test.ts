@@ -22,7 +22,7 @@ import {
 import { configure, discoverWith, type Settings } from '../harness/open-iscsi.js';
 import { addRdmaDevices, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
-import { verifiedWrites } from '../harness/verified-writes.js';
+import { verifiedWrites } from '../harness/verified-io.js';
 
 const MIB = 1024 * 1024;
 const GROWN = 320 * MIB;

@@ -24,6 +24,7 @@ import {
 } from '../harness/iser-initiator.js';
 import { addRdmaDevices, listening, RXE, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
+import { verifiedIo } from '../harness/verified-io.js';
 
 const PING_PORT = 7174;
 const PINGS = 5;
@@ -263,11 +264,7 @@ scenario('native-addresses', { limit: 1500 }, (lab) => {
     await discoverOverIser(lab.guest, portal);
     const lun = { portal, target: NAME, lun: 0 };
     const disk = await loginOverIser(lab.guest, lun);
-    await lab.guest.sh(
-      `fio --name=io --filename=${disk} --rw=randrw --bsrange=4k-1m --iodepth=16 --size=16m \
-        --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
-      { limit: LIMIT },
-    );
+    await verifiedIo(lab.guest, disk, { rw: 'randrw', blockSizes: '4k-1m', depth: 16, mebibytes: 16 });
     assert.match(await connectionsOf(lab.guest, RXE), new RegExp(`state CONNECT .*${IPV6.rxe0}`));
     assert.match(riser.log(), new RegExp(`${IPV6.rxe0}: connected by ${RXE.name}, path MTU 1024"`));
     assert.match(riser.log(), new RegExp(`session opened: .* over iSER by ${RXE.name}`));

@@ -17,7 +17,7 @@ import {
 } from '../harness/iser-initiator.js';
 import { addRdmaDevices, listening, RXE } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
-import { verifiedWrites } from '../harness/verified-writes.js';
+import { verifiedWrites } from '../harness/verified-io.js';
 
 const PORTAL = `${RXE.address}:3260`;
 /** A copy that is not over before the device is gone. */

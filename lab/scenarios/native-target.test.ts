@@ -9,21 +9,22 @@ import {
   connectionsOf,
   discoverOverIser,
   loginOverIser,
+  loginRounds,
   logoutOverIser,
   withoutMultipath,
 } from '../harness/iser-initiator.js';
 import { addRdmaDevices, RXE, SIW } from '../harness/rdma.js';
 import { scenario } from '../harness/scenario.js';
+import { nameOf, verifiedIo } from '../harness/verified-io.js';
 
 const PORTAL = `${RXE.address}:3260`;
 const SECRET = 'aliceHasASecret1';
 const ROUNDS = 10;
 
-/** Direction, range of block sizes, queue depth, MiB. */
 const ACCESSES = [
-  { rw: 'randwrite', bs: '4k-4k', iodepth: 32, size: 2 },
-  { rw: 'randwrite', bs: '128k-1m', iodepth: 8, size: 8 },
-  { rw: 'randrw', bs: '4k-1m', iodepth: 32, size: 8 },
+  { rw: 'randwrite', blockSizes: '4k-4k', depth: 32, mebibytes: 2 },
+  { rw: 'randwrite', blockSizes: '128k-1m', depth: 8, mebibytes: 8 },
+  { rw: 'randrw', blockSizes: '4k-1m', depth: 32, mebibytes: 8 },
 ] as const;
 
 scenario('native-target', { limit: 900 }, (lab) => {
@@ -49,16 +50,7 @@ scenario('native-target', { limit: 900 }, (lab) => {
     assert.match(riser.log(), new RegExp(`session opened: .* over iSER by ${RXE.name}`));
   });
 
-  for (const { rw, bs, iodepth, size } of ACCESSES) {
-    test(`${rw}, blocks of ${bs}, depth ${iodepth}`, async () => {
-      await lab.guest.sh(
-        `
-        fio --name=io --filename=${disk} --rw=${rw} --bsrange=${bs} --iodepth=${iodepth} --size=${size}m \\
-          --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
-        { limit: 180 },
-      );
-    });
-  }
+  for (const access of ACCESSES) test(nameOf(access), () => verifiedIo(lab.guest, disk, access));
 
   test('a file system holds what is written to it', async () => {
     await lab.guest.sh(
@@ -79,20 +71,7 @@ scenario('native-target', { limit: 900 }, (lab) => {
 
   test(`${ROUNDS} rounds of login and logout leave nothing behind`, async () => {
     await logoutOverIser(lab.guest, lun());
-    await lab.guest.sh(
-      `
-      # udev would look at every new disk for longer than it is there.
-      udevadm control --stop-exec-queue
-      node="iscsiadm -m node -T ${riser.target} -p ${PORTAL} -I iser"
-      for _ in $(seq ${ROUNDS}); do
-        $node --login >/dev/null
-        until disk=$(ls -d /sys/class/iscsi_session/session*/device/target*/*/block/* 2>/dev/null); do sleep 0.05; done
-        dd if=/dev/$(basename $disk) of=/dev/null bs=64k count=1 iflag=direct status=none
-        $node --logout >/dev/null
-      done
-      udevadm control --start-exec-queue`,
-      { limit: 300 },
-    );
+    await loginRounds(lab.guest, lun(), ROUNDS);
     assert.equal(await connectionsOf(lab.guest, RXE), '');
     // What listens is the server's only connection, its queue pairs and their memory are gone.
     const held = await lab.guest.sh(
@@ -146,10 +125,7 @@ scenario('native-target', { limit: 900 }, (lab) => {
     await discoverOverIser(lab.guest, portal);
     const here = { portal, target: riser.target, lun: riser.lun };
     disk = await loginOverIser(lab.guest, here);
-    await lab.guest.sh(
-      `fio --name=io --filename=${disk} --rw=randrw --bsrange=4k-128k --iodepth=16 --size=2m \\
-        --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
-    );
+    await verifiedIo(lab.guest, disk, { rw: 'randrw', blockSizes: '4k-128k', depth: 16, mebibytes: 2 });
     assert.match(riser.log(), /session opened: .* over iSER"/);
     await logoutOverIser(lab.guest, here);
     assert.equal(await connectionsOf(lab.guest, SIW), '');

@@ -1,8 +1,39 @@
-/** Writes that go on while something happens to the server. */
+/** fio's accesses to a disk that are read back and compared, and such as go on while something happens to the server. */
 
 import assert from 'node:assert/strict';
 
 import type { Guest } from './guest.js';
+
+/** How fio accesses a disk. */
+export interface Access {
+  readonly rw: 'write' | 'randwrite' | 'randrw';
+  /** From the smallest to the largest, such as `4k-1m`. */
+  readonly blockSizes: string;
+  readonly depth: number;
+  readonly mebibytes: number;
+}
+
+/** Seconds for one of them: the guest may be slow. */
+const LIMIT = 180;
+
+/** What to call a test of `access`. */
+export function nameOf({ rw, blockSizes, depth }: Access): string {
+  return `${rw}, blocks of ${blockSizes}, depth ${depth}`;
+}
+
+/** Let fio write to the beginning of `disk`, read it back and compare. */
+export async function verifiedIo(
+  guest: Guest,
+  disk: string,
+  { rw, blockSizes, depth, mebibytes }: Access,
+): Promise<void> {
+  await guest.sh(
+    `
+    fio --name=io --filename=${disk} --rw=${rw} --bsrange=${blockSizes} --iodepth=${depth} --size=${mebibytes}m \\
+      --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0`,
+    { limit: LIMIT },
+  );
+}
 
 /** Where writes begin, so that a partition table survives them, and how many there are: 4 s of them at least. */
 const OFFSET = '64M';
